@@ -1,0 +1,324 @@
+//! Conditions: expressions of the expr language on `result`, bounded in time and memory, with errors that say what to do.
+//!
+//! The language is the expression crate's, with the additions of this API: `asInt`, `asFloat`, `isNaN`, `isInf`,
+//! `isNil` and `default(value, fallback)`. Deliberately absent: maps written out, `$env`, `let` inside closures, ranges
+//! between computed numbers and local time, because the crate can neither interrupt nor count them.
+
+mod budget;
+mod builtin;
+mod scan;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use budget::{Budget, Variables};
+
+use super::value::{Value, number_text};
+use crate::units::Timestamp;
+
+/// Most numbers a condition can look at; a query that returns more is not a measurement of one thing.
+pub const MAX_VALUES: usize = 10_000;
+
+/// Checks that an expression can be read and stays within the limits, without running it.
+///
+/// # Errors
+///
+/// One sentence that names the expression and what is wrong with it.
+pub fn check(expression: &str) -> Result<(), String> {
+    let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
+    scanned.statements.iter().try_for_each(|statement| compile(expression, statement.text).map(drop))
+}
+
+/// Whether a condition holds for a value.
+///
+/// # Errors
+///
+/// One sentence a person understands: the condition cannot be read, takes too much work, does not give true or false,
+/// or cannot say anything about this value, for example because the query returned no data.
+pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<bool, String> {
+    if value.len() > MAX_VALUES {
+        return Err(format!(
+            "the query returned {} values; a condition can look at {MAX_VALUES} at most",
+            value.len()
+        ));
+    }
+    let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
+    if let Some(index) = missing_index(&scanned, value) {
+        return Err(no_such_index(value, index));
+    }
+    let result = match value {
+        Value::Number(number) => expr::Value::Float(*number),
+        Value::Numbers(numbers) => {
+            expr::Value::Array(numbers.iter().copied().map(expr::Value::Float).collect())
+        }
+    };
+    let variables = BTreeMap::from([("result".to_owned(), result)]);
+    match evaluate(expression, &scanned, variables, now) {
+        Ok(expr::Value::Bool(holds)) => Ok(holds),
+        Ok(other) => Err(format!(
+            "the condition '{expression}' must be true or false, but it gives {}",
+            describe(&other)
+        )),
+        Err(_) if value.is_empty() => Err(no_such_index(value, 0)),
+        Err(why) => Err(format!(
+            "the condition '{expression}' cannot be applied to {}: {why}",
+            shortened(&value.text())
+        )),
+    }
+}
+
+/// The time that an expression such as `now() - duration("5m")` stands for.
+///
+/// # Errors
+///
+/// One sentence: the expression cannot be read, or does not give a time.
+pub fn time(expression: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
+    match evaluate(expression, &scanned, BTreeMap::new(), now) {
+        Ok(expr::Value::DateTime(time)) => Ok(Timestamp::from_millis(time.timestamp_millis())),
+        Ok(other) => Err(format!(
+            "'{expression}' must give a time, for example now() - duration(\"5m\"), but it gives {}",
+            describe(&other)
+        )),
+        Err(why) => Err(format!("'{expression}' gives no time: {why}")),
+    }
+}
+
+fn refusal(expression: &str, why: &str) -> String {
+    format!("the condition '{}' is not accepted: {why}", shortened(expression))
+}
+
+fn shortened(expression: &str) -> String {
+    const LONGEST: usize = 200;
+    if expression.chars().count() <= LONGEST {
+        return expression.to_owned();
+    }
+    expression.chars().take(LONGEST).chain(['…']).collect()
+}
+
+/// A literal index of `result` that does not exist, when the condition has no word for missing data.
+///
+/// The crate reads such an index as nil, so that `result[0] != 1` would hold for a query without data.
+fn missing_index(scanned: &scan::Scanned<'_>, value: &Value) -> Option<i64> {
+    let Value::Numbers(numbers) = value else { return None };
+    let exists = |index: i64| usize::try_from(index).is_ok_and(|index| index < numbers.len());
+    scanned.indices.iter().copied().find(|index| !scanned.guarded && !exists(*index))
+}
+
+fn no_such_index(value: &Value, index: i64) -> String {
+    if value.is_empty() {
+        return format!(
+            "the query returned no data, so result[{index}] does not exist; does the metric exist and is there traffic? \
+             A condition can allow for it: len(result) == 0 || result[{index}] >= 0.95"
+        );
+    }
+    format!("the query returned {} values, so result[{index}] does not exist", value.len())
+}
+
+/// Compiles one statement of `expression`.
+fn compile(expression: &str, statement: &str) -> Result<expr::Program, String> {
+    let compiled = catch_unwind(AssertUnwindSafe(|| expr::compile(statement)));
+    match compiled {
+        Ok(Ok(program)) => Ok(program),
+        Ok(Err(error)) => Err(refusal(expression, &position(statement, &error.to_string()))),
+        Err(_) => Err(refusal(expression, "it cannot be read")),
+    }
+}
+
+/// Where parsing stopped, from the parser's own report, whose first line is ` --> line:column`.
+fn position(statement: &str, report: &str) -> String {
+    let place = report.lines().find_map(|line| line.trim().strip_prefix("--> ")?.split_once(':'));
+    let Some((line, column)) =
+        place.and_then(|(l, c)| Some((l.parse::<usize>().ok()?, c.parse::<usize>().ok()?)))
+    else {
+        return report.lines().next().unwrap_or("it cannot be read").to_owned();
+    };
+    let rest: String =
+        statement.lines().nth(line.saturating_sub(1)).unwrap_or_default().chars().skip(column - 1).collect();
+    if rest.trim().is_empty() {
+        "it ends too early".to_owned()
+    } else {
+        format!("it makes no sense from '{rest}' on")
+    }
+}
+
+/// Runs all statements. The error is the bare reason.
+fn evaluate(
+    expression: &str,
+    scanned: &scan::Scanned<'_>,
+    values: BTreeMap<String, expr::Value>,
+    now: Timestamp,
+) -> Result<expr::Value, String> {
+    let budget = Budget::new(scanned.cost);
+    let environment = builtin::environment(&budget, now);
+    let mut variables = Variables { values, budget: &budget };
+    let mut last = expr::Value::Nil;
+    for statement in &scanned.statements {
+        let program = compile(expression, statement.text)?;
+        let run = catch_unwind(AssertUnwindSafe(|| environment.run(&program, &variables)));
+        last = match run {
+            Err(_) => return Err("it cannot be evaluated".to_owned()),
+            Ok(_) if budget.is_spent() => return Err(budget::Refused::TooMuchWork.to_string()),
+            Ok(Err(error)) => return Err(error.to_string()),
+            Ok(Ok(value)) => value,
+        };
+        if let Some(name) = statement.name {
+            budget.check_size(&last).map_err(|refused| refused.to_string())?;
+            variables.values.insert(name.to_owned(), last.clone());
+        }
+    }
+    Ok(last)
+}
+
+fn describe(value: &expr::Value) -> String {
+    match value {
+        expr::Value::Float(number) => format!("the number {}", number_text(*number)),
+        expr::Value::Integer(number) => format!("the number {number}"),
+        expr::Value::Nil => "nothing (nil)".to_owned(),
+        expr::Value::String(_) => "a text".to_owned(),
+        expr::Value::Array(_) | expr::Value::Bytes(_) => "a list".to_owned(),
+        expr::Value::Map(_) | expr::Value::KeyedMap(_) => "a map".to_owned(),
+        expr::Value::Bool(_) => "true or false".to_owned(),
+        _ => "a time or a duration".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn on(expression: &str, numbers: &[f64]) -> Result<bool, String> {
+        holds(expression, &Value::Numbers(numbers.to_vec()), Timestamp::from_millis(NOW))
+    }
+
+    #[test]
+    fn conditions_of_the_field_hold_as_written() {
+        for (expression, numbers, expected) in [
+            ("result[0] >= 0.95", vec![0.95], true),
+            ("result[0] >= 0.95", vec![0.949], false),
+            ("all(result, # < 5)", vec![1.0, 2.0], true),
+            ("all(result, {# < 2})", vec![1.0, 2.0], false),
+            ("any(result, {# > 1}) && len(result) == 2", vec![1.0, 2.0], true),
+            ("default(result[0], 0) < 5", vec![], true),
+            ("(result[0] ?? 0) < 5", vec![], true),
+            ("len(result) == 0 || result[0] >= 0.95", vec![], true),
+            ("isNaN(result[0]) || result[0] > 1", vec![f64::NAN], true),
+            ("isInf(result[0])", vec![f64::INFINITY], true),
+            ("isNil(result[7])", vec![1.0], true),
+            ("asInt(result[0]) == 3", vec![3.7], true),
+            ("asFloat('0.5') < result[0]", vec![0.6], true),
+            ("filter(result, # > 1)[0] == 2", vec![1.0, 2.0, 3.0], true),
+            ("count(result, # > 1) == 2 && sum(result) == 6", vec![1.0, 2.0, 3.0], true),
+            ("sum(map(result, # * 2)) == 12", vec![1.0, 2.0, 3.0], true),
+            ("find(result, # > 1) == 2 && findIndex(result, # > 1) == 1", vec![1.0, 2.0, 3.0], true),
+            ("findLast(result, # > 1) == 3 && findLastIndex(result, # < 3) == 1", vec![1.0, 2.0, 3.0], true),
+            ("one(result, # > 2) && none(result, # > 3)", vec![1.0, 2.0, 3.0], true),
+            (
+                "reduce(result, #acc + #, 10) == 16 && reduce(result, #acc + #) == 6",
+                vec![1.0, 2.0, 3.0],
+                true,
+            ),
+            ("sortBy(result, -#)[0] == 3 && sortBy(result, {#}, 'desc')[0] == 3", vec![1.0, 2.0, 3.0], true),
+            (
+                "len(groupBy(result, # > 1)) == 2 && groupBy(result, # > 1)[true][0] == 2",
+                vec![1.0, 2.0, 3.0],
+                true,
+            ),
+            ("let p = mean(result); p > 1.9 and p < 2.1", vec![1.0, 2.0, 3.0], true),
+            ("result[0] in 1..5 ? true : false", vec![3.0], true),
+            ("result | filter(# > 1) | len() == 1", vec![1.0, 2.0], true),
+            ("if result[0] > 1 { true } else { false }", vec![2.0], true),
+            ("'canary' matches '^can' and not ('a' contains 'b')", vec![], true),
+            ("max(result) <= 3 && median(result) == 2 && result[-1] == 3", vec![1.0, 2.0, 3.0], true),
+            ("any(1..500, # == 3)", vec![], true),
+            ("now() - duration('1h') < now() && now().Year() == 2023", vec![], true),
+        ] {
+            assert_eq!(on(expression, &numbers), Ok(expected), "{expression} on {numbers:?}");
+        }
+        assert_eq!(holds("result > 0.5", &Value::Number(0.6), Timestamp::from_millis(NOW)), Ok(true));
+    }
+
+    #[test]
+    fn an_empty_result_is_explained_and_never_a_verdict() {
+        for expression in
+            ["result[0] >= 0.95", "result[0] != 1", "result[0] == result[0]", "first(result) > 1"]
+        {
+            let message = on(expression, &[]).unwrap_err();
+            assert!(
+                message.starts_with("the query returned no data, so result[0] does not exist;"),
+                "{message}"
+            );
+        }
+        assert_eq!(
+            on("result[2] > 1", &[1.0]).unwrap_err(),
+            "the query returned 1 values, so result[2] does not exist"
+        );
+    }
+
+    #[test]
+    fn a_condition_must_give_true_or_false() {
+        assert_eq!(
+            on("result[0]", &[0.95]).unwrap_err(),
+            "the condition 'result[0]' must be true or false, but it gives the number 0.95"
+        );
+        assert!(on("result >= 0.95", &[0.95]).unwrap_err().contains("cannot be applied to [0.95]"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_place() {
+        for (expression, part) in [
+            ("result[0] >=", "it ends too early"),
+            ("result[0] >= 0.95 0.9", "it makes no sense from"),
+            ("result[0] => 0.95", "'=='"),
+            ("", "it is empty"),
+            ("result[0", "'[' is not closed"),
+            ("result[0] > 'x", "unexpected character"),
+            ("result[0] > 99999999999999999999", "invalid integer"),
+        ] {
+            let message = check(expression).unwrap_err();
+            assert!(message.contains(part), "{expression}: {message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn expressions_that_would_run_for_long_are_refused() {
+        let many = vec![1.0; MAX_VALUES];
+        for expression in [
+            "map(1..100000000, # * 2)[0] == 2",
+            "any(1..900, {any(1..900, {any(1..900, # < 0)})})",
+            "any(result, {any(result, # < 0)})",
+            "len(map(result, {result})) > 0",
+            "len(repeat('abcdefgh', 1000000)) > 0",
+            "len(reduce(1..100, #acc + #acc, 'abcdefgh')) > 0",
+            "len(reduce(1..100, [#acc], 1)) > 0",
+            "len(reduce(1..100, concat(#acc, #acc), [1])) > 0",
+            "let a = [result,result]; let b = [a,a]; let c = [b,b,b,b]; len(c) > 0",
+            "let a = repeat('x', 9000); len(replace(a, 'x', a)) > 0",
+            "let a = map(1..900, {'x'}); len(join(a, repeat('y', 900))) > 0",
+            "len(uniq(map(result, #index))) > 0",
+            "len(groupBy(result, #)) > 0",
+        ] {
+            let message = on(expression, &many).unwrap_err();
+            assert!(
+                ["at most", "too much work", "too large"].iter().any(|part| message.contains(part)),
+                "{expression}: {message}"
+            );
+        }
+        assert_eq!(on("all(result, # < 5) && any(result, # > 0)", &many), Ok(true));
+        let growing = on("len(reduce(1..100, concat(#acc, #acc), [1])) > 0", &[1.0]).unwrap_err();
+        assert!(growing.ends_with("it builds a value that is too large"), "{growing}");
+        assert!(on("result[0] > 0", &vec![1.0; MAX_VALUES + 1]).unwrap_err().contains("10000 at most"));
+    }
+
+    #[test]
+    fn range_ends_are_times_that_follow_the_given_now() {
+        let now = Timestamp::from_millis(NOW);
+        assert_eq!(time("now()", now), Ok(now));
+        assert_eq!(time("now() - duration('5m')", now), Ok(Timestamp::from_millis(NOW - 300_000)));
+        assert!(time("duration('5m')", now).unwrap_err().contains("must give a time"));
+        assert!(time("timezone('Local')", now).unwrap_err().contains("no local time zone"));
+    }
+}

@@ -1,0 +1,349 @@
+//! One pass over a run that is not finished: record what was measured, assess, and ask for what is due.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::args::{SecretSource, Unresolved};
+use super::schedule::{self, Next};
+use super::spec::{Deciding, Spec};
+use super::verdict::{self, Course};
+use super::{FieldError, MeasureRequest, MetricRules, Query, RunEvent, RunPlan, RunSnapshot, Sample};
+use crate::api::analysis_run::{Measurement, MetricResult};
+use crate::api::analysis_template::Metric;
+use crate::api::metric_provider::MetricProvider;
+use crate::api::{AnalysisPhase, AnalysisRunSpec, AnalysisRunStatus};
+use crate::events::Severity;
+use crate::units::Timestamp;
+
+/// The plan for a run that is finished: nothing, until its time to live is over.
+pub(super) fn after_the_end(snapshot: &RunSnapshot, status: &AnalysisRunStatus) -> RunPlan {
+    let Some(end) = expiry(&snapshot.run.spec, status) else { return RunPlan::default() };
+    if end <= snapshot.now {
+        return RunPlan { delete: true, ..RunPlan::default() };
+    }
+    RunPlan { wake_at: Some(end), ..RunPlan::default() }
+}
+
+fn expiry(spec: &AnalysisRunSpec, status: &AnalysisRunStatus) -> Option<Timestamp> {
+    let ttl = spec.ttl_strategy.as_ref()?;
+    let own = match status.phase? {
+        AnalysisPhase::Successful => ttl.seconds_after_success,
+        AnalysisPhase::Failed => ttl.seconds_after_failure,
+        AnalysisPhase::Inconclusive
+        | AnalysisPhase::Error
+        | AnalysisPhase::Running
+        | AnalysisPhase::Pending => None,
+    };
+    let seconds = u64::try_from(own.or(ttl.seconds_after_completion)?).unwrap_or_default();
+    Some(status.completed_at?.plus(Duration::from_secs(seconds)))
+}
+
+/// The plan for a run that is not finished.
+pub(super) fn run(snapshot: &RunSnapshot) -> RunPlan {
+    let status = snapshot.run.status.clone().unwrap_or_default();
+    match Spec::parse(&snapshot.run.spec) {
+        Ok(spec) => Pass::new(snapshot, &spec, status).plan(),
+        Err(problems) => refuse(snapshot, status, &problems),
+    }
+}
+
+/// Ends a run whose spec cannot be worked with; a run's spec does not change, so waiting would not heal it.
+fn refuse(snapshot: &RunSnapshot, mut status: AnalysisRunStatus, problems: &[FieldError]) -> RunPlan {
+    let now = snapshot.now.whole_seconds();
+    let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    status.phase = Some(AnalysisPhase::Error);
+    status.message = Some(verdict::limited(&format!("the spec is invalid: {}", all.join("; "))));
+    status.started_at = status.started_at.or(Some(now));
+    status.completed_at = Some(now);
+    let event = completed_event(AnalysisPhase::Error, status.message.as_deref());
+    RunPlan { status: Some(Box::new(status)), events: vec![event], ..RunPlan::default() }
+}
+
+struct Pass<'a> {
+    snapshot: &'a RunSnapshot,
+    spec: &'a Spec<'a>,
+    status: AnalysisRunStatus,
+    started_at: Timestamp,
+    plan: RunPlan,
+}
+
+impl<'a> Pass<'a> {
+    fn new(snapshot: &'a RunSnapshot, spec: &'a Spec<'a>, mut status: AnalysisRunStatus) -> Self {
+        let started_at = status.started_at.unwrap_or(snapshot.now.whole_seconds());
+        status.started_at = Some(started_at);
+        status.phase = Some(AnalysisPhase::Running);
+        Self { snapshot, spec, status, started_at, plan: RunPlan::default() }
+    }
+
+    fn plan(mut self) -> RunPlan {
+        for sample in &self.snapshot.samples {
+            self.record(sample);
+        }
+        self.assess(Course::GoesOn);
+        if self.is_ending() {
+            self.assess(Course::Ending);
+        } else {
+            self.ask();
+            // What could not even be asked for is an error measured now, and may have passed a limit.
+            self.assess(Course::GoesOn);
+            if self.is_ending() {
+                self.assess(Course::Ending);
+            }
+        }
+        self.finish();
+        self.into_plan()
+    }
+
+    fn found(&self, name: &str) -> Option<&MetricResult> {
+        self.status.metric_results.iter().flatten().find(|result| result.name == name)
+    }
+
+    /// Judges a sample and puts it into the status; not when the metric is done, or the sample is in it already.
+    fn record(&mut self, sample: &Sample) {
+        let spec = self.spec;
+        let Some((metric, rules, deciding)) =
+            spec.metrics.iter().find(|(metric, ..)| metric.name == sample.metric)
+        else {
+            return;
+        };
+        let started_at = sample.started_at.whole_seconds();
+        let known = self.found(&metric.name).is_some_and(|found| {
+            found.phase.is_completed()
+                || found
+                    .measurements
+                    .iter()
+                    .flatten()
+                    .any(|one| one.started_at == Some(started_at) && one.finished_at.is_some())
+        });
+        if known {
+            return;
+        }
+        let Some(rules) = self.conditions(metric, rules) else { return };
+        let verdict = verdict::judge(&rules, &sample.result, self.snapshot.now);
+        let measurement = Measurement {
+            phase: verdict.phase,
+            message: verdict.message,
+            started_at: Some(started_at),
+            finished_at: Some(sample.finished_at.whole_seconds().max(started_at)),
+            value: sample.result.as_ref().ok().map(super::Value::text),
+            metadata: (!sample.metadata.is_empty()).then(|| sample.metadata.clone()),
+            resume_at: None,
+        };
+        let retention = spec.retention_of(&metric.name);
+        let results = self.status.metric_results.get_or_insert_default();
+        let position = results.iter().position(|result| result.name == metric.name);
+        if position.is_none() {
+            results.push(verdict::blank(&metric.name, *deciding == Deciding::DryRun));
+        }
+        let index = position.unwrap_or(results.len().saturating_sub(1));
+        if let Some(result) = results.get_mut(index) {
+            verdict::record(result, measurement, retention);
+        }
+    }
+
+    /// The rules with secrets in their conditions, which were a placeholder until now; `None` while one is unread.
+    fn conditions(&mut self, metric: &Metric, rules: &MetricRules) -> Option<MetricRules> {
+        let bare = Metric { provider: MetricProvider::default(), ..metric.clone() };
+        match self.spec.arguments.resolve(&bare, SecretSource::Read(&self.snapshot.secrets)) {
+            Ok(filled) => Some(MetricRules::parse(&filled.value).unwrap_or_else(|_| rules.clone())),
+            Err(Unresolved::Wanted(secrets)) => {
+                self.plan.secrets.extend(secrets);
+                None
+            }
+            Err(Unresolved::Refused(_)) => Some(rules.clone()),
+        }
+    }
+
+    fn assess(&mut self, course: Course) {
+        for (metric, rules, _) in &self.spec.metrics {
+            let results = self.status.metric_results.iter_mut().flatten();
+            let Some(found) = results.into_iter().find(|result| result.name == metric.name) else { continue };
+            if found.phase.is_completed() {
+                continue;
+            }
+            let verdict = verdict::assess(rules, found, course);
+            found.phase = verdict.phase;
+            if !verdict.phase.is_completed() {
+                continue;
+            }
+            let bad = verdict.phase != AnalysisPhase::Successful;
+            let sentence = verdict::sentence(found, &verdict);
+            found.message = bad.then(|| verdict::limited(&sentence));
+            self.plan.events.push(metric_event(found, bad.then_some(sentence)));
+        }
+    }
+
+    /// Whether nothing more is measured: asked to stop, or a metric that decides has ended badly.
+    fn is_ending(&self) -> bool {
+        self.snapshot.run.spec.terminate == Some(true)
+            || self.worst().is_some_and(|found| found.phase > AnalysisPhase::Pending)
+    }
+
+    /// Of the metrics that decide and have found something, the worst, the first of equals.
+    fn worst(&self) -> Option<&MetricResult> {
+        let deciding = self.spec.metrics.iter().filter(|(.., deciding)| *deciding == Deciding::Yes);
+        let found = deciding.filter_map(|(metric, ..)| self.found(&metric.name));
+        found.reduce(|worst, next| if next.phase > worst.phase { next } else { worst })
+    }
+
+    /// Asks for every measurement that is due and notes when the next one is.
+    fn ask(&mut self) {
+        let spec = self.spec;
+        for (metric, rules, _) in &spec.metrics {
+            if self.snapshot.in_flight.contains(&metric.name) || self.has_pending_sample(&metric.name) {
+                continue;
+            }
+            match schedule::next(rules, self.found(&metric.name), self.started_at, self.snapshot.now) {
+                Next::Never => {}
+                Next::At(time) => self.wake_at(time),
+                Next::Now => self.ask_for(metric, rules),
+            }
+        }
+    }
+
+    /// A sample that waits for a secret; its metric is not measured again before it is judged.
+    fn has_pending_sample(&self, name: &str) -> bool {
+        !self.plan.secrets.is_empty() && self.snapshot.samples.iter().any(|sample| sample.metric == name)
+    }
+
+    fn ask_for(&mut self, metric: &Metric, rules: &MetricRules) {
+        let now = self.snapshot.now;
+        match self.request(&metric.provider) {
+            Ok((query, secrets)) => {
+                self.plan.measure.push(MeasureRequest {
+                    metric: metric.name.clone(),
+                    at: now,
+                    query,
+                    secrets,
+                });
+            }
+            Err(Unresolved::Wanted(secrets)) => self.plan.secrets.extend(secrets),
+            Err(Unresolved::Refused(why)) => {
+                self.record(&Sample {
+                    metric: metric.name.clone(),
+                    started_at: now,
+                    finished_at: now,
+                    result: Err(why),
+                    metadata: BTreeMap::new(),
+                });
+                if let Next::At(time) = schedule::next(rules, self.found(&metric.name), self.started_at, now)
+                {
+                    self.wake_at(time);
+                }
+            }
+        }
+    }
+
+    fn request(&self, provider: &MetricProvider) -> Result<(Query, Vec<super::Secret>), Unresolved> {
+        let filled = self.spec.arguments.resolve(provider, SecretSource::Read(&self.snapshot.secrets))?;
+        let query = Query::parse(&filled.value, self.snapshot.now).map_err(|problems| {
+            let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Unresolved::Refused(super::args::redact(&all.join("; "), &filled.secrets))
+        })?;
+        Ok((query, filled.secrets))
+    }
+
+    fn wake_at(&mut self, time: Timestamp) {
+        self.plan.wake_at = Some(self.plan.wake_at.map_or(time, |earlier| earlier.min(time)));
+    }
+
+    /// Ends the run when it is ending, or when every metric that has an end, and every one that decides, is done.
+    fn finish(&mut self) {
+        let ending = self.is_ending();
+        let done = |(metric, rules, deciding): &(&Metric, MetricRules, Deciding)| {
+            let over = self.found(&metric.name).is_some_and(|found| found.phase.is_completed());
+            over || (*deciding == Deciding::DryRun && rules.is_endless() && self.some_decide())
+        };
+        if !ending && !self.spec.metrics.iter().all(done) {
+            return;
+        }
+        self.assess(Course::Ending);
+        let worst = self.worst();
+        let phase = worst.map_or(AnalysisPhase::Successful, |worst| worst.phase);
+        let message = match worst.and_then(|worst| worst.message.clone()) {
+            None if self.snapshot.run.spec.terminate == Some(true) => Some("Run Terminated".to_owned()),
+            message => message,
+        };
+        self.plan.events.push(completed_event(phase, message.as_deref()));
+        self.plan.measure.clear();
+        self.plan.secrets.clear();
+        self.plan.wake_at = expiry_of(self.snapshot, phase);
+        self.status.phase = Some(phase);
+        self.status.message = message;
+        self.status.completed_at = Some(self.snapshot.now.whole_seconds());
+    }
+
+    fn some_decide(&self) -> bool {
+        self.spec.metrics.iter().any(|(.., deciding)| *deciding == Deciding::Yes)
+    }
+
+    fn into_plan(mut self) -> RunPlan {
+        self.status.run_summary = Some(self.summary(Deciding::Yes));
+        self.status.dry_run_summary =
+            Some(self.summary(Deciding::DryRun)).filter(|summary| summary.count.is_some());
+        if self.snapshot.run.status.as_ref() != Some(&self.status) {
+            self.plan.status = Some(Box::new(self.status));
+        }
+        self.plan
+    }
+
+    fn summary(&self, which: Deciding) -> crate::api::analysis_run::RunSummary {
+        let names: Vec<&str> = self
+            .spec
+            .metrics
+            .iter()
+            .filter(|(.., deciding)| *deciding == which)
+            .map(|(metric, ..)| metric.name.as_str())
+            .collect();
+        let all = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        verdict::summary(all, names.into_iter().filter_map(|name| self.found(name)))
+    }
+}
+
+/// When a run that ends now in `phase` is to be looked at again.
+fn expiry_of(snapshot: &RunSnapshot, phase: AnalysisPhase) -> Option<Timestamp> {
+    let ended = AnalysisRunStatus {
+        phase: Some(phase),
+        completed_at: Some(snapshot.now.whole_seconds()),
+        ..AnalysisRunStatus::default()
+    };
+    expiry(&snapshot.run.spec, &ended)
+}
+
+fn metric_event(found: &MetricResult, why: Option<String>) -> RunEvent {
+    let reason = match found.phase {
+        AnalysisPhase::Successful | AnalysisPhase::Running | AnalysisPhase::Pending => "MetricSuccessful",
+        AnalysisPhase::Failed => "MetricFailed",
+        AnalysisPhase::Error => "MetricError",
+        AnalysisPhase::Inconclusive => "MetricInconclusive",
+    };
+    let message = why.unwrap_or_else(|| format!("Metric \"{}\" assessed {}", found.name, found.phase));
+    RunEvent { reason, message, severity: severity(found.phase) }
+}
+
+fn completed_event(phase: AnalysisPhase, message: Option<&str>) -> RunEvent {
+    let reason = match phase {
+        AnalysisPhase::Successful | AnalysisPhase::Running | AnalysisPhase::Pending => {
+            "AnalysisRunSuccessful"
+        }
+        AnalysisPhase::Failed => "AnalysisRunFailed",
+        AnalysisPhase::Error => "AnalysisRunError",
+        AnalysisPhase::Inconclusive => "AnalysisRunInconclusive",
+    };
+    let why = message.map(|message| format!(": {message}")).unwrap_or_default();
+    RunEvent { reason, message: format!("Analysis completed {phase}{why}"), severity: severity(phase) }
+}
+
+const fn severity(phase: AnalysisPhase) -> Severity {
+    match phase {
+        AnalysisPhase::Failed | AnalysisPhase::Error => Severity::Warning,
+        AnalysisPhase::Successful
+        | AnalysisPhase::Running
+        | AnalysisPhase::Pending
+        | AnalysisPhase::Inconclusive => Severity::Normal,
+    }
+}
+
+#[cfg(test)]
+#[path = "pass_tests.rs"]
+mod tests;

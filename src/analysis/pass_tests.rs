@@ -1,0 +1,337 @@
+use serde_json::json;
+
+use crate::analysis::{MeasureRequest, Query, RunPlan, RunSnapshot, Sample, Value, decide};
+use crate::api::analysis_template::SecretKeyRef;
+use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus};
+use crate::units::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A run on virtual time: what is asked for is answered by the test, what is written becomes the stored status.
+struct World {
+    snapshot: RunSnapshot,
+    writes: usize,
+    events: Vec<String>,
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
+}
+
+fn metric(more: &serde_json::Value) -> serde_json::Value {
+    let mut metric = json!({"name": "m", "successCondition": "result[0] >= 0.95", "provider": {"prometheus": {"query": "up"}}});
+    metric.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    metric
+}
+
+impl World {
+    fn new(spec: serde_json::Value) -> Self {
+        let mut run = AnalysisRun::new("run", serde_json::from_value(spec).unwrap());
+        run.status = None;
+        let snapshot = RunSnapshot {
+            now: at(0),
+            run,
+            secrets: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            samples: Vec::new(),
+        };
+        Self { snapshot, writes: 0, events: Vec::new() }
+    }
+
+    /// One pass; the status is written and read back, as the API server would.
+    fn pass(&mut self) -> RunPlan {
+        let plan = decide(&self.snapshot);
+        assert_eq!(plan, decide(&self.snapshot), "the same snapshot gives the same plan");
+        if let Some(status) = &plan.status {
+            self.writes += 1;
+            let text = serde_json::to_string(status).unwrap();
+            self.snapshot.run.status = Some(serde_json::from_str(&text).unwrap());
+        }
+        self.snapshot.samples.clear();
+        self.events.extend(plan.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
+        self.snapshot.in_flight.extend(plan.measure.iter().map(|request| request.metric.clone()));
+        plan
+    }
+
+    fn answer(&mut self, request: &MeasureRequest, result: Result<Vec<f64>, &str>) {
+        self.snapshot.in_flight.remove(&request.metric);
+        self.snapshot.samples.push(Sample {
+            metric: request.metric.clone(),
+            started_at: request.at,
+            finished_at: self.snapshot.now,
+            result: result.map(Value::Numbers).map_err(str::to_owned),
+            metadata: BTreeMap::new(),
+        });
+    }
+
+    /// Runs to the end, every measurement answered at once by `answers` (the last one again and again).
+    fn run(&mut self, answers: &[Result<Vec<f64>, &str>]) -> AnalysisRunStatus {
+        let mut next = 0;
+        for _ in 0..200 {
+            let plan = self.pass();
+            for request in &plan.measure {
+                self.answer(request, answers[next.min(answers.len() - 1)].clone());
+                next += 1;
+            }
+            if !plan.measure.is_empty() {
+                continue;
+            }
+            let status = self.snapshot.run.status.clone().unwrap();
+            if status.phase.unwrap().is_completed() {
+                return status;
+            }
+            self.snapshot.now = plan.wake_at.expect("a run that goes on has a time to wake up");
+        }
+        panic!("the run does not end");
+    }
+}
+
+fn seconds(from: Option<Timestamp>, to: Option<Timestamp>) -> u64 {
+    to.unwrap().since(from.unwrap()).as_secs()
+}
+
+#[test]
+fn the_shared_success_rate_template_ends_a_good_step_after_four_measurements_six_minutes_apart() {
+    let spec = json!({"metrics": [metric(&json!({"interval": "2m", "failureLimit": 3, "count": 4}))]});
+    let mut world = World::new(spec);
+    let status = world.run(&[Ok(vec![0.99])]);
+    assert_eq!((status.phase, status.message.clone()), (Some(AnalysisPhase::Successful), None));
+    assert_eq!(seconds(status.started_at, status.completed_at), 360);
+    assert_eq!(status.metric_results.unwrap()[0].count, Some(4));
+    assert_eq!(world.writes, 5, "one for Running, one per measurement");
+    assert_eq!(
+        world.events,
+        [
+            "MetricSuccessful: Metric \"m\" assessed Successful",
+            "AnalysisRunSuccessful: Analysis completed Successful"
+        ]
+    );
+}
+
+#[test]
+fn the_fourth_bad_measurement_fails_the_run_when_three_are_tolerated() {
+    let mut world = World::new(json!({"metrics": [metric(&json!({"interval": "2m", "failureLimit": 3}))]}));
+    let status = world.run(&[Ok(vec![0.5])]);
+    assert_eq!(status.phase, Some(AnalysisPhase::Failed));
+    let message = "Metric \"m\" assessed Failed due to failed (4) > failureLimit (3)";
+    assert_eq!(status.message.as_deref(), Some(message));
+    assert_eq!(seconds(status.started_at, status.completed_at), 360);
+    assert_eq!(status.run_summary.unwrap().failed, Some(1));
+    assert_eq!(world.events[1], format!("AnalysisRunFailed: Analysis completed Failed: {message}"));
+}
+
+#[test]
+fn a_finished_run_writes_nothing_more() {
+    let mut world = World::new(json!({"metrics": [metric(&json!({}))]}));
+    world.run(&[Ok(vec![1.0])]);
+    world.snapshot.now = at(100_000);
+    world.snapshot.samples.push(Sample {
+        metric: "m".to_owned(),
+        started_at: at(9),
+        finished_at: at(9),
+        result: Ok(Value::Number(0.0)),
+        metadata: BTreeMap::new(),
+    });
+    assert_eq!(world.pass(), RunPlan::default());
+}
+
+#[test]
+fn a_run_that_waits_writes_nothing_and_knows_when_to_wake_up() {
+    let mut world =
+        World::new(json!({"metrics": [metric(&json!({"interval": "2m", "initialDelay": "30s"}))]}));
+    assert_eq!(world.pass().wake_at, Some(at(30)));
+    let idle = world.pass();
+    assert!(idle.is_idle() && idle.wake_at == Some(at(30)), "{idle:?}");
+    world.snapshot.now = at(30);
+    let request = world.pass().measure.remove(0);
+    assert!(world.pass().is_idle(), "a measurement in flight is not started again");
+    world.snapshot.now = at(33);
+    world.answer(&request, Ok(vec![1.0]));
+    assert_eq!(world.pass().wake_at, Some(at(153)));
+}
+
+#[test]
+fn a_sample_that_is_stored_already_is_not_counted_again() {
+    let mut world = World::new(json!({"metrics": [metric(&json!({"interval": "2m"}))]}));
+    let request = world.pass().measure.remove(0);
+    for _ in 0..3 {
+        world.answer(&request, Ok(vec![1.0]));
+        world.pass();
+    }
+    let status = world.snapshot.run.status.clone().unwrap();
+    assert_eq!(status.metric_results.unwrap()[0].count, Some(1));
+    assert_eq!(world.writes, 2);
+}
+
+#[test]
+fn errors_are_retried_every_ten_seconds_and_the_fifth_in_a_row_ends_the_run() {
+    let mut world = World::new(json!({"metrics": [metric(&json!({"interval": "2m"}))]}));
+    let status = world.run(&[Err("connection refused")]);
+    assert_eq!(status.phase, Some(AnalysisPhase::Error));
+    assert_eq!(
+        status.message.as_deref(),
+        Some(
+            "Metric \"m\" assessed Error due to consecutiveErrors (5) > consecutiveErrorLimit (4): \"Error Message: connection refused\""
+        )
+    );
+    assert_eq!(seconds(status.started_at, status.completed_at), 40);
+}
+
+#[test]
+fn a_provider_that_comes_back_is_forgiven() {
+    let mut world = World::new(json!({"metrics": [metric(&json!({"interval": "1m", "count": 2}))]}));
+    let answers = [Err("down"), Err("down"), Err("down"), Ok(vec![1.0])];
+    let status = world.run(&answers);
+    assert_eq!(status.phase, Some(AnalysisPhase::Successful));
+    assert_eq!(status.metric_results.unwrap()[0].error, Some(3));
+}
+
+#[test]
+fn the_first_metric_that_fails_ends_the_run_for_all() {
+    let mut other = metric(&json!({"interval": "1m"}));
+    other["name"] = json!("other");
+    let mut world = World::new(json!({"metrics": [metric(&json!({"interval": "1m"})), other]}));
+    let requests = world.pass().measure;
+    assert_eq!(requests.len(), 2);
+    world.answer(&requests[0], Ok(vec![0.0]));
+    let plan = world.pass();
+    assert!(plan.measure.is_empty() && plan.wake_at.is_none());
+    let status = world.snapshot.run.status.clone().unwrap();
+    assert_eq!(status.phase, Some(AnalysisPhase::Failed));
+    assert_eq!(status.metric_results.unwrap().len(), 1);
+}
+
+#[test]
+fn a_dry_run_metric_is_measured_and_decides_nothing() {
+    let mut world = World::new(json!({
+        "metrics": [metric(&json!({"failureCondition": "true"}))],
+        "dryRun": [{"metricName": "^m$"}]
+    }));
+    let status = world.run(&[Ok(vec![0.0])]);
+    assert_eq!(status.phase, Some(AnalysisPhase::Successful));
+    assert_eq!(status.dry_run_summary.unwrap().failed, Some(1));
+    assert_eq!(status.run_summary.unwrap().count, None);
+    assert_eq!(status.metric_results.unwrap()[0].phase, AnalysisPhase::Failed);
+}
+
+#[test]
+fn an_endless_dry_run_metric_does_not_keep_a_run_open() {
+    let mut endless = metric(&json!({"interval": "1m"}));
+    endless["name"] = json!("watched");
+    let mut world =
+        World::new(json!({"metrics": [endless, metric(&json!({}))], "dryRun": [{"metricName": "watched"}]}));
+    assert_eq!(world.run(&[Ok(vec![1.0])]).phase, Some(AnalysisPhase::Successful));
+}
+
+#[test]
+fn a_terminated_run_ends_at_once_and_says_so() {
+    let mut world = World::new(json!({"metrics": [metric(&json!({"interval": "1m"}))], "terminate": true}));
+    let plan = world.pass();
+    assert!(plan.measure.is_empty());
+    let status = world.snapshot.run.status.clone().unwrap();
+    assert_eq!(status.phase, Some(AnalysisPhase::Successful));
+    assert_eq!(status.message.as_deref(), Some("Run Terminated"));
+    assert!(status.completed_at.is_some());
+}
+
+#[test]
+fn an_invalid_spec_ends_the_run_with_every_problem() {
+    let mut world = World::new(json!({"metrics": [
+        {"name": "m", "interval": "x", "provider": {"web": {}}},
+        {"name": "m", "provider": {"prometheus": {"query": "{{args.a}}"}}}
+    ]}));
+    world.pass();
+    let status = world.snapshot.run.status.clone().unwrap();
+    assert_eq!(status.phase, Some(AnalysisPhase::Error));
+    assert_eq!(
+        status.message.as_deref(),
+        Some(
+            "the spec is invalid: metrics[0].interval 'x' is not a duration such as 30s or 5m; \
+             metrics[0].provider.web is not supported yet; prometheus is; \
+             metrics[1] is incomplete: args.a was not resolved; metrics has two metrics named 'm'"
+        )
+    );
+    assert!(status.completed_at.is_some());
+}
+
+fn secret_run() -> (World, SecretKeyRef) {
+    let key = SecretKeyRef { name: "prom".to_owned(), key: "token".to_owned() };
+    let spec = json!({
+        "metrics": [metric(&json!({"interval": "1m", "provider": {"prometheus": {"query": "up", "headers":
+            [{"key": "Authorization", "value": "Bearer {{args.token}}"}]}}}))],
+        "args": [{"name": "token", "valueFrom": {"secretKeyRef": key}}]
+    });
+    (World::new(spec), key)
+}
+
+#[test]
+fn secrets_are_asked_for_by_name_and_only_when_something_is_due() {
+    let (mut world, key) = secret_run();
+    let plan = world.pass();
+    assert_eq!(plan.secrets, BTreeSet::from([key.clone()]));
+    assert!(plan.measure.is_empty());
+    world.snapshot.secrets.insert(key, Ok("s3cret".to_owned()));
+    let plan = world.pass();
+    assert!(plan.secrets.is_empty());
+    let Query::Prometheus(query) = &plan.measure[0].query;
+    assert_eq!(query.headers[0].1.reveal(), "Bearer s3cret");
+    assert!(!format!("{plan:?}").contains("s3cret"));
+    world.snapshot.secrets.clear();
+    assert!(world.pass().is_idle());
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_an_error_that_heals() {
+    let (mut world, key) = secret_run();
+    world.snapshot.secrets.insert(key.clone(), Err("not found".to_owned()));
+    let plan = world.pass();
+    assert_eq!(plan.wake_at, Some(at(10)));
+    let status = world.snapshot.run.status.clone().unwrap();
+    let measurement = status.metric_results.unwrap()[0].measurements.clone().unwrap()[0].clone();
+    assert_eq!(measurement.phase, AnalysisPhase::Error);
+    assert_eq!(
+        measurement.message.as_deref(),
+        Some("args.token was not resolved: key 'token' of Secret 'prom': not found")
+    );
+    world.snapshot.secrets.insert(key, Ok("s3cret".to_owned()));
+    world.snapshot.now = at(10);
+    assert_eq!(world.pass().measure.len(), 1);
+}
+
+#[test]
+fn a_finished_run_is_deleted_when_its_time_is_over() {
+    for (ttl, value, seconds) in [
+        (json!({"secondsAfterCompletion": 60}), 1.0, Some(60)),
+        (json!({"secondsAfterCompletion": 60, "secondsAfterSuccess": 5}), 1.0, Some(5)),
+        (json!({"secondsAfterFailure": 7}), 0.0, Some(7)),
+        (json!({"secondsAfterFailure": 7}), 1.0, None),
+    ] {
+        let mut world = World::new(json!({"metrics": [metric(&json!({}))], "ttlStrategy": ttl}));
+        world.run(&[Ok(vec![value])]);
+        let plan = world.pass();
+        assert_eq!(plan.wake_at, seconds.map(at), "{ttl}");
+        world.snapshot.now = at(1_000);
+        assert_eq!(world.pass().delete, seconds.is_some());
+    }
+}
+
+#[test]
+fn retention_keeps_the_latest_and_counts_all() {
+    let mut world = World::new(json!({
+        "metrics": [metric(&json!({"interval": "1m", "count": 15}))],
+        "measurementRetention": [{"metricName": "m", "limit": 3}]
+    }));
+    let status = world.run(&[Ok(vec![1.0])]);
+    let found = &status.metric_results.unwrap()[0];
+    assert_eq!((found.count, found.measurements.as_ref().unwrap().len()), (Some(15), 3));
+}
+
+#[test]
+fn conditions_and_numbers_may_come_from_arguments() {
+    let mut world = World::new(json!({
+        "metrics": [metric(&json!({"interval": "{{args.every}}", "count": "{{args.n}}", "successCondition": "result[0] >= {{ args.least }}"}))],
+        "args": [{"name": "every", "value": "10s"}, {"name": "n", "value": "3"}, {"name": "least", "value": "0.5"}]
+    }));
+    let status = world.run(&[Ok(vec![0.6])]);
+    assert_eq!(status.phase, Some(AnalysisPhase::Successful));
+    assert_eq!(seconds(status.started_at, status.completed_at), 20);
+}

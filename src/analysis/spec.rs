@@ -1,0 +1,119 @@
+//! A run's spec, parsed: what it measures, with which arguments, and what it keeps.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+
+use super::args::{Arguments, SecretSource, Unresolved};
+use super::{FieldError, MetricRules, Query};
+use crate::api::AnalysisRunSpec;
+use crate::api::analysis_template::Metric;
+use crate::units::Timestamp;
+
+/// Measurements kept of each metric when the run does not say.
+const RETENTION: usize = 10;
+
+/// A run's spec, parsed as far as it can be without secrets.
+pub(super) struct Spec<'a> {
+    /// Each metric as it was written, its rules, and whether it has a say.
+    pub(super) metrics: Vec<(&'a Metric, MetricRules, Deciding)>,
+    /// The run's arguments.
+    pub(super) arguments: Arguments,
+    retention: Vec<(Regex, usize)>,
+}
+
+/// Whether a metric has a say in the run's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deciding {
+    /// It decides.
+    Yes,
+    /// It is measured only.
+    DryRun,
+}
+
+impl<'a> Spec<'a> {
+    /// Parses a run's spec, every problem at once.
+    pub(super) fn parse(wire: &'a AnalysisRunSpec) -> Result<Self, Vec<FieldError>> {
+        let arguments = Arguments::parse(wire.args.as_deref().unwrap_or_default())?;
+        let mut problems = Vec::new();
+        let dry_run = patterns(
+            "dryRun",
+            wire.dry_run.iter().flatten().map(|rule| rule.metric_name.as_str()),
+            &mut problems,
+        );
+        let names = wire.measurement_retention.iter().flatten().map(|rule| rule.metric_name.as_str());
+        let limits =
+            wire.measurement_retention.iter().flatten().map(|rule| usize::try_from(rule.limit).unwrap_or(0));
+        let retention =
+            patterns("measurementRetention", names, &mut problems).into_iter().zip(limits).collect();
+        let mut metrics = Vec::new();
+        for (index, metric) in wire.metrics.iter().flatten().enumerate() {
+            match parse_metric(metric, &arguments) {
+                Ok(rules) => {
+                    let dry = dry_run.iter().any(|pattern| pattern.is_match(&metric.name));
+                    metrics.push((metric, rules, if dry { Deciding::DryRun } else { Deciding::Yes }));
+                }
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|one| one.within(&format!("metrics[{index}]"))));
+                }
+            }
+        }
+        let mut names = BTreeSet::new();
+        for metric in wire.metrics.iter().flatten() {
+            if !names.insert(&metric.name) {
+                problems.push(FieldError::new("metrics", format!("has two metrics named '{}'", metric.name)));
+            }
+        }
+        if names.is_empty() {
+            problems.push(FieldError::new("metrics", "is empty"));
+        }
+        if problems.is_empty() { Ok(Self { metrics, arguments, retention }) } else { Err(problems) }
+    }
+
+    /// How many measurements of a metric are kept.
+    pub(super) fn retention_of(&self, name: &str) -> usize {
+        self.retention
+            .iter()
+            .find(|(pattern, _)| pattern.is_match(name))
+            .map_or(RETENTION, |(_, limit)| *limit)
+    }
+}
+
+fn patterns<'a>(
+    field: &str,
+    names: impl Iterator<Item = &'a str>,
+    problems: &mut Vec<FieldError>,
+) -> Vec<Regex> {
+    let mut patterns = Vec::new();
+    for (index, name) in names.enumerate() {
+        match super::template::pattern(name) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(why) => problems.push(FieldError::new(format!("{field}[{index}].metricName"), why)),
+        }
+    }
+    patterns
+}
+
+/// Checks a whole metric with a placeholder for each secret, and gives its rules.
+pub(super) fn parse_metric(metric: &Metric, arguments: &Arguments) -> Result<MetricRules, Vec<FieldError>> {
+    let filled = match arguments.resolve(metric, SecretSource::Placeholder) {
+        Ok(filled) => filled.value,
+        Err(Unresolved::Refused(why)) => {
+            return Err(vec![FieldError::new("", format!("is incomplete: {why}"))]);
+        }
+        Err(Unresolved::Wanted(_)) => {
+            return Err(vec![FieldError::new("", "cannot be checked without a secret")]);
+        }
+    };
+    let provider = Query::parse(&filled.provider, Timestamp::from_millis(0));
+    let provider = provider
+        .map_err(|problems| problems.into_iter().map(|one| one.within("provider")).collect::<Vec<_>>());
+    match (MetricRules::parse(&filled), provider) {
+        (Ok(rules), Ok(_)) => Ok(rules),
+        (Err(mut problems), Err(more)) => {
+            problems.extend(more);
+            Err(problems)
+        }
+        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+    }
+}

@@ -1,0 +1,24 @@
+//! Every label and annotation key of the API, and the names that people and tools know them by.
+
+/// Label and selector key that carries the identity of a revision, on ReplicaSets, pods, Services and runs.
+pub const POD_TEMPLATE_HASH: &str = "rollouts-pod-template-hash";
+/// Annotation with the running number of a revision, on Rollouts, ReplicaSets and runs.
+pub const REVISION: &str = "rollout.argoproj.io/revision";
+/// Annotation on a ReplicaSet: comma-separated earlier revision numbers of the same template.
+pub const REVISION_HISTORY: &str = "rollout.argoproj.io/revision-history";
+/// Annotation on a ReplicaSet: `spec.replicas` of the Rollout when it was last sized.
+pub const DESIRED_REPLICAS: &str = "rollout.argoproj.io/desired-replicas";
+/// Annotation on a ReplicaSet: RFC 3339 time after which it is scaled to zero.
+pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
+/// Label that shards objects over controllers (`--instance-id`).
+pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
+/// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.
+pub const ROLLOUT_TYPE: &str = "rollout-type";
+/// Label on an AnalysisRun of a step: its index.
+pub const STEP_INDEX: &str = "step-index";
+/// Annotation that kubectl writes; never copied to generated objects.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Annotation prefix of a notification's memory; never copied to generated objects.
+pub const NOTIFIED_PREFIX: &str = "notified.notifications.argoproj.io";
+/// Annotation on a Service: name of the Rollout that switches its selector.
+pub const MANAGED_BY: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";

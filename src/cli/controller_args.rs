@@ -1,0 +1,329 @@
+//! `serin controller`: its flags, under the names that a Deployment of Argo Rollouts uses.
+
+mod ignored;
+mod value;
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use thiserror::Error;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use self::ignored::IgnoredArgs;
+use self::value::{Generation, LogFormat, LogLevel, Only, duration};
+use crate::controller::{self, Controllers, LeaderElection, Options, RequestLimits, RequestRate, RunError};
+use crate::providers::{HostOverride, install_tls};
+use crate::rollout::snapshot::GenerationFormat;
+
+/// Threads that work. Requests are waited for without one, and a pass takes microseconds.
+const THREADS: usize = 2;
+
+/// Runs the controller: watches Rollouts and AnalysisRuns and carries them out.
+#[derive(Args, Debug)]
+pub struct ControllerArgs {
+    /// Path of a kubeconfig. Without it: `KUBECONFIG`, then `~/.kube/config`, then the pod's service account.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig to use.
+    #[arg(long)]
+    pub context: Option<String>,
+    /// Namespace to look at with --namespaced; the kubeconfig's or the pod's when absent.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Looks at one namespace only. ClusterAnalysisTemplates are not read then.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub namespaced: bool,
+    /// Looks only at objects whose label argo-rollouts.argoproj.io/controller-instance-id has this value; empty for
+    /// objects without the label.
+    #[arg(long, default_value = "")]
+    pub instance_id: String,
+    /// Which controllers run: all of them, or only `analysis`.
+    #[arg(long, value_enum)]
+    pub controllers: Option<Only>,
+    /// Seconds after which an object is looked at although nothing has changed.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub rollout_resync: u64,
+    /// Rollouts worked on at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    pub rollout_threads: usize,
+    /// AnalysisRuns worked on, and measurements on their way, at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 30)]
+    pub analysis_threads: usize,
+    /// Form of status.observedGeneration: `integer`, or `string` for clients that decode nothing else.
+    #[arg(long, value_enum, default_value_t = Generation::Integer)]
+    pub status_observed_generation: Generation,
+    /// Requests to the API server a second; 0 for no limit on this side (the API server's own, 429, is always obeyed).
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub qps: u32,
+    /// Requests that may exceed --qps for a moment; without effect when --qps is 0.
+    #[arg(long, value_name = "NUMBER", default_value_t = 80)]
+    pub burst: u32,
+    /// Prometheus server of metrics that name no address.
+    #[arg(long, env = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS", value_name = "URL")]
+    pub prometheus_address: Option<String>,
+    /// Sends measurements for HOST:PORT to ADDRESS, without looking the name up. Can be repeated.
+    #[arg(long, value_name = "HOST:PORT:ADDRESS[:PORT]")]
+    pub resolve: Vec<HostOverride>,
+    /// Address that the ports below are bound to.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub bind_address: IpAddr,
+    /// Port of /metrics.
+    #[arg(long = "metricsPort", alias = "metricsport", value_name = "PORT", default_value_t = 8090)]
+    pub metrics_port: u16,
+    /// Port of /healthz and /readyz.
+    #[arg(long = "healthzPort", value_name = "PORT", default_value_t = 8080)]
+    pub healthz_port: u16,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub loglevel: LogLevel,
+    /// Form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub logformat: LogFormat,
+    #[command(flatten)]
+    leader: LeaderArgs,
+    #[command(flatten)]
+    ignored: IgnoredArgs,
+}
+
+/// Leader election.
+#[derive(Args, Debug)]
+struct LeaderArgs {
+    /// Writes only while holding a Lease, so that several replicas can run. The Lease is the one Argo Rollouts uses.
+    #[arg(long = "leader-elect", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
+    elect: bool,
+    /// Namespace of the Lease; the pod's or the kubeconfig's when absent.
+    #[arg(long = "leader-election-namespace", value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// How long other replicas wait for a leader that has fallen silent.
+    #[arg(long = "leader-election-lease-duration", value_name = "DURATION", value_parser = duration, default_value = "15s")]
+    lease_duration: Duration,
+    /// How long a leader that cannot renew its Lease goes on.
+    #[arg(long = "leader-election-renew-deadline", value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    renew_deadline: Duration,
+    /// Time between two renewals, and between two attempts to win.
+    #[arg(long = "leader-election-retry-period", value_name = "DURATION", value_parser = duration, default_value = "2s")]
+    retry_period: Duration,
+}
+
+/// Why the controller did not start, or ended.
+#[derive(Debug, Error)]
+pub enum ControllerError {
+    /// Two flags do not go together.
+    #[error("{0}")]
+    Flags(&'static str),
+    /// The kubeconfig cannot be read.
+    #[error("cannot read the kubeconfig")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// There is neither a kubeconfig nor a service account.
+    #[error("no kubeconfig and not in a cluster")]
+    Infer(#[from] kube::config::InferConfigError),
+    /// The process cannot be set up.
+    #[error("cannot set up the process")]
+    Setup(#[from] std::io::Error),
+    /// The controller ended on its own.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl ControllerArgs {
+    /// Runs the controller until the process is asked to end.
+    ///
+    /// # Errors
+    /// When it cannot start, or loses its leadership.
+    pub fn run(self) -> Result<(), ControllerError> {
+        self.start_log();
+        self.check()?;
+        for flag in self.ignored.given() {
+            warn!(flag, "accepted, but has no effect");
+        }
+        install_tls();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.enable_all().worker_threads(THREADS).build()?.block_on(self.serve())
+    }
+
+    async fn serve(self) -> Result<(), ControllerError> {
+        let config = self.config().await?;
+        let options = self.options(&config);
+        info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
+        let signals = Signals::new()?;
+        Ok(controller::run(config, options, signals.received()).await?)
+    }
+
+    fn start_log(&self) {
+        let filter = EnvFilter::new(self.loglevel.filter());
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = log.with_ansi(std::io::stderr().is_terminal());
+        // An error means that a log exists already, as in tests.
+        let _ = match self.logformat {
+            LogFormat::Text => log.try_init(),
+            LogFormat::Json => log.json().flatten_event(true).try_init(),
+        };
+    }
+
+    fn check(&self) -> Result<(), ControllerError> {
+        let leader = &self.leader;
+        if leader.renew_deadline >= leader.lease_duration {
+            return Err(ControllerError::Flags(
+                "--leader-election-renew-deadline must be shorter than --leader-election-lease-duration",
+            ));
+        }
+        if leader.retry_period >= leader.renew_deadline || leader.retry_period.is_zero() {
+            return Err(ControllerError::Flags(
+                "--leader-election-retry-period must be above 0 and shorter than --leader-election-renew-deadline",
+            ));
+        }
+        if self.rollout_resync == 0 {
+            return Err(ControllerError::Flags("--rollout-resync must be above 0"));
+        }
+        Ok(())
+    }
+
+    async fn config(&self) -> Result<Config, ControllerError> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        Ok(match &self.kubeconfig {
+            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
+            None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
+            None => Config::infer().await?,
+        })
+    }
+
+    fn options(&self, config: &Config) -> Options {
+        let own = || config.default_namespace.clone();
+        let address = |port| Some(SocketAddr::new(self.bind_address, port));
+        let rate = (self.qps > 0).then(|| RequestRate { per_second: self.qps, burst: self.burst.max(1) });
+        Options {
+            namespace: self.namespaced.then(|| self.namespace.clone().unwrap_or_else(own)),
+            instance_id: self.instance_id.clone(),
+            controllers: match self.controllers {
+                None => Controllers::All,
+                Some(Only::Analysis) => Controllers::Analysis,
+            },
+            rollout_passes: self.rollout_threads,
+            analysis_passes: self.analysis_threads,
+            resync: Duration::from_secs(self.rollout_resync),
+            generation_format: match self.status_observed_generation {
+                Generation::Integer => GenerationFormat::Integer,
+                Generation::String => GenerationFormat::Text,
+            },
+            leader_election: self.leader.elect.then(|| LeaderElection {
+                namespace: self.leader.lease_namespace.clone().unwrap_or_else(own),
+                lease_duration: self.leader.lease_duration,
+                renew_deadline: self.leader.renew_deadline,
+                retry_period: self.leader.retry_period,
+            }),
+            health_address: address(self.healthz_port),
+            metrics_address: address(self.metrics_port),
+            limits: RequestLimits { rate, ..RequestLimits::default() },
+            prometheus_address: self.prometheus_address.clone().filter(|address| !address.is_empty()),
+            resolve: self.resolve.clone(),
+        }
+    }
+}
+
+/// The signals that ask a process to end.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn received(mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: ControllerArgs,
+    }
+
+    fn parse(flags: &[&str]) -> ControllerArgs {
+        Cli::try_parse_from([&["serin"], flags].concat()).unwrap().args
+    }
+
+    fn options(flags: &[&str]) -> Options {
+        let mut config = Config::new(http::Uri::from_static("https://127.0.0.1"));
+        config.default_namespace = "own".to_owned();
+        parse(flags).options(&config)
+    }
+
+    #[test]
+    fn without_flags_the_controller_runs_as_its_peer_does() {
+        let options = options(&[]);
+        assert_eq!(options.leader_election, Some(LeaderElection::in_namespace("own")));
+        assert_eq!(options.resync, Duration::from_mins(15));
+        assert_eq!(options.metrics_address, Some("0.0.0.0:8090".parse().unwrap()));
+        assert_eq!(options.health_address, Some("0.0.0.0:8080".parse().unwrap()));
+        assert_eq!((options.namespace, options.limits.rate), (None, None));
+        parse(&[]).check().unwrap();
+    }
+
+    #[test]
+    fn a_deployment_written_for_the_peer_starts() {
+        let options = options(&[
+            "--namespaced",
+            "--leader-elect=false",
+            "--instance-id",
+            "blue",
+            "--qps=40",
+            "--burst=80",
+            "--metricsPort",
+            "9090",
+            "--healthzPort=9091",
+            "--loglevel=debug",
+            "--logformat",
+            "json",
+            "--controllers=analysis",
+            "--status-observed-generation=string",
+        ]);
+        assert_eq!(options.namespace.as_deref(), Some("own"));
+        assert_eq!((options.leader_election, options.instance_id.as_str()), (None, "blue"));
+        assert_eq!(options.limits.rate, Some(RequestRate { per_second: 40, burst: 80 }));
+        assert_eq!(options.controllers, Controllers::Analysis);
+        assert_eq!(options.generation_format, GenerationFormat::Text);
+    }
+
+    #[test]
+    fn flags_without_effect_are_accepted_and_named() {
+        let args =
+            parse(&["--istio-api-version", "v1beta1", "--aws-verify-target-group", "--experiment-threads=5"]);
+        assert_eq!(
+            args.ignored.given(),
+            ["--experiment-threads", "--aws-verify-target-group", "--istio-api-version"]
+        );
+        assert!(Cli::try_parse_from(["serin", "--no-such-flag"]).is_err());
+    }
+
+    #[test]
+    fn times_of_the_election_that_cannot_work_are_refused() {
+        assert!(parse(&["--leader-election-renew-deadline", "15s"]).check().is_err());
+        assert!(parse(&["--leader-election-retry-period", "10s"]).check().is_err());
+        assert!(parse(&["--rollout-resync", "0"]).check().is_err());
+    }
+
+    #[test]
+    fn names_can_be_resolved_on_the_command_line() {
+        let to = "127.0.0.1:9090".parse().unwrap();
+        let expected = HostOverride { host: "prometheus.svc".to_owned(), port: 9090, to };
+        assert_eq!(options(&["--resolve", "prometheus.svc:9090:127.0.0.1"]).resolve, [expected]);
+        assert!(Cli::try_parse_from(["serin", "--resolve", "prometheus.svc:127.0.0.1"]).is_err());
+    }
+}

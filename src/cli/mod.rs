@@ -1,0 +1,6 @@
+//! The command lines of the two programs.
+
+pub mod controller_args;
+pub mod crds;
+pub mod plugin;
+pub mod sandbox;

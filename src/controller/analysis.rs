@@ -1,0 +1,219 @@
+//! One pass over one AnalysisRun: snapshot, decide, apply, measure, and when to look again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use kube::api::Api;
+use kube::{Client, Resource};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::announce::Note;
+use super::apply::Writer;
+use super::caches::Caches;
+use super::clock::Clock;
+use super::difference::difference;
+use super::error::PassError;
+use super::measure::Measurements;
+use super::queue::Next;
+use super::reconcile::next_after;
+use super::store::{Identity, Key};
+use crate::analysis::{RunPlan, RunSnapshot, Secrets};
+use crate::api::analysis_template::SecretKeyRef;
+use crate::api::{AnalysisPhase, AnalysisRun};
+use crate::metrics::{Metrics, Subject};
+
+/// How long reading one Secret may take.
+const SECRET_TIMEOUT: Duration = Duration::from_secs(10);
+/// Times that one pass may ask for Secrets; a run names them all at once.
+const SECRET_ROUNDS: usize = 3;
+
+/// Decides about an AnalysisRun.
+pub type DecideRun = fn(&RunSnapshot) -> RunPlan;
+
+/// Makes passes over AnalysisRuns.
+pub(crate) struct Runs {
+    pub(crate) client: Client,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) measurements: Arc<Measurements>,
+    pub(crate) clock: Clock,
+    pub(crate) resync: Duration,
+    pub(crate) decide: DecideRun,
+}
+
+impl Runs {
+    /// Looks at one run and does what is due.
+    pub(crate) async fn pass(&self, key: &Key) -> Next {
+        if self.caches.runs.get(key).is_none() {
+            self.measurements.stop(key);
+            self.metrics.forget(Subject::AnalysisRun, &key.namespace, &key.name);
+            return Next::Forget;
+        }
+        let begun = Instant::now();
+        let outcome = self.rounds(key).await;
+        self.metrics.pass(Subject::AnalysisRun, &key.namespace, &key.name, begun.elapsed());
+        outcome.unwrap_or_else(|error| {
+            self.metrics.pass_failed(Subject::AnalysisRun, &key.namespace, &key.name, error.category());
+            next_after(key, &error)
+        })
+    }
+
+    /// Decides, and again as long as Secrets are asked for. They live as long as this pass.
+    async fn rounds(&self, key: &Key) -> Result<Next, PassError> {
+        let mut secrets = Secrets::new();
+        for _ in 0..SECRET_ROUNDS {
+            let Some(known) = self.caches.runs.get(key) else { return Ok(Next::Forget) };
+            let (in_flight, samples) = self.measurements.of(&known.identity);
+            let run = known.value.run(&known.identity);
+            let snapshot = RunSnapshot { now: self.clock.now(), run, secrets, in_flight, samples };
+            let plan = (self.decide)(&snapshot);
+            let wanted = plan.secrets.clone();
+            let next = self.next(&snapshot, &plan);
+            self.carry_out(&known.identity, &snapshot, plan).await?;
+            if wanted.is_empty() {
+                return Ok(next);
+            }
+            secrets = snapshot.secrets;
+            secrets.extend(self.read(&key.namespace, wanted).await);
+        }
+        Ok(Next::Backoff)
+    }
+
+    async fn carry_out(
+        &self,
+        identity: &Identity,
+        snapshot: &RunSnapshot,
+        plan: RunPlan,
+    ) -> Result<(), PassError> {
+        let key = &identity.key;
+        if plan.delete {
+            debug!(run = %key, "outlived");
+            return self.writer.delete_run(key).await;
+        }
+        let has_ended =
+            plan.status.as_ref().is_some_and(|status| status.phase.is_some_and(AnalysisPhase::is_completed));
+        if let Some(status) = plan.status {
+            self.write_status(identity, snapshot, &status).await?;
+        }
+        if plan.secrets.is_empty() {
+            self.measurements.recorded(key, snapshot.samples.len());
+        }
+        if has_ended || is_completed(&snapshot.run) {
+            self.measurements.stop(key);
+        }
+        for request in plan.measure {
+            self.measurements.begin(identity, request, &self.caches);
+        }
+        let note = |event: crate::analysis::RunEvent| Note {
+            reason: event.reason,
+            message: event.message,
+            severity: event.severity,
+        };
+        self.writer.announcer.announce(
+            reference(identity),
+            plan.events.into_iter().map(note).collect(),
+            self.clock,
+        );
+        Ok(())
+    }
+
+    /// The status is part of the object itself: AnalysisRuns have no status subresource.
+    async fn write_status(
+        &self,
+        identity: &Identity,
+        snapshot: &RunSnapshot,
+        next: &crate::api::AnalysisRunStatus,
+    ) -> Result<(), PassError> {
+        let encode = |source| PassError::Encoding { object: identity.key.clone(), source };
+        let stored = match &snapshot.run.status {
+            Some(status) => serde_json::to_value(status).map_err(encode)?,
+            None => json!({}),
+        };
+        let next: Value = serde_json::to_value(next).map_err(encode)?;
+        let Some(patch) = difference(&stored, &next) else { return Ok(()) };
+        let patch = json!({"metadata": {"resourceVersion": identity.version.to_string()}, "status": patch});
+        let action = || format!("write the status of AnalysisRun {}", identity.key);
+        self.writer.patch_run(&identity.key, &patch, action).await
+    }
+
+    fn next(&self, snapshot: &RunSnapshot, plan: &RunPlan) -> Next {
+        match plan.wake_at {
+            // Nothing but a change can make a finished run interesting again.
+            None if plan.is_idle() && is_completed(&snapshot.run) => Next::Forget,
+            None => Next::After(self.resync),
+            Some(at) => Next::After((at.since(snapshot.now) + Duration::from_millis(1)).min(self.resync)),
+        }
+    }
+
+    /// Reads Secrets by name, each once.
+    async fn read(&self, namespace: &str, wanted: BTreeSet<SecretKeyRef>) -> Secrets {
+        let mut by_name = BTreeMap::<_, Vec<_>>::new();
+        for reference in wanted {
+            by_name.entry(reference.name.clone()).or_default().push(reference);
+        }
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let mut found = Secrets::new();
+        for (name, references) in by_name {
+            let secret = match timeout(SECRET_TIMEOUT, api.get_opt(&name)).await {
+                Ok(Ok(Some(secret))) => Ok(secret),
+                Ok(Ok(None)) => Err(format!("Secret '{name}' does not exist")),
+                Ok(Err(kube::Error::Api(status))) => {
+                    Err(format!("cannot read Secret '{name}': {}", status.message))
+                }
+                Ok(Err(_)) => Err(format!("cannot read Secret '{name}': the API server cannot be reached")),
+                Err(_) => Err(format!("cannot read Secret '{name}': no answer in time")),
+            };
+            found.extend(references.into_iter().map(|reference| {
+                let value =
+                    secret.as_ref().map_err(Clone::clone).and_then(|secret| value(secret, &reference));
+                (reference, value)
+            }));
+        }
+        found
+    }
+}
+
+fn value(secret: &Secret, reference: &SecretKeyRef) -> Result<String, String> {
+    let SecretKeyRef { name, key } = reference;
+    let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+    let bytes = bytes.ok_or_else(|| format!("Secret '{name}' has no key '{key}'"))?;
+    let text =
+        std::str::from_utf8(&bytes.0).map_err(|_| format!("key '{key}' of Secret '{name}' is not text"))?;
+    Ok(text.to_owned())
+}
+
+fn is_completed(run: &AnalysisRun) -> bool {
+    run.status.as_ref().and_then(|status| status.phase).is_some_and(AnalysisPhase::is_completed)
+}
+
+fn reference(run: &Identity) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(AnalysisRun::api_version(&()).into_owned()),
+        kind: Some(AnalysisRun::kind(&()).into_owned()),
+        namespace: Some(run.key.namespace.to_string()),
+        name: Some(run.key.name.to_string()),
+        uid: Some(run.uid.to_string()),
+        resource_version: Some(run.version.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_lacks_a_key_or_is_not_text_is_told_without_its_content() {
+        let secret: Secret =
+            serde_json::from_value(json!({"data": {"good": "c2VjcmV0", "bad": "/w=="}})).unwrap();
+        let read = |key: &str| value(&secret, &SecretKeyRef { name: "auth".to_owned(), key: key.to_owned() });
+        assert_eq!(read("good").as_deref(), Ok("secret"));
+        assert_eq!(read("none").unwrap_err(), "Secret 'auth' has no key 'none'");
+        assert_eq!(read("bad").unwrap_err(), "key 'bad' of Secret 'auth' is not text");
+    }
+}

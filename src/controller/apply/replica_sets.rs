@@ -1,0 +1,131 @@
+//! Changes of ReplicaSets.
+
+use std::collections::BTreeMap;
+
+use kube::api::Patch;
+use serde_json::{Value, json};
+
+use super::{Target, Writer, delete_parameters, is_code, is_gone, owner_reference, patch_parameters};
+use crate::api::labels;
+use crate::controller::error::PassError;
+use crate::controller::store::Key;
+use crate::controller::wire::ReplicaSetObject;
+use crate::rollout::effect::NewReplicaSet;
+use crate::units::ReplicaCount;
+
+impl Writer {
+    pub(super) async fn create_replica_set(
+        &self,
+        target: &Target,
+        new: &NewReplicaSet,
+    ) -> Result<(), PassError> {
+        let action = || format!("create ReplicaSet {}", target.key(&new.name));
+        let body = replica_set_body(target, new);
+        match self.create::<ReplicaSetObject>(target.namespace(), &body, action).await {
+            Ok(created) => self.caches.wrote_replica_set(&created),
+            Err(error) if is_code(&error, 409) => {
+                let found = self.existing::<ReplicaSetObject>(target, &new.name, action).await?;
+                self.caches.wrote_replica_set(&found);
+            }
+            Err(error) if is_code(&error, 422) || is_code(&error, 403) => {
+                return Err(PassError::Refused { message: error.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn scale(
+        &self,
+        target: &Target,
+        name: &str,
+        (from, to): (ReplicaCount, ReplicaCount),
+        desired: ReplicaCount,
+    ) -> Result<(), PassError> {
+        let key = target.key(name);
+        let annotated = self.caches.replica_sets.get(&key).is_none_or(|known| known.value.annotated);
+        let mut operations = vec![
+            json!({"op": "test", "path": "/spec/replicas", "value": from.get()}),
+            json!({"op": "replace", "path": "/spec/replicas", "value": to.get()}),
+        ];
+        if !annotated {
+            operations.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+        }
+        let annotation = format!("/metadata/annotations/{}", labels::DESIRED_REPLICAS.replace('/', "~1"));
+        operations.push(json!({"op": "add", "path": annotation, "value": desired.to_string()}));
+        let encode = |source| PassError::Encoding { object: key.clone(), source };
+        let patch = Patch::Json::<()>(serde_json::from_value(Value::from(operations)).map_err(encode)?);
+        let action = || format!("scale ReplicaSet {key} from {from} to {to}");
+        self.patch_replica_set(&key, &patch, action).await
+    }
+
+    pub(super) async fn update(
+        &self,
+        target: &Target,
+        name: &str,
+        annotations: &BTreeMap<String, String>,
+        min_ready_seconds: Option<i32>,
+    ) -> Result<(), PassError> {
+        let key = target.key(name);
+        let patch = match min_ready_seconds {
+            Some(seconds) => {
+                json!({"metadata": {"annotations": annotations}, "spec": {"minReadySeconds": seconds}})
+            }
+            None => json!({"metadata": {"annotations": annotations}}),
+        };
+        self.patch_replica_set(&key, &Patch::Merge(patch), || format!("update ReplicaSet {key}")).await
+    }
+
+    async fn patch_replica_set<P: serde::Serialize + std::fmt::Debug>(
+        &self,
+        key: &Key,
+        patch: &Patch<P>,
+        action: impl Fn() -> String,
+    ) -> Result<(), PassError> {
+        let (api, parameters) = (self.api::<ReplicaSetObject>(&key.namespace), patch_parameters());
+        let patched = self.call(action, async { api.patch(&key.name, &parameters, patch).await }).await;
+        if let (Err(error), Some(known)) = (&patched, self.caches.replica_sets.get(key))
+            && is_code(error, 404)
+        {
+            self.caches.lost_replica_set(&known.identity);
+        }
+        self.caches.wrote_replica_set(&patched?);
+        Ok(())
+    }
+
+    /// Deletes it in the state that the decision saw, or not at all.
+    pub(super) async fn delete_replica_set(&self, target: &Target, name: &str) -> Result<(), PassError> {
+        let key = target.key(name);
+        let Some(known) = self.caches.replica_sets.get(&key) else { return Ok(()) };
+        let api = self.api::<ReplicaSetObject>(&key.namespace);
+        let parameters = delete_parameters(&known.identity, Some(known.identity.version));
+        let action = || format!("delete ReplicaSet {key}");
+        let deleted = self
+            .call(action, async { Ok(api.delete(&key.name, &parameters).await?.right().is_some()) })
+            .await;
+        if is_gone(deleted)? {
+            self.caches.lost_replica_set(&known.identity);
+        }
+        Ok(())
+    }
+}
+
+fn replica_set_body(target: &Target, new: &NewReplicaSet) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": new.name,
+            "namespace": target.namespace(),
+            "labels": new.labels,
+            "annotations": new.annotations,
+            "ownerReferences": [owner_reference(target)],
+        },
+        "spec": {
+            "replicas": new.replicas.get(),
+            "minReadySeconds": new.min_ready_seconds,
+            "selector": new.selector,
+            "template": new.template,
+        },
+    })
+}

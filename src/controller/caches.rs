@@ -1,0 +1,411 @@
+//! The cluster as this process knows it, and who must look again when it changes.
+//!
+//! A pass reads nothing else. Every read is O(result): by name, by owner, or by reference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::queue::Queue;
+use super::records::{
+    ANY_NAMESPACE, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord, TemplateRecord,
+};
+use super::store::{Cached, Change, Identity, Key, Link, Source, Store, Stored};
+use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject};
+use crate::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
+
+/// A kind of object that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Watched {
+    Rollouts,
+    AnalysisRuns,
+    AnalysisTemplates,
+    ClusterAnalysisTemplates,
+    ReplicaSets,
+    Services,
+}
+
+impl Watched {
+    /// Its name, as a CustomResourceDefinition is named.
+    pub(crate) const fn resource(self) -> &'static str {
+        match self {
+            Self::Rollouts => "rollouts.argoproj.io",
+            Self::AnalysisRuns => "analysisruns.argoproj.io",
+            Self::AnalysisTemplates => "analysistemplates.argoproj.io",
+            Self::ClusterAnalysisTemplates => "clusteranalysistemplates.argoproj.io",
+            Self::ReplicaSets => "replicasets.apps",
+            Self::Services => "services",
+        }
+    }
+}
+
+/// All caches, and the queues that their changes feed.
+pub(crate) struct Caches {
+    pub(crate) rollouts: Store<RolloutRecord>,
+    pub(crate) runs: Store<RunRecord>,
+    pub(crate) replica_sets: Store<ReplicaSetRecord>,
+    pub(crate) services: Store<ServiceRecord>,
+    pub(crate) templates: Store<TemplateRecord>,
+    pub(crate) cluster_templates: Store<TemplateRecord>,
+    pub(crate) rollout_queue: Queue<Key>,
+    pub(crate) run_queue: Queue<Key>,
+    watched: BTreeSet<Watched>,
+    complete: Mutex<BTreeSet<Watched>>,
+    problems: Mutex<BTreeMap<Watched, String>>,
+    listed: Notify,
+}
+
+impl Caches {
+    /// Empty caches of the given kinds.
+    pub(crate) fn new(watched: impl IntoIterator<Item = Watched>) -> Self {
+        Self {
+            rollouts: Store::new(),
+            runs: Store::new(),
+            replica_sets: Store::new(),
+            services: Store::new(),
+            templates: Store::new(),
+            cluster_templates: Store::new(),
+            rollout_queue: Queue::new(),
+            run_queue: Queue::new(),
+            watched: watched.into_iter().collect(),
+            complete: Mutex::default(),
+            problems: Mutex::default(),
+            listed: Notify::new(),
+        }
+    }
+
+    /// The kinds that are watched.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = Watched> {
+        self.watched.iter().copied()
+    }
+
+    /// The kinds not yet listed, each with what is in the way.
+    pub(crate) fn missing(&self) -> Vec<(Watched, String)> {
+        let complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = self.watched.difference(&complete);
+        missing.map(|kind| (*kind, problems.get(kind).cloned().unwrap_or_default())).collect()
+    }
+
+    /// Waits until every kind has been listed once.
+    pub(crate) async fn synced(&self) {
+        loop {
+            let listed = self.listed.notified();
+            if self.missing().is_empty() {
+                return;
+            }
+            listed.await;
+        }
+    }
+
+    /// Notes what is in the way of a watch; `None` once nothing is. Whether that is news.
+    pub(crate) fn set_problem(&self, kind: Watched, problem: Option<&str>) -> bool {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(text) => problems.insert(kind, text.to_owned()).as_deref() != Some(text),
+            None => problems.remove(&kind).is_some(),
+        }
+    }
+
+    fn listed(&self, kind: Watched) {
+        self.complete.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+        self.listed.notify_waiters();
+    }
+
+    pub(crate) fn rollout_event(&self, event: Event<RolloutObject>) {
+        let changes = take(&self.rollouts, event, |object| Some(RolloutRecord::new(object)));
+        self.finish(Watched::Rollouts, &changes, Self::rollout_changed);
+    }
+
+    pub(crate) fn run_event(&self, event: Event<DeserializeGuard<AnalysisRun>>) {
+        let changes = take(&self.runs, event, |object| readable(object).map(RunRecord::new));
+        self.finish(Watched::AnalysisRuns, &changes, Self::run_changed);
+    }
+
+    pub(crate) fn replica_set_event(&self, event: Event<ReplicaSetObject>) {
+        let changes = take(&self.replica_sets, event, |object| Some(ReplicaSetRecord::new(&object)));
+        self.finish(Watched::ReplicaSets, &changes, Self::owned_changed);
+    }
+
+    pub(crate) fn service_event(&self, event: Event<ServiceObject>) {
+        let changes = take(&self.services, event, |object| Some(ServiceRecord::new(object)));
+        self.finish(Watched::Services, &changes, Self::service_changed);
+    }
+
+    pub(crate) fn template_event(&self, event: Event<DeserializeGuard<AnalysisTemplate>>) {
+        let record = |found: AnalysisTemplate| TemplateRecord::new(&found.metadata, found.spec);
+        let changes = take(&self.templates, event, |object| readable(object).map(record));
+        self.finish(Watched::AnalysisTemplates, &changes, Self::template_changed);
+    }
+
+    pub(crate) fn cluster_template_event(&self, event: Event<DeserializeGuard<ClusterAnalysisTemplate>>) {
+        let record =
+            |found: ClusterAnalysisTemplate| TemplateRecord::new(&found.metadata, found.spec.template);
+        let changes = take(&self.cluster_templates, event, |object| readable(object).map(record));
+        self.finish(Watched::ClusterAnalysisTemplates, &changes, Self::template_changed);
+    }
+
+    fn finish(&self, kind: Watched, taken: &Taken, changed: fn(&Self, &Change)) {
+        taken.changes.iter().for_each(|change| changed(self, change));
+        if taken.complete {
+            self.listed(kind);
+        }
+    }
+
+    /// A Rollout as the answer to a write shows it; its version.
+    pub(crate) fn wrote_rollout(&self, object: RolloutObject) -> u64 {
+        let (identity, record) = RolloutRecord::new(object);
+        let version = identity.version;
+        self.rollouts
+            .put(identity, record, Source::Write)
+            .iter()
+            .for_each(|change| self.rollout_changed(change));
+        version
+    }
+
+    /// A run as the answer to a write shows it.
+    pub(crate) fn wrote_run(&self, run: AnalysisRun) {
+        let (identity, record) = RunRecord::new(run);
+        self.runs.put(identity, record, Source::Write).iter().for_each(|change| self.run_changed(change));
+    }
+
+    /// A ReplicaSet as the answer to a write shows it.
+    pub(crate) fn wrote_replica_set(&self, object: &ReplicaSetObject) {
+        let (identity, record) = ReplicaSetRecord::new(object);
+        if let Some(change) = self.replica_sets.put(identity, record, Source::Write) {
+            self.owned_changed(&change);
+        }
+    }
+
+    /// A Service as the answer to a write shows it.
+    pub(crate) fn wrote_service(&self, object: ServiceObject) {
+        let (identity, record) = ServiceRecord::new(object);
+        self.services
+            .put(identity, record, Source::Write)
+            .iter()
+            .for_each(|change| self.service_changed(change));
+    }
+
+    /// A run that the API server says is gone.
+    pub(crate) fn lost_run(&self, identity: &Identity) {
+        self.runs.remove(identity).iter().for_each(|change| self.run_changed(change));
+    }
+
+    /// A ReplicaSet that the API server says is gone.
+    pub(crate) fn lost_replica_set(&self, identity: &Identity) {
+        self.replica_sets.remove(identity).iter().for_each(|change| self.owned_changed(change));
+    }
+
+    fn rollout_changed(&self, change: &Change) {
+        self.rollout_queue.add(&change.key);
+    }
+
+    fn run_changed(&self, change: &Change) {
+        self.run_queue.add(&change.key);
+        self.owned_changed(change);
+    }
+
+    fn owned_changed(&self, change: &Change) {
+        for link in &change.links {
+            match link {
+                Link::Owner { key, .. } => self.rollout_queue.add(key),
+                Link::Template(_) | Link::Service(_) => {}
+            }
+        }
+    }
+
+    fn service_changed(&self, change: &Change) {
+        self.queue_readers(&Link::Service(change.key.clone()));
+    }
+
+    fn template_changed(&self, change: &Change) {
+        for template in self.templates_that_reach(&change.key) {
+            self.queue_readers(&Link::Template(template));
+        }
+    }
+
+    fn queue_readers(&self, link: &Link) {
+        for key in self.rollouts.keys_linked(link) {
+            self.rollout_queue.add(&key);
+        }
+    }
+
+    /// The template itself, and every template that names it, directly or through others.
+    fn templates_that_reach(&self, key: &Key) -> BTreeSet<Key> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![key.clone()];
+        while let Some(key) = open.pop() {
+            if reached.insert(key.clone()) {
+                // What a cluster-wide template names is looked up where its reader is.
+                let anywhere = Link::Template(Key::new(ANY_NAMESPACE, &key.name));
+                let by_name = Link::Template(key);
+                open.extend(self.templates.keys_linked(&by_name));
+                open.extend(self.cluster_templates.keys_linked(&by_name));
+                open.extend(self.cluster_templates.keys_linked(&anywhere));
+            }
+        }
+        reached
+    }
+
+    /// A template by its key.
+    pub(crate) fn template(&self, key: &Key) -> Option<Stored<TemplateRecord>> {
+        if key.namespace.is_empty() { self.cluster_templates.get(key) } else { self.templates.get(key) }
+    }
+}
+
+struct Taken {
+    changes: Vec<Change>,
+    complete: bool,
+}
+
+/// Takes one event of a watch into a store. What cannot be read counts as absent.
+fn take<K: Resource<DynamicType = ()>, T: Cached>(
+    store: &Store<T>,
+    event: Event<K>,
+    record: impl FnOnce(K) -> Option<(Identity, T)>,
+) -> Taken {
+    let changed = |changes: Vec<Change>| Taken { changes, complete: false };
+    match event {
+        Event::Apply(object) | Event::InitApply(object) => {
+            let identity = Identity::of(object.meta());
+            changed(match record(object) {
+                Some((identity, value)) => store.put(identity, value, Source::Watch).into_iter().collect(),
+                None => store.remove_unreadable(&identity).into_iter().collect(),
+            })
+        }
+        Event::Delete(object) => changed(store.remove(&Identity::of(object.meta())).into_iter().collect()),
+        Event::Init => {
+            store.begin_listing();
+            changed(Vec::new())
+        }
+        Event::InitDone => Taken { changes: store.end_listing(), complete: true },
+    }
+}
+
+/// The object, or a warning that it cannot be read.
+fn readable<K: Resource<DynamicType = ()>>(object: DeserializeGuard<K>) -> Option<K> {
+    let name = Identity::of(object.meta()).key;
+    object
+        .0
+        .inspect_err(
+            |invalid| warn!(kind = %K::kind(&()), object = %name, error = %invalid, "unreadable object"),
+        )
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object<T: DeserializeOwned>(name: &str, version: u32, rest: &Value) -> T {
+        let namespace = if rest["cluster"] == true { Value::Null } else { json!("shop") };
+        let mut object = json!({
+            "metadata": {
+                "name": name, "namespace": namespace, "uid": format!("uid-{name}"),
+                "resourceVersion": version.to_string(), "ownerReferences": rest["owners"],
+                "labels": {"rollouts-pod-template-hash": "abc"},
+            },
+            "spec": rest["spec"],
+        });
+        if rest["owners"].is_null() {
+            object["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn caches() -> Caches {
+        let caches = Caches::new([Watched::Rollouts]);
+        let spec = json!({"spec": {"strategy": {"canary": {
+            "stableService": "stable", "steps": [{"analysis": {"templates": [{"templateName": "outer"}]}}],
+        }}}});
+        caches.rollout_event(Event::Apply(object("web", 1, &spec)));
+        caches.rollout_event(Event::Apply(object("other", 1, &json!({"spec": {}}))));
+        drain(&caches);
+        caches
+    }
+
+    /// Names of the Rollouts that are due.
+    fn drain(caches: &Caches) -> Vec<String> {
+        let mut names = Vec::new();
+        while caches.rollout_queue.len() > 0 {
+            let next = futures::FutureExt::now_or_never(caches.rollout_queue.next());
+            let key = next.expect("a key is due");
+            names.push(key.name.to_string());
+            caches.rollout_queue.done(&key, crate::controller::queue::Next::Forget);
+        }
+        names
+    }
+
+    #[tokio::test]
+    async fn a_rollout_is_due_when_its_replica_set_changes_and_no_other_is() {
+        let caches = caches();
+        let owner = json!([{
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": "uid-web", "controller": true,
+        }]);
+        let set = |version, replicas| {
+            object("web-abc", version, &json!({"owners": owner, "spec": {"replicas": replicas}}))
+        };
+        caches.replica_set_event(Event::Apply(set(2, 1)));
+        assert_eq!(drain(&caches), ["web"]);
+        caches.replica_set_event(Event::Apply(set(3, 1)));
+        assert!(drain(&caches).is_empty(), "nothing that a decision sees has changed");
+        caches.wrote_replica_set(&set(5, 2));
+        assert_eq!(drain(&caches), ["web"]);
+        caches.replica_set_event(Event::Apply(set(4, 1)));
+        assert!(drain(&caches).is_empty(), "an older state came late");
+        caches.replica_set_event(Event::Delete(set(6, 2)));
+        assert_eq!(drain(&caches), ["web"]);
+    }
+
+    #[tokio::test]
+    async fn a_rollout_is_due_when_a_template_changes_that_it_reaches_through_others() {
+        let caches = caches();
+        let names = |next: Value| json!({"spec": {"templates": [next]}});
+        caches.template_event(Event::Apply(object(
+            "outer",
+            2,
+            &names(json!({"templateName": "wide", "clusterScope": true})),
+        )));
+        assert_eq!(drain(&caches), ["web"]);
+        let wide = json!({"cluster": true, "spec": {"templates": [{"templateName": "inner"}]}});
+        caches.cluster_template_event(Event::Apply(object("wide", 3, &wide)));
+        assert_eq!(drain(&caches), ["web"]);
+        caches.template_event(Event::Apply(object("inner", 4, &names(json!({"templateName": "outer"})))));
+        assert_eq!(drain(&caches), ["web"], "a circle ends");
+        caches.template_event(Event::Apply(object("unrelated", 5, &json!({"spec": {}}))));
+        assert!(drain(&caches).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_rollout_is_due_when_the_selector_of_its_service_changes() {
+        let caches = caches();
+        let service =
+            |version, color| object("stable", version, &json!({"spec": {"selector": {"color": color}}}));
+        caches.service_event(Event::Apply(service(2, "blue")));
+        assert_eq!(drain(&caches), ["web"]);
+        caches.service_event(Event::Apply(service(3, "blue")));
+        assert!(drain(&caches).is_empty());
+        caches.service_event(Event::Apply(service(4, "green")));
+        assert_eq!(drain(&caches), ["web"]);
+    }
+
+    #[tokio::test]
+    async fn a_kind_counts_as_synced_once_it_was_listed_and_says_what_is_in_the_way_until_then() {
+        let caches = Caches::new([Watched::Rollouts]);
+        caches.rollout_event(Event::Init);
+        assert!(caches.set_problem(Watched::Rollouts, Some("not installed")));
+        assert!(!caches.set_problem(Watched::Rollouts, Some("not installed")), "no news");
+        assert_eq!(caches.missing(), [(Watched::Rollouts, "not installed".to_owned())]);
+        caches.rollout_event(Event::InitDone);
+        assert!(caches.missing().is_empty());
+        caches.synced().await;
+    }
+}

@@ -1,0 +1,37 @@
+//! The shell: watches the cluster, asks the pure cores what to do, does it, and sleeps until something is due.
+//!
+//! The one way through it, per object: [`caches`] → [`snapshot`] → `rollout::decide` → [`apply`]. Deliberately absent:
+//! any decision about a rollout, any read of the cluster besides the watches and Secrets that a run asks for, and any
+//! time that does not come from [`clock`].
+
+mod analysis;
+mod announce;
+mod apply;
+mod caches;
+mod client;
+mod clock;
+mod difference;
+mod dispatch;
+mod error;
+mod http;
+mod leader;
+mod lease;
+mod measure;
+mod options;
+mod queue;
+mod reconcile;
+mod records;
+mod references;
+mod run;
+mod scrape;
+mod snapshot;
+mod store;
+mod unreadable;
+mod watch;
+mod wire;
+
+pub use analysis::DecideRun;
+pub use leader::LeadershipLost;
+pub use options::{Controllers, LeaderElection, Options, RequestLimits, RequestRate};
+pub use reconcile::Decide;
+pub use run::{Cores, RunError, run, run_with};

@@ -1,0 +1,162 @@
+//! One pass over one Rollout: snapshot, decide, apply, and when to look again.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, trace, warn};
+
+use super::apply::Writer;
+use super::caches::Caches;
+use super::clock::Clock;
+use super::error::{Class, PassError};
+use super::queue::Next;
+use super::records::Readable;
+use super::snapshot::{self, Memory, Refusal};
+use super::store::{Identity, Key};
+use super::unreadable;
+use super::wire::Unreadable;
+use crate::events::Event;
+use crate::metrics::{Metrics, Subject};
+use crate::rollout::snapshot::Settings;
+use crate::rollout::{Plan, Snapshot};
+
+/// How long an older state may take to be replaced before it is looked at again anyway.
+const STALE_PATIENCE: Duration = Duration::from_secs(1);
+/// How soon a pass that only a person can help is tried again.
+const USER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a ReplicaSet that was refused is not tried again.
+const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
+/// Share of the resync period by which Rollouts are spread, so that they do not all come at once.
+const RESYNC_SPREAD: u32 = 10;
+
+/// Decides about a Rollout.
+pub type Decide = fn(&Snapshot) -> Plan;
+
+/// Makes passes over Rollouts.
+pub(crate) struct Rollouts {
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+    pub(crate) settings: Settings,
+    pub(crate) resync: Duration,
+    pub(crate) decide: Decide,
+    pub(crate) memories: Mutex<HashMap<Key, Memory>>,
+}
+
+impl Rollouts {
+    /// Looks at one Rollout and does what is due.
+    pub(crate) async fn pass(&self, key: &Key) -> Next {
+        let Some(known) = self.caches.rollouts.get(key) else {
+            self.metrics.forget(Subject::Rollout, &key.namespace, &key.name);
+            self.remember(key, Memory::default());
+            return Next::Forget;
+        };
+        let begun = Instant::now();
+        let outcome = match &known.value.content {
+            Ok(readable) => self.work(&known.identity, readable).await,
+            Err(problem) => self.report(&known.identity, problem, known.value.generation).await,
+        };
+        self.metrics.pass(Subject::Rollout, &key.namespace, &key.name, begun.elapsed());
+        outcome.unwrap_or_else(|error| self.failed(key, known.value.generation, &error))
+    }
+
+    async fn work(&self, identity: &Identity, readable: &Readable) -> Result<Next, PassError> {
+        let key = &identity.key;
+        let memory = self.memory(key);
+        let now = self.clock.now();
+        let encoding = |source| PassError::Encoding { object: key.clone(), source };
+        let snapshot = snapshot::rollout(&self.caches, identity, readable, &memory, now, &self.settings);
+        let snapshot = snapshot.map_err(encoding)?;
+        if snapshot.rollout.metadata.deletion_timestamp.is_some() {
+            return Ok(Next::After(self.resync));
+        }
+        trace!(rollout = %key, ?snapshot, "snapshot");
+        let plan = (self.decide)(&snapshot);
+        let wake = plan.wake.map(|wake| wake.at);
+        let pending = (plan.counts_pending && plan.status.is_none())
+            .then(|| memory.counts_pending_since.unwrap_or(snapshot.now));
+        let refusal = memory.refusal.filter(|_| snapshot.refusal.is_some());
+        let retry = refusal.as_ref().map(|refusal| refusal.until);
+        self.remember(key, Memory { counts_pending_since: pending, refusal });
+        if !plan.is_idle() {
+            debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
+            self.writer.carry_out(&snapshot.rollout, plan).await?;
+        }
+        let wakes =
+            wake.into_iter().chain(retry).map(|at| at.since(self.clock.now()) + Duration::from_millis(1));
+        Ok(Next::After(wakes.chain([self.resync_of(key)]).min().unwrap_or(self.resync)))
+    }
+
+    /// Tells that the Rollout cannot be read, once.
+    async fn report(
+        &self,
+        identity: &Identity,
+        problem: &Unreadable,
+        generation: Option<i64>,
+    ) -> Result<Next, PassError> {
+        let next = unreadable::status(&problem.status, &problem.error, generation, self.clock.now());
+        self.writer.write_status(identity, &problem.status, &next).await?;
+        if !unreadable::is_announced(&problem.status, &next) {
+            let message = format!("The Rollout cannot be read: {}", problem.error);
+            self.writer.announce(identity, vec![Event::InvalidSpec { message }]);
+        }
+        Ok(Next::After(self.resync))
+    }
+
+    fn failed(&self, key: &Key, generation: Option<i64>, error: &PassError) -> Next {
+        self.metrics.pass_failed(Subject::Rollout, &key.namespace, &key.name, error.category());
+        if let PassError::Refused { message } = error {
+            let until = self.clock.now().plus(REFUSAL_PATIENCE);
+            let refusal = Some(Refusal { message: message.clone(), generation, until });
+            self.remember(key, Memory { refusal, ..self.memory(key) });
+            return Next::After(Duration::ZERO);
+        }
+        next_after(key, error)
+    }
+
+    fn memory(&self, key: &Key) -> Memory {
+        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.get(key).cloned().unwrap_or_default()
+    }
+
+    fn remember(&self, key: &Key, memory: Memory) {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory == Memory::default() {
+            memories.remove(key);
+        } else {
+            memories.insert(key.clone(), memory);
+        }
+    }
+
+    /// The resync period, a little shorter for each Rollout by another amount.
+    fn resync_of(&self, key: &Key) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let share = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+        self.resync.saturating_sub(self.resync * share / 1000 / RESYNC_SPREAD)
+    }
+}
+
+/// When to look again after a failure.
+pub(crate) fn next_after(key: &Key, error: &PassError) -> Next {
+    let category = error.category();
+    match error.class() {
+        Class::Retry => {
+            warn!(object = %key, category, %error, "pass failed, trying again");
+            Next::Backoff
+        }
+        Class::WaitForChange => {
+            debug!(object = %key, category, %error, "pass dropped, a change is on its way");
+            Next::BackoffFrom(STALE_PATIENCE)
+        }
+        Class::NeedsUser => {
+            error!(object = %key, category, %error, "pass failed, somebody must help");
+            Next::BackoffFrom(USER_PATIENCE)
+        }
+    }
+}

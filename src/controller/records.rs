@@ -1,0 +1,314 @@
+//! What the caches keep of each kind: enough for a pass and for the metrics, and no more.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+
+use super::references;
+use super::store::{Cached, Identity, Key, Link};
+use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
+use crate::api::analysis_template::AnalysisTemplateRef;
+use crate::api::{AnalysisPhase, AnalysisRun, AnalysisTemplateSpec, Rollout, RolloutStatus, labels};
+use crate::rollout::snapshot::{ReplicaSet, Service};
+use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
+
+/// Namespace in a link that stands for the namespace of whoever follows it.
+pub(crate) const ANY_NAMESPACE: &str = "*";
+
+/// A Rollout, as compact JSON: a tenth of what the tree of values takes, and read once per pass.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RolloutRecord {
+    pub(crate) content: Result<Readable, Unreadable>,
+    pub(crate) generation: Option<i64>,
+}
+
+/// A Rollout that could be read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Readable {
+    json: Box<[u8]>,
+    links: Vec<Link>,
+    pub(crate) figures: Figures,
+}
+
+/// What the metrics show of a Rollout.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) strategy: &'static str,
+    pub(crate) traffic_router: String,
+    pub(crate) phase: String,
+    pub(crate) desired: i32,
+    pub(crate) available: i32,
+    pub(crate) updated: i32,
+    pub(crate) unavailable: i32,
+}
+
+impl RolloutRecord {
+    /// Takes a Rollout in. Without its resource version, which is part of the identity.
+    pub(crate) fn new(object: RolloutObject) -> (Identity, Self) {
+        let identity = Identity::of(object.meta());
+        let generation = object.meta().generation;
+        let content = object.content.and_then(|rollout| Readable::new(*rollout));
+        (identity, Self { content, generation })
+    }
+}
+
+impl Readable {
+    fn new(mut rollout: Rollout) -> Result<Self, Unreadable> {
+        rollout.metadata.resource_version = None;
+        let namespace = rollout.metadata.namespace.clone().unwrap_or_default();
+        let services = references::services(&rollout.spec);
+        let services = services.into_iter().map(|name| Link::Service(Key::new(&namespace, name)));
+        let templates = references::templates(&rollout.spec);
+        let links =
+            services.chain(templates.iter().filter_map(|found| template_link(found, &namespace))).collect();
+        let figures = Figures::new(&rollout);
+        let json = serde_json::to_vec(&rollout)
+            .map_err(|error| Unreadable { error: error.to_string(), status: serde_json::Value::Null })?;
+        Ok(Self { json: json.into(), links, figures })
+    }
+
+    /// The Rollout again, at the version of `identity`.
+    pub(crate) fn rollout(&self, identity: &Identity) -> Result<Rollout, serde_json::Error> {
+        let mut rollout: Rollout = serde_json::from_slice(&self.json)?;
+        rollout.metadata.resource_version = Some(identity.version.to_string());
+        Ok(rollout)
+    }
+}
+
+impl Figures {
+    fn new(rollout: &Rollout) -> Self {
+        let none = RolloutStatus::default();
+        let status = rollout.status.as_ref().unwrap_or(&none);
+        let strategy = rollout.spec.strategy.as_ref();
+        let canary = strategy.and_then(|strategy| strategy.canary.as_ref());
+        let routing = canary.and_then(|canary| canary.traffic_routing.as_ref());
+        let routing = routing.and_then(|routing| serde_json::to_value(routing).ok());
+        let routers = routing.as_ref().and_then(serde_json::Value::as_object).into_iter().flatten();
+        let routers: Vec<_> =
+            routers.filter(|(_, value)| value.is_object()).map(|(name, _)| name.as_str()).collect();
+        Self {
+            strategy: match strategy {
+                Some(strategy) if strategy.blue_green.is_some() => "blueGreen",
+                Some(strategy) if strategy.canary.is_some() => "canary",
+                _ => "none",
+            },
+            traffic_router: routers.join(","),
+            phase: status.phase.clone().unwrap_or_default(),
+            desired: rollout.spec.replicas.unwrap_or(1),
+            available: status.available_replicas.unwrap_or_default(),
+            updated: status.updated_replicas.unwrap_or_default(),
+            unavailable: (status.replicas.unwrap_or_default()
+                - status.available_replicas.unwrap_or_default())
+            .max(0),
+        }
+    }
+}
+
+impl Cached for RolloutRecord {
+    fn links(&self) -> Vec<Link> {
+        self.content.as_ref().map(|readable| readable.links.clone()).unwrap_or_default()
+    }
+}
+
+/// An AnalysisRun. Of one that has ended, what it measured with and each measurement are not kept: nobody looks at them
+/// again, and they are most of it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RunRecord {
+    run: AnalysisRun,
+    owner: Option<Link>,
+    pub(crate) figures: Vec<MetricFigures>,
+}
+
+/// What the metrics show of one metric of a run.
+#[derive(Debug, PartialEq)]
+pub(crate) struct MetricFigures {
+    pub(crate) metric: String,
+    pub(crate) provider: String,
+    pub(crate) dry_run: bool,
+    pub(crate) phase: AnalysisPhase,
+}
+
+impl RunRecord {
+    pub(crate) fn new(mut run: AnalysisRun) -> (Identity, Self) {
+        let identity = Identity::of(&run.metadata);
+        trim(&mut run.metadata);
+        run.metadata.resource_version = None;
+        let owner = owner(&run.metadata);
+        let figures = metric_figures(&run);
+        if let Some(status) =
+            run.status.as_mut().filter(|status| status.phase.is_some_and(AnalysisPhase::is_completed))
+        {
+            run.spec.metrics = None;
+            run.spec.args = None;
+            status.metric_results.iter_mut().flatten().for_each(|result| result.measurements = None);
+        }
+        (identity, Self { run, owner, figures })
+    }
+
+    /// The run, at the version of `identity`.
+    pub(crate) fn run(&self, identity: &Identity) -> AnalysisRun {
+        let mut run = self.run.clone();
+        run.metadata.resource_version = Some(identity.version.to_string());
+        run
+    }
+
+    /// Its phase; `None` before its first pass.
+    pub(crate) fn phase(&self) -> Option<AnalysisPhase> {
+        self.run.status.as_ref().and_then(|status| status.phase)
+    }
+}
+
+impl Cached for RunRecord {
+    fn links(&self) -> Vec<Link> {
+        self.owner.clone().into_iter().collect()
+    }
+}
+
+fn metric_figures(run: &AnalysisRun) -> Vec<MetricFigures> {
+    let results = run.status.iter().filter_map(|status| status.metric_results.as_ref()).flatten();
+    let figures = results.map(|result| MetricFigures {
+        metric: result.name.clone(),
+        provider: provider(run, &result.name),
+        dry_run: result.dry_run == Some(true),
+        phase: result.phase,
+    });
+    figures.collect()
+}
+
+/// The provider of a metric, as its field in the spec is called.
+fn provider(run: &AnalysisRun, metric: &str) -> String {
+    let mut metrics = run.spec.metrics.iter().flatten().filter(|found| found.name == metric);
+    let provider = metrics.find_map(|found| serde_json::to_value(&found.provider).ok());
+    let fields = provider.as_ref().and_then(serde_json::Value::as_object);
+    fields.and_then(|fields| fields.keys().next()).cloned().unwrap_or_default()
+}
+
+/// A ReplicaSet that carries the label of a revision.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ReplicaSetRecord {
+    /// What a decision sees; `None` while it is being deleted.
+    pub(crate) view: Option<ReplicaSet>,
+    /// Whether it has annotations at all; a JSON patch must know.
+    pub(crate) annotated: bool,
+    owner: Option<Link>,
+}
+
+impl ReplicaSetRecord {
+    pub(crate) fn new(object: &ReplicaSetObject) -> (Identity, Self) {
+        let identity = Identity::of(&object.metadata);
+        let record = Self {
+            view: view(object),
+            annotated: object.metadata.annotations.is_some(),
+            owner: owner(&object.metadata),
+        };
+        (identity, record)
+    }
+}
+
+impl Cached for ReplicaSetRecord {
+    fn links(&self) -> Vec<Link> {
+        self.owner.clone().into_iter().collect()
+    }
+}
+
+fn view(object: &ReplicaSetObject) -> Option<ReplicaSet> {
+    let meta = &object.metadata;
+    if meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    let label = meta.labels.as_ref().and_then(|labels| labels.get(labels::POD_TEMPLATE_HASH));
+    let annotation = |key: &str| meta.annotations.as_ref().and_then(|annotations| annotations.get(key));
+    let status = &object.status;
+    let failure =
+        status.conditions.iter().find(|found| found.r#type == "ReplicaFailure" && found.status == "True");
+    Some(ReplicaSet {
+        name: meta.name.clone().unwrap_or_default(),
+        hash: PodHash::new(label?.clone())?,
+        revision: Revision::parse(annotation(labels::REVISION).map(String::as_str)),
+        revision_history: annotation(labels::REVISION_HISTORY).cloned(),
+        created_at: meta.creation_timestamp.as_ref().map(Timestamp::from),
+        desired_annotation: annotation(labels::DESIRED_REPLICAS).and_then(|text| text.parse().ok()),
+        size: ReplicaCount::from_status(object.spec.replicas.unwrap_or(1)),
+        replicas: ReplicaCount::from_status(status.replicas),
+        ready: ReplicaCount::from_status(status.ready_replicas),
+        available: ReplicaCount::from_status(status.available_replicas),
+        observed: status.observed_generation >= meta.generation.unwrap_or_default(),
+        failure: failure.map(|condition| condition.message.clone()),
+        min_ready_seconds: object.spec.min_ready_seconds,
+    })
+}
+
+/// A Service's selector.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ServiceRecord {
+    pub(crate) view: Service,
+    pub(crate) annotated: bool,
+}
+
+impl ServiceRecord {
+    pub(crate) fn new(object: ServiceObject) -> (Identity, Self) {
+        let identity = Identity::of(&object.metadata);
+        let annotations = object.metadata.annotations;
+        let managed_by =
+            annotations.as_ref().and_then(|annotations| annotations.get(labels::MANAGED_BY)).cloned();
+        let view = Service { selector: object.spec.selector.unwrap_or_default(), managed_by };
+        (identity, Self { view, annotated: annotations.is_some() })
+    }
+}
+
+impl Cached for ServiceRecord {
+    fn links(&self) -> Vec<Link> {
+        Vec::new()
+    }
+}
+
+/// A template of either scope.
+#[derive(Debug, PartialEq)]
+pub(crate) struct TemplateRecord {
+    pub(crate) spec: AnalysisTemplateSpec,
+    links: Vec<Link>,
+}
+
+impl TemplateRecord {
+    pub(crate) fn new(meta: &ObjectMeta, spec: AnalysisTemplateSpec) -> (Identity, Self) {
+        let identity = Identity::of(meta);
+        let namespace = meta.namespace.as_deref().unwrap_or(ANY_NAMESPACE);
+        let nested = spec.templates.iter().flatten();
+        let links = nested.filter_map(|found| template_link(found, namespace)).collect();
+        (identity, Self { spec, links })
+    }
+}
+
+impl Cached for TemplateRecord {
+    fn links(&self) -> Vec<Link> {
+        self.links.clone()
+    }
+}
+
+/// The key of a template that is named in `namespace`; `None` without a name.
+pub(crate) fn template_key(found: &AnalysisTemplateRef, namespace: &str) -> Option<Key> {
+    let name = found.template_name.as_deref().filter(|name| !name.is_empty())?;
+    Some(Key::new(if found.cluster_scope == Some(true) { "" } else { namespace }, name))
+}
+
+fn template_link(found: &AnalysisTemplateRef, namespace: &str) -> Option<Link> {
+    template_key(found, namespace).map(Link::Template)
+}
+
+/// The Rollout that controls an object.
+fn owner(meta: &ObjectMeta) -> Option<Link> {
+    let controls = |owner: &&OwnerReference| owner.controller == Some(true) && is_rollout(owner);
+    let owner = meta.owner_references.iter().flatten().find(controls)?;
+    let key = Key::new(meta.namespace.as_deref().unwrap_or_default(), &owner.name);
+    Some(Link::Owner { key, uid: owner.uid.as_str().into() })
+}
+
+fn is_rollout(owner: &OwnerReference) -> bool {
+    owner.kind == Rollout::kind(&()) && owner.api_version.split('/').next() == Some(&*Rollout::group(&()))
+}
+
+/// The link of everything that a Rollout owns.
+pub(crate) fn owned_by(identity: &Identity) -> Link {
+    Link::Owner { key: identity.key.clone(), uid: Arc::clone(&identity.uid) }
+}

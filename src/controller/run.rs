@@ -1,0 +1,267 @@
+//! Start, leadership, and an orderly end.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kube::{Client, Config};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::analysis::{DecideRun, Runs};
+use super::announce::Announcer;
+use super::apply::Writer;
+use super::caches::{Caches, Watched};
+use super::clock::Clock;
+use super::dispatch::{Stop, stopped};
+use super::leader::{Candidate, Fence, LeadershipLost};
+use super::measure::Measurements;
+use super::options::{Controllers, Options};
+use super::reconcile::{Decide, Rollouts};
+use super::{client, dispatch, http, scrape, watch as watches};
+use crate::metrics::Metrics;
+use crate::providers::{ProviderOptions, Providers};
+use crate::{analysis, rollout};
+
+/// How long what is under way may take at the end, besides passes: Events, the Lease.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a controller ended on its own.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The API server's address or certificates cannot be used.
+    #[error("cannot set up the connection to the API server")]
+    Connect(#[source] Box<kube::Error>),
+    /// A port is taken.
+    #[error("cannot listen on {address} for {what}")]
+    Listen {
+        /// `health` or `metrics`.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another replica leads, or the Lease could not be renewed: this process must not write any more.
+    #[error(transparent)]
+    LeadershipLost(#[from] LeadershipLost),
+}
+
+/// What decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    /// About Rollouts.
+    pub rollout: Decide,
+    /// About AnalysisRuns.
+    pub analysis: DecideRun,
+}
+
+impl Default for Cores {
+    fn default() -> Self {
+        Self { rollout: rollout::decide, analysis: analysis::decide }
+    }
+}
+
+/// Runs a controller until `shutdown` resolves: waits for its caches, for leadership, and then works.
+///
+/// # Errors
+/// When it cannot start, or loses its leadership.
+pub async fn run(
+    config: Config,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    run_with(config, options, Cores::default(), shutdown).await
+}
+
+/// Like [`run`], with other cores.
+///
+/// # Errors
+/// When it cannot start, or loses its leadership.
+pub async fn run_with(
+    config: Config,
+    options: Options,
+    cores: Cores,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let (end, stop) = watch::channel(false);
+    let work = Process::start(config, options, stop).await?.work(cores);
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        outcome = &mut work => return outcome,
+        () = shutdown => info!("ending: no new work is taken up"),
+    }
+    end.send_replace(true);
+    work.await
+}
+
+/// A process that watches, but does not write yet.
+struct Process {
+    options: Options,
+    client: Client,
+    caches: Arc<Caches>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    stop: Stop,
+    /// Watches and ports; held here so that they end with the process.
+    _background: JoinSet<()>,
+}
+
+impl Process {
+    async fn start(config: Config, options: Options, stop: Stop) -> Result<Self, RunError> {
+        let metrics = Arc::new(Metrics::default());
+        let client = client::connect(config, options.limits, &metrics);
+        let client = client.map_err(|error| RunError::Connect(Box::new(error)))?;
+        let caches = Arc::new(Caches::new(watched(&options)));
+        let mut background = JoinSet::new();
+        if let Some(address) = options.health_address {
+            let router = http::health(Arc::clone(&caches));
+            let bound = http::serve("health", address, router, stop.clone(), &mut background).await;
+            bound.map_err(|source| RunError::Listen { what: "health", address, source })?;
+        }
+        if let Some(address) = options.metrics_address {
+            let objects = Box::new(scrape::Objects(Arc::clone(&caches)));
+            let router = http::metrics(Arc::clone(&metrics).registry(vec![objects]));
+            let bound = http::serve("metrics", address, router, stop.clone(), &mut background).await;
+            bound.map_err(|source| RunError::Listen { what: "metrics", address, source })?;
+        }
+        watches::start(&client, &options, &caches, &mut background);
+        Ok(Self { options, client, caches, metrics, clock: Clock, stop, _background: background })
+    }
+
+    /// Waits for caches and leadership, works, and gives the leadership back.
+    async fn work(mut self, cores: Cores) -> Result<(), RunError> {
+        tokio::select! {
+            () = self.caches.synced() => info!("caches are complete"),
+            () = stopped(&mut self.stop) => return Ok(()),
+        }
+        let fence = Fence::closed();
+        let Some(election) = self.options.leader_election.clone() else {
+            fence.open();
+            self.lead(cores, fence, pending()).await;
+            return Ok(());
+        };
+        let (client, instance_id) = (self.client.clone(), self.options.instance_id.clone());
+        let mut candidate = Candidate::new(client, election, &instance_id, fence.clone(), self.clock);
+        tokio::select! {
+            () = candidate.win() => {}
+            () = stopped(&mut self.stop) => {
+                // A request that was on its way may have won.
+                release(&mut candidate).await;
+                return Ok(());
+            }
+        }
+        if let Some(lost) = self.lead(cores, fence, candidate.keep()).await {
+            return Err(lost.into());
+        }
+        release(&mut candidate).await;
+        Ok(())
+    }
+
+    /// Works until the end is called, or leadership is lost: then every pass is dropped where it stands.
+    async fn lead(
+        &mut self,
+        cores: Cores,
+        fence: Fence,
+        lost: impl Future<Output = LeadershipLost>,
+    ) -> Option<LeadershipLost> {
+        let mut announcements = JoinSet::new();
+        let announcer = Announcer::start(&self.client, &self.metrics, &mut announcements);
+        let writer = Arc::new(Writer {
+            client: self.client.clone(),
+            caches: Arc::clone(&self.caches),
+            fence,
+            announcer,
+            clock: self.clock,
+        });
+        let passes = self.passes(cores, writer);
+        tokio::select! {
+            lost = lost => return Some(lost),
+            () = passes => {}
+        }
+        let sent = async { while announcements.join_next().await.is_some() {} };
+        if timeout(END_PATIENCE, sent).await.is_err() {
+            warn!("some events could not be created in time");
+        }
+        None
+    }
+
+    /// Makes passes over both kinds until the end is called.
+    async fn passes(&self, cores: Cores, writer: Arc<Writer>) {
+        let rollouts = async {
+            let rollouts = Arc::new(self.rollouts(cores.rollout, &writer));
+            let pass = |rollouts: Arc<Rollouts>, key| async move { rollouts.pass(&key).await };
+            let slots = self.options.rollout_passes;
+            dispatch::run(
+                rollouts,
+                |rollouts| &rollouts.caches.rollout_queue,
+                slots,
+                self.stop.clone(),
+                pass,
+            )
+            .await;
+        };
+        let runs = async {
+            let runs = Arc::new(self.runs(cores.analysis, &writer));
+            let pass = |runs: Arc<Runs>, key| async move { runs.pass(&key).await };
+            let slots = self.options.analysis_passes;
+            dispatch::run(runs, |runs| &runs.caches.run_queue, slots, self.stop.clone(), pass).await;
+        };
+        match self.options.controllers {
+            Controllers::All => drop(tokio::join!(rollouts, runs)),
+            Controllers::Analysis => runs.await,
+        }
+    }
+
+    fn rollouts(&self, decide: Decide, writer: &Arc<Writer>) -> Rollouts {
+        Rollouts {
+            caches: Arc::clone(&self.caches),
+            writer: Arc::clone(writer),
+            metrics: Arc::clone(&self.metrics),
+            clock: self.clock,
+            settings: self.options.settings(),
+            resync: self.options.resync,
+            decide,
+            memories: Mutex::new(HashMap::new()),
+        }
+    }
+
+    fn runs(&self, decide: DecideRun, writer: &Arc<Writer>) -> Runs {
+        let providers = Providers::new(ProviderOptions {
+            default_prometheus_address: self.options.prometheus_address.clone(),
+            resolve: self.options.resolve.clone(),
+        });
+        Runs {
+            client: self.client.clone(),
+            caches: Arc::clone(&self.caches),
+            writer: Arc::clone(writer),
+            metrics: Arc::clone(&self.metrics),
+            measurements: Arc::new(Measurements::new(providers, self.options.analysis_passes, self.clock)),
+            clock: self.clock,
+            resync: self.options.resync,
+            decide,
+        }
+    }
+}
+
+async fn release(candidate: &mut Candidate) {
+    if timeout(END_PATIENCE, candidate.release()).await.is_err() {
+        warn!("the leader lease could not be given back in time, it will expire");
+    }
+}
+
+/// The kinds that the options call for.
+fn watched(options: &Options) -> Vec<Watched> {
+    let rollouts = [Watched::Rollouts, Watched::ReplicaSets, Watched::Services, Watched::AnalysisTemplates];
+    let cluster = options.namespace.is_none().then_some(Watched::ClusterAnalysisTemplates);
+    match options.controllers {
+        Controllers::All => rollouts.into_iter().chain(cluster).chain([Watched::AnalysisRuns]).collect(),
+        Controllers::Analysis => vec![Watched::AnalysisRuns],
+    }
+}

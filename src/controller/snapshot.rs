@@ -1,0 +1,103 @@
+//! A Rollout's snapshot out of the caches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::caches::Caches;
+use super::records::{Readable, owned_by, template_key};
+use super::references;
+use super::store::{Identity, Key};
+use crate::api::analysis_template::AnalysisTemplateRef;
+use crate::api::{AnalysisTemplateSpec, Rollout, RolloutSpec};
+use crate::rollout::Snapshot;
+use crate::rollout::snapshot::{Service, Settings};
+use crate::units::Timestamp;
+
+/// Templates that one Rollout can reach; more are as good as absent, so that a pass stays small.
+const TEMPLATE_LIMIT: usize = 100;
+
+/// What the shell remembers of a Rollout between two passes. Losing it costs a write, never a decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Since when a change of counts has been waiting to be written.
+    pub(crate) counts_pending_since: Option<Timestamp>,
+    /// What the API server said against the ReplicaSet.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// A ReplicaSet that the API server does not accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    /// Generation of the Rollout that it was about.
+    pub(crate) generation: Option<i64>,
+    /// When to try again.
+    pub(crate) until: Timestamp,
+}
+
+impl Memory {
+    /// The refusal as long as it counts: not past its time, and not for another generation.
+    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<String> {
+        let refusal = self.refusal.as_ref()?;
+        (refusal.generation == generation && now < refusal.until).then(|| refusal.message.clone())
+    }
+}
+
+/// Builds the snapshot of one Rollout.
+///
+/// # Errors
+/// When the cached Rollout cannot be read, which would be a defect of the cache.
+pub(crate) fn rollout(
+    caches: &Caches,
+    identity: &Identity,
+    readable: &Readable,
+    memory: &Memory,
+    now: Timestamp,
+    settings: &Settings,
+) -> Result<Snapshot, serde_json::Error> {
+    let rollout: Rollout = readable.rollout(identity)?;
+    let namespace = &identity.key.namespace;
+    let owned = owned_by(identity);
+    let replica_sets = caches.replica_sets.linked(&owned);
+    let runs = caches.runs.linked(&owned);
+    Ok(Snapshot {
+        now,
+        replica_sets: replica_sets.into_iter().filter_map(|found| found.value.view.clone()).collect(),
+        analysis_runs: runs.into_iter().map(|found| found.value.run(&found.identity)).collect(),
+        templates: templates(caches, &rollout.spec, namespace),
+        services: services(caches, &rollout.spec, namespace),
+        refusal: memory.refusal(rollout.metadata.generation, now),
+        counts_pending_since: memory.counts_pending_since,
+        settings: settings.clone(),
+        rollout,
+    })
+}
+
+/// Every template that the spec names, and those that they name, each under the name it was reached by.
+fn templates(
+    caches: &Caches,
+    spec: &RolloutSpec,
+    namespace: &Arc<str>,
+) -> BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec> {
+    let mut found = BTreeMap::new();
+    let mut open = references::templates(spec);
+    while let Some(reference) = open.pop() {
+        if found.contains_key(&reference) || found.len() >= TEMPLATE_LIMIT {
+            continue;
+        }
+        let template = template_key(&reference, namespace).and_then(|key| caches.template(&key));
+        if let Some(template) = template {
+            open.extend(template.value.spec.templates.iter().flatten().cloned());
+            found.insert(reference, template.value.spec.clone());
+        }
+    }
+    found
+}
+
+fn services(caches: &Caches, spec: &RolloutSpec, namespace: &Arc<str>) -> BTreeMap<String, Service> {
+    let names = references::services(spec).into_iter();
+    let key = |name: &str| Key { namespace: Arc::clone(namespace), name: name.into() };
+    let found =
+        names.filter_map(|name| Some((name.to_owned(), caches.services.get(&key(name))?.value.view.clone())));
+    found.collect()
+}

@@ -1,0 +1,44 @@
+//! `serin`: the controller and its tools.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serin::cli::controller_args::ControllerArgs;
+use serin::cli::crds::CrdsArgs;
+use serin::cli::sandbox::{DemoArgs, SandboxArgs};
+
+/// Progressive delivery for Kubernetes.
+#[derive(Parser)]
+#[command(name = "serin", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Controller(Box<ControllerArgs>),
+    Crds(CrdsArgs),
+    Sandbox(SandboxArgs),
+    Demo(DemoArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line per command.
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Controller(args) => Ok(args.run()?),
+        Command::Crds(args) => Ok(args.run()?),
+        Command::Sandbox(args) => Ok(args.run()?),
+        Command::Demo(args) => Ok(args.run()?),
+    }
+}

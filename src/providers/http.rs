@@ -1,0 +1,209 @@
+//! HTTP clients, kept and shared, and what goes wrong with them in words people understand.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use url::{Host, Url};
+
+use crate::analysis::query::CertificateCheck;
+
+/// Most bytes of an answer; a query that answers more does not measure one thing.
+const MAX_ANSWER: usize = 4 << 20;
+/// Most of an unexpected answer that a message quotes, in characters.
+const MAX_QUOTE: usize = 200;
+
+/// A host and port that are reached at another address, in the manner of `curl --resolve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostOverride {
+    /// Name of the host, in lower case.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Where it is.
+    pub to: SocketAddr,
+}
+
+/// Text that is not `HOST:PORT:ADDRESS` or `HOST:PORT:ADDRESS:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is not HOST:PORT:ADDRESS or HOST:PORT:ADDRESS:PORT, for example prometheus.monitoring.svc:9090:127.0.0.1"
+)]
+pub struct HostOverrideError(String);
+
+impl FromStr for HostOverride {
+    type Err = HostOverrideError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (host, rest) = text.split_once(':')?;
+            let (port, address) = rest.split_once(':')?;
+            let port: u16 = port.parse().ok()?;
+            let bare = address.trim_start_matches('[').trim_end_matches(']');
+            let to = match bare.parse::<IpAddr>() {
+                Ok(ip) => SocketAddr::new(ip, port),
+                Err(_) => address.parse().ok()?,
+            };
+            (!host.is_empty()).then(|| Self { host: host.to_ascii_lowercase(), port, to })
+        };
+        parse().ok_or_else(|| HostOverrideError(text.to_owned()))
+    }
+}
+
+/// How a host is reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Route {
+    /// By its name, through the proxy of the environment if there is one.
+    System,
+    /// By its name, without a proxy: a proxy cannot reach this machine's loopback addresses.
+    Loopback,
+    /// At this address, without a proxy.
+    Override(String, SocketAddr),
+}
+
+/// Clients by what makes them differ; their connections are reused from measurement to measurement.
+#[derive(Debug)]
+pub(super) struct HttpClients {
+    overrides: Vec<HostOverride>,
+    clients: Mutex<BTreeMap<(CertificateCheck, Route), reqwest::Client>>,
+}
+
+impl HttpClients {
+    pub(super) fn new(overrides: Vec<HostOverride>) -> Self {
+        Self { overrides, clients: Mutex::default() }
+    }
+
+    /// A client for `url`, and the URL to use with it: an override may lead to another port.
+    pub(super) fn for_url(
+        &self,
+        mut url: Url,
+        certificate: CertificateCheck,
+    ) -> Result<(reqwest::Client, Url), String> {
+        let route = self.route(&url);
+        if let Route::Override(_, to) = &route {
+            url.set_port(Some(to.port())).map_err(|()| format!("{} cannot have a port", shown(&url)))?;
+        }
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (certificate, route);
+        if let Some(client) = clients.get(&key) {
+            return Ok((client.clone(), url));
+        }
+        let client =
+            build(certificate, &key.1).map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+        clients.insert(key, client.clone());
+        Ok((client, url))
+    }
+
+    fn route(&self, url: &Url) -> Route {
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
+        let found = self.overrides.iter().find(|one| one.host == host && Some(one.port) == port);
+        match (found, url.host()) {
+            (Some(found), _) => Route::Override(found.host.clone(), found.to),
+            (None, Some(Host::Ipv4(ip))) if ip.is_loopback() => Route::Loopback,
+            (None, Some(Host::Ipv6(ip))) if ip.is_loopback() => Route::Loopback,
+            (None, Some(Host::Domain("localhost"))) => Route::Loopback,
+            (None, _) => Route::System,
+        }
+    }
+}
+
+fn build(certificate: CertificateCheck, route: &Route) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("serin/", env!("CARGO_PKG_VERSION")))
+        .tls_danger_accept_invalid_certs(certificate == CertificateCheck::Off);
+    match route {
+        Route::System => builder.build(),
+        Route::Loopback => builder.no_proxy().build(),
+        Route::Override(host, to) => builder.no_proxy().resolve(host, *to).build(),
+    }
+}
+
+/// Reads a base URL.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    // The text is not quoted where it cannot be parsed: it may hold a password.
+    let url = Url::parse(text).map_err(|error| format!("the address is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        scheme => Err(format!("the address begins with '{scheme}:', not with http:// or https://")),
+    }
+}
+
+/// A URL as a message shows it: without credentials and query.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// Reads the whole answer, if it is not too large.
+pub(super) async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| cause(&error))? {
+        if body.len().saturating_add(chunk.len()) > MAX_ANSWER {
+            return Err(format!("the answer is larger than {} MiB", MAX_ANSWER >> 20));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Why a request got no answer: the innermost cause, without the URL.
+pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = innermost.to_string();
+    let text = text.split_once(" (os error").map_or(text.as_str(), |(before, _)| before);
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
+}
+
+/// The beginning of an unexpected answer, on one line, for a message; empty when there is nothing to show.
+pub(super) fn quote(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..MAX_QUOTE * 8).unwrap_or(body)).into_owned();
+    let line: Vec<&str> = text.split_whitespace().collect();
+    let short: String = line.join(" ").chars().take(MAX_QUOTE).collect();
+    if short.is_empty() { short } else { format!(": {short}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_are_written_as_for_curl() {
+        let parsed: HostOverride = "Prometheus.monitoring.svc:9090:127.0.0.1".parse().unwrap();
+        assert_eq!(
+            (parsed.host.as_str(), parsed.to.to_string().as_str()),
+            ("prometheus.monitoring.svc", "127.0.0.1:9090")
+        );
+        let parsed: HostOverride = "p:80:127.0.0.2:19090".parse().unwrap();
+        assert_eq!((parsed.port, parsed.to.to_string().as_str()), (80, "127.0.0.2:19090"));
+        let parsed: HostOverride = "p:80:[::1]".parse().unwrap();
+        assert_eq!(parsed.to.to_string(), "[::1]:80");
+        for text in ["", "p", "p:80", "p:x:127.0.0.1", ":80:127.0.0.1", "p:80:elsewhere"] {
+            assert!(text.parse::<HostOverride>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_shown_url_has_no_credentials() {
+        let url = Url::parse("https://me:s3cret@host:9090/prom/?token=s3cret#x").unwrap();
+        assert_eq!(shown(&url), "https://host:9090/prom");
+    }
+
+    #[test]
+    fn only_http_addresses_are_taken() {
+        assert!(parse_url("http://host:9090").is_ok());
+        assert_eq!(
+            parse_url("prometheus:9090").unwrap_err(),
+            "the address begins with 'prometheus:', not with http:// or https://"
+        );
+        assert!(parse_url("host").unwrap_err().starts_with("the address is not a URL"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Where values are measured: I/O, never a verdict.
+//!
+//! A provider is asked with a `MeasureRequest` and answers with a `Sample`: a value, or one sentence that says why
+//! there is none. It reads no clock but the time that passes: the request says when it was asked.
+
+mod http;
+mod oauth2;
+mod prometheus;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::analysis::{MeasureRequest, Query, Sample, Value, args};
+
+use http::HttpClients;
+pub use http::{HostOverride, HostOverrideError};
+use oauth2::Tokens;
+
+/// Something that measures.
+pub trait Provider {
+    /// Takes one measurement; always ends, at the latest with the request's own timeout.
+    fn measure(&self, request: &MeasureRequest) -> impl Future<Output = Sample> + Send;
+}
+
+/// Settings of all providers.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderOptions {
+    /// Prometheus for queries without an address; `None` makes the address required.
+    pub default_prometheus_address: Option<String>,
+    /// Hosts that are reached elsewhere than their name says.
+    pub resolve: Vec<HostOverride>,
+}
+
+/// All providers. Cheap to clone; connections and tokens are shared.
+#[derive(Clone, Debug)]
+pub struct Providers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    default_prometheus_address: Option<String>,
+    clients: HttpClients,
+    tokens: Tokens,
+}
+
+/// What a provider found, before it becomes a sample.
+#[derive(Debug, Default)]
+struct Finding {
+    metadata: std::collections::BTreeMap<String, String>,
+}
+
+impl Providers {
+    /// Providers with these settings; installs the TLS provider of the process if none is.
+    #[must_use]
+    pub fn new(options: ProviderOptions) -> Self {
+        install_tls();
+        let shared = Shared {
+            default_prometheus_address: options.default_prometheus_address,
+            clients: HttpClients::new(options.resolve),
+            tokens: Tokens::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Provider for Providers {
+    async fn measure(&self, request: &MeasureRequest) -> Sample {
+        let begun = tokio::time::Instant::now();
+        let mut finding = Finding::default();
+        let result: Result<Value, String> = match &request.query {
+            Query::Prometheus(query) => prometheus::measure(&self.shared, query, &mut finding).await,
+        };
+        let shown = |text: String| args::redact(&text, &request.secrets);
+        Sample {
+            metric: request.metric.clone(),
+            started_at: request.at,
+            finished_at: request.at.plus(begun.elapsed()),
+            result: result.map_err(shown),
+            metadata: finding.metadata.into_iter().map(|(key, text)| (key, shown(text))).collect(),
+        }
+    }
+}
+
+/// Makes `ring` the TLS provider of the process, unless it has one; may be called any number of times.
+pub fn install_tls() {
+    // An error says that a provider is installed already, which is what is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,440 @@
+//! Providers against servers on loopback that answer what a test says.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::units::Timestamp;
+
+/// An answer and the message it leads to.
+type Case = (fn() -> Response, &'static str);
+
+/// One request as a server saw it.
+#[derive(Clone, Debug)]
+struct Seen {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    form: BTreeMap<String, String>,
+}
+
+/// A server on loopback.
+struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Server {
+    /// Answers every request with what `answer` makes of it.
+    async fn start<R: IntoResponse>(answer: impl Fn(&Seen) -> R + Clone + Send + Sync + 'static) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let handler = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
+            let (answer, log) = (answer.clone(), Arc::clone(&log));
+            async move {
+                let query = if method == Method::GET {
+                    uri.query().unwrap_or_default().to_owned().into()
+                } else {
+                    body
+                };
+                let form = url::form_urlencoded::parse(&query).into_owned().collect();
+                let seen = Seen { method, path: uri.path().to_owned(), headers, form };
+                log.lock().unwrap().push(seen.clone());
+                answer(&seen).into_response()
+            }
+        };
+        Self::serve(Router::new().fallback(handler), seen).await
+    }
+
+    async fn serve(router: Router, seen: Arc<Mutex<Vec<Seen>>>) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, seen }
+    }
+
+    async fn result(result: Json) -> Self {
+        Self::start(move |_| success(&result)).await
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn answered(status: StatusCode, body: &Json) -> Response {
+    (status, [("content-type", "application/json")], body.to_string()).into_response()
+}
+
+fn success(data: &Json) -> Response {
+    answered(StatusCode::OK, &json!({"status": "success", "data": data}))
+}
+
+fn vector(values: &[&str]) -> Json {
+    let series: Vec<Json> =
+        values.iter().map(|value| json!({"metric": {}, "value": [1_700_000_000.1, value]})).collect();
+    json!({"resultType": "vector", "result": series})
+}
+
+fn at() -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000)
+}
+
+fn request(config: &Json, secrets: &[&str]) -> MeasureRequest {
+    let provider = serde_json::from_value(json!({"prometheus": config})).unwrap();
+    MeasureRequest {
+        metric: "m".to_owned(),
+        at: at(),
+        query: Query::parse(&provider, at()).unwrap(),
+        secrets: secrets.iter().map(|secret| crate::analysis::Secret::new(*secret)).collect(),
+    }
+}
+
+async fn ask(config: Json) -> Sample {
+    Providers::new(ProviderOptions::default()).measure(&request(&config, &[])).await
+}
+
+/// The message of a query to `address` that finds no value.
+async fn failure(address: &str) -> String {
+    ask(json!({"address": address, "query": "up"})).await.result.unwrap_err()
+}
+
+#[tokio::test]
+async fn scalars_vectors_and_matrices_become_numbers() {
+    for (data, expected) in [
+        (json!({"resultType": "scalar", "result": [1_700_000_000, "0.95"]}), Value::Number(0.95)),
+        (vector(&["0.95", "1"]), Value::Numbers(vec![0.95, 1.0])),
+        (vector(&[]), Value::Numbers(vec![])),
+        (vector(&["+Inf"]), Value::Numbers(vec![f64::INFINITY])),
+        (
+            json!({"resultType": "matrix", "result": [
+                {"metric": {"a": "1"}, "values": [[1, "1"], [2, "2"]]}, {"metric": {"a": "2"}, "values": [[1, "3"]]}
+            ]}),
+            Value::Numbers(vec![1.0, 2.0, 3.0]),
+        ),
+    ] {
+        let server = Server::result(data).await;
+        assert_eq!(ask(json!({"address": server.url(), "query": "up"})).await.result, Ok(expected));
+    }
+    let server = Server::result(vector(&["NaN"])).await;
+    let value = ask(json!({"address": server.url(), "query": "up"})).await.result.unwrap();
+    assert!(value.has_nan());
+}
+
+#[tokio::test]
+async fn a_query_is_posted_and_the_sample_says_what_was_asked() {
+    let server = Server::result(vector(&["1"])).await;
+    let sample =
+        ask(json!({"address": format!("{}/prom/", server.url()), "query": "sum(up)\n", "timeout": 7})).await;
+    let seen = server.seen().remove(0);
+    assert_eq!((seen.method, seen.path.as_str()), (Method::POST, "/prom/api/v1/query"));
+    assert_eq!(seen.form["query"], "sum(up)");
+    assert_eq!(seen.form["timeout"], "7000ms");
+    assert!(!seen.form.contains_key("time"));
+    assert_eq!(sample.metadata["ResolvedPrometheusQuery"], "sum(up)");
+    assert_eq!((sample.metric.as_str(), sample.started_at), ("m", at()));
+    assert!(sample.finished_at >= sample.started_at);
+}
+
+#[tokio::test]
+async fn a_range_query_asks_for_the_range_that_the_request_reckoned() {
+    let server = Server::result(json!({"resultType": "matrix", "result": []})).await;
+    let range = json!({"start": "now() - duration('5m')", "end": "now()", "step": "90s"});
+    let sample = ask(json!({"address": server.url(), "query": "up", "rangeQuery": range})).await;
+    assert_eq!(sample.result, Ok(Value::Numbers(vec![])));
+    let seen = server.seen().remove(0);
+    assert_eq!(seen.path, "/api/v1/query_range");
+    assert_eq!(
+        [&seen.form["start"], &seen.form["end"], &seen.form["step"]],
+        ["1699999700", "1700000000", "90"]
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_forms_is_asked_by_url() {
+    let server = Server::start(|seen| match seen.method {
+        Method::GET => success(&vector(&["1"])),
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    })
+    .await;
+    assert!(ask(json!({"address": server.url(), "query": "a + b"})).await.result.is_ok());
+    assert_eq!(server.seen()[1].form["query"], "a + b");
+}
+
+#[tokio::test]
+async fn warnings_of_the_query_are_kept_with_the_measurement() {
+    let server = Server::start(|_| {
+        answered(
+            StatusCode::OK,
+            &json!({"status": "success", "data": vector(&["1"]), "warnings": ["one", "two"]}),
+        )
+    })
+    .await;
+    let sample = ask(json!({"address": server.url(), "query": "up"})).await;
+    assert_eq!(sample.metadata["warnings"], "one; two");
+}
+
+#[tokio::test]
+async fn every_unusable_answer_is_told_in_one_clear_sentence() {
+    let html = || {
+        (StatusCode::OK, [("content-type", "text/html; charset=utf-8")], "<html>Login</html>").into_response()
+    };
+    let cases: Vec<Case> = vec![
+        (html, ": it answered text/html in place of JSON; is this the address of a Prometheus?"),
+        (
+            || (StatusCode::INTERNAL_SERVER_ERROR, "out of\n memory").into_response(),
+            ": it answered 500 Internal Server Error: out of memory",
+        ),
+        (|| StatusCode::BAD_GATEWAY.into_response(), ": it answered 502 Bad Gateway"),
+        (|| StatusCode::UNAUTHORIZED.into_response(), ": it refused the credentials (401 Unauthorized)"),
+        (
+            || StatusCode::NOT_FOUND.into_response(),
+            ": there is no query API under this address (404 Not Found); is the path right?",
+        ),
+        (|| answered(StatusCode::OK, &json!({"hello": 1})), ": it answered no query result: {\"hello\":1}"),
+        (
+            || {
+                answered(
+                    StatusCode::BAD_REQUEST,
+                    &json!({"status": "error", "errorType": "bad_data", "error": "1:4: parse error"}),
+                )
+            },
+            ": it refused the query (bad_data): 1:4: parse error",
+        ),
+        (
+            || success(&json!({"resultType": "string", "result": [1, "x"]})),
+            ": the query gives a string, which is not a number",
+        ),
+        (
+            || success(&json!({"resultType": "vector", "result": [{"metric": {}, "histogram": [1, {}]}]})),
+            ": its vector cannot be read; native histograms are not supported",
+        ),
+        (|| vec![b'x'; 5 << 20].into_response(), ": the answer is larger than 4 MiB"),
+    ];
+    for (answer, message) in cases {
+        let server = Server::start(move |_| answer()).await;
+        assert_eq!(failure(&server.url()).await, format!("Prometheus at {}{message}", server.url()));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_or_does_not_answer_is_named() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    assert_eq!(
+        failure(&format!("http://{address}")).await,
+        format!("Prometheus at http://{address}: connection refused")
+    );
+    let silent = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
+    let mut request = request(&json!({"address": silent.url(), "query": "up"}), &[]);
+    let Query::Prometheus(query) = &mut request.query;
+    query.timeout = Duration::from_millis(50);
+    let sample = Providers::new(ProviderOptions::default()).measure(&request).await;
+    assert_eq!(
+        sample.result.unwrap_err(),
+        format!("Prometheus at {} did not answer within 50ms", silent.url())
+    );
+}
+
+#[tokio::test]
+async fn an_address_is_required_unless_there_is_a_default() {
+    let message = ask(json!({"query": "up"})).await.result.unwrap_err();
+    assert!(message.starts_with("no Prometheus address: set provider.prometheus.address"), "{message}");
+    let server = Server::result(vector(&["1"])).await;
+    let options =
+        ProviderOptions { default_prometheus_address: Some(server.url()), ..ProviderOptions::default() };
+    assert!(Providers::new(options).measure(&request(&json!({"query": "up"}), &[])).await.result.is_ok());
+    assert_eq!(
+        failure("prometheus:9090").await,
+        "Prometheus cannot be asked: the address begins with 'prometheus:', not with http:// or https://"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_name_can_be_reached_at_another_address_and_port() {
+    let server = Server::result(vector(&["1"])).await;
+    let rule = format!("prometheus.monitoring.svc.cluster.local:9090:{}", server.address);
+    let options = ProviderOptions { resolve: vec![rule.parse().unwrap()], ..ProviderOptions::default() };
+    let config = json!({"address": "http://prometheus.monitoring.svc.cluster.local:9090", "query": "up"});
+    let sample = Providers::new(options).measure(&request(&config, &[])).await;
+    assert_eq!(sample.result, Ok(Value::Numbers(vec![1.0])));
+}
+
+#[tokio::test]
+async fn headers_and_basic_authentication_are_sent() {
+    let server = Server::result(vector(&["1"])).await;
+    ask(json!({
+        "address": server.url(), "query": "up",
+        "headers": [{"key": "X-Scope-OrgID", "value": "tenant"}],
+        "authentication": {"basicAuth": {"username": "aladdin", "password": "opensesame"}}
+    }))
+    .await
+    .result
+    .unwrap();
+    let headers = &server.seen()[0].headers;
+    assert_eq!(headers["x-scope-orgid"], "tenant");
+    assert_eq!(headers["authorization"], "Basic YWxhZGRpbjpvcGVuc2VzYW1l");
+    for (key, value, message) in [
+        ("bad name", "x", "'bad name' is not a header name"),
+        ("x", "a\nb", "the value of header 'x' has characters that a header cannot have"),
+    ] {
+        let config =
+            json!({"address": server.url(), "query": "up", "headers": [{"key": key, "value": value}]});
+        assert!(ask(config).await.result.unwrap_err().ends_with(message));
+    }
+}
+
+#[tokio::test]
+async fn no_secret_shows_in_a_sample() {
+    let server = Server::start(|seen| {
+        let error = format!("unknown label {}", seen.form["query"]);
+        answered(
+            StatusCode::BAD_REQUEST,
+            &json!({"status": "error", "errorType": "bad_data", "error": error}),
+        )
+    })
+    .await;
+    let address = server.url().replace("http://", "http://me:s3cret@");
+    let config = json!({"address": address, "query": "up{token='s3cret'}"});
+    let sample = Providers::new(ProviderOptions::default()).measure(&request(&config, &["s3cret"])).await;
+    assert!(!format!("{sample:?}").contains("s3cret"), "{sample:?}");
+    assert_eq!(sample.metadata["ResolvedPrometheusQuery"], "up{token='*****'}");
+}
+
+/// An issuer of tokens `t1`, `t2`, … that takes credentials only where `accept` finds them.
+async fn issuer(accept: fn(&Seen) -> bool) -> Server {
+    let issued = Arc::new(Mutex::new(0));
+    Server::start(move |seen| {
+        if !accept(seen) {
+            return answered(
+                StatusCode::UNAUTHORIZED,
+                &json!({"error": "invalid_client", "error_description": "who?"}),
+            );
+        }
+        let mut issued = issued.lock().unwrap();
+        *issued += 1;
+        answered(
+            StatusCode::OK,
+            &json!({"access_token": format!("t{issued}"), "token_type": "Bearer", "expires_in": 3600}),
+        )
+    })
+    .await
+}
+
+fn oauth2(server: &Server, issuer: &Server) -> MeasureRequest {
+    let oauth2 = json!({"tokenUrl": format!("{}/token", issuer.url()), "clientId": "id", "clientSecret": "s3cret", "scopes": ["a", "b"]});
+    request(
+        &json!({"address": server.url(), "query": "up", "authentication": {"oauth2": oauth2}}),
+        &["s3cret"],
+    )
+}
+
+#[tokio::test]
+async fn an_oauth2_token_is_asked_for_once_and_renewed_when_it_is_refused() {
+    let issuer = issuer(|seen| seen.headers.contains_key("authorization")).await;
+    let server = Server::start(|seen| match seen.headers["authorization"].to_str().unwrap() {
+        "Bearer t1" if seen.form["query"] == "late" => StatusCode::UNAUTHORIZED.into_response(),
+        _ => success(&vector(&["1"])),
+    })
+    .await;
+    let providers = Providers::new(ProviderOptions::default());
+    let mut request = oauth2(&server, &issuer);
+    for _ in 0..3 {
+        providers.measure(&request).await.result.unwrap();
+    }
+    let asked = issuer.seen();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        (asked[0].form["grant_type"].as_str(), asked[0].form["scope"].as_str()),
+        ("client_credentials", "a b")
+    );
+    assert_eq!(asked[0].headers["authorization"], "Basic aWQ6czNjcmV0");
+    let Query::Prometheus(query) = &mut request.query;
+    query.promql = "late".to_owned();
+    providers.measure(&request).await.result.unwrap();
+    assert_eq!(server.seen().last().unwrap().headers["authorization"], "Bearer t2");
+}
+
+#[tokio::test]
+async fn an_issuer_that_wants_credentials_in_the_form_gets_them_there() {
+    let issuer = issuer(|seen| seen.form.get("client_secret").is_some_and(|secret| secret == "s3cret")).await;
+    let server = Server::result(vector(&["1"])).await;
+    let request = oauth2(&server, &issuer);
+    assert!(Providers::new(ProviderOptions::default()).measure(&request).await.result.is_ok());
+}
+
+#[tokio::test]
+async fn a_refused_client_is_told_without_its_secret() {
+    let issuer = issuer(|_| false).await;
+    let server = Server::result(vector(&["1"])).await;
+    let sample = Providers::new(ProviderOptions::default()).measure(&oauth2(&server, &issuer)).await;
+    assert_eq!(
+        sample.result.unwrap_err(),
+        format!(
+            "Prometheus at {}: no OAuth2 token from {}/token: it answered 401 Unauthorized: invalid_client: who?",
+            server.url(),
+            issuer.url()
+        )
+    );
+}
+
+/// A server with a certificate that nobody trusts; it answers one query per connection.
+fn tls_server() -> SocketAddr {
+    install_tls();
+    let certificate = rcgen::generate_simple_self_signed(vec!["prometheus.test".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = rustls::StreamOwned::new(connection, stream);
+            let mut head = [0; 4096];
+            let body = json!({"status": "success", "data": vector(&["1"])}).to_string();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            if tls.read(&mut head).is_ok_and(|length| length > 0) {
+                let _ = tls.write_all(answer.as_bytes());
+                tls.conn.send_close_notify();
+                let _ = tls.flush();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_certificate_is_checked_unless_the_metric_says_otherwise() {
+    let address = tls_server();
+    let rule = format!("prometheus.test:443:{address}");
+    let options = ProviderOptions { resolve: vec![rule.parse().unwrap()], ..ProviderOptions::default() };
+    let providers = Providers::new(options);
+    let mut config = json!({"address": "https://prometheus.test", "query": "up"});
+    let message = providers.measure(&request(&config, &[])).await.result.unwrap_err();
+    assert!(message.starts_with("Prometheus at https://prometheus.test: "), "{message}");
+    assert!(message.contains("certificate"), "{message}");
+    config["insecure"] = json!(true);
+    assert_eq!(providers.measure(&request(&config, &[])).await.result, Ok(Value::Numbers(vec![1.0])));
+}

@@ -1,0 +1,84 @@
+//! The closed list of things a Rollout's plan can do to the cluster, besides writing its status.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
+
+use crate::api::AnalysisRun;
+use crate::units::{PodHash, ReplicaCount, Revision};
+
+/// One change of one object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Creates the ReplicaSet of a new revision, at its size.
+    CreateReplicaSet(Box<NewReplicaSet>),
+    /// Changes the size of a ReplicaSet, only if it still is `from`.
+    ScaleReplicaSet {
+        /// Its name.
+        name: String,
+        /// Size the decision was based on.
+        from: ReplicaCount,
+        /// Size wanted.
+        to: ReplicaCount,
+        /// `spec.replicas` of the Rollout, for the annotation.
+        desired: ReplicaCount,
+    },
+    /// Sets annotations of a ReplicaSet, leaving all others, and what else of it follows the Rollout.
+    UpdateReplicaSet {
+        /// Its name.
+        name: String,
+        /// The annotations to set.
+        annotations: BTreeMap<String, String>,
+        /// `spec.minReadySeconds`; `None` leaves it.
+        min_ready_seconds: Option<i32>,
+    },
+    /// Deletes a ReplicaSet that is past the history limit and empty.
+    DeleteReplicaSet {
+        /// Its name.
+        name: String,
+    },
+    /// Makes a Service select the pods of one revision, and marks it as managed by this Rollout.
+    SwitchService {
+        /// Its name.
+        name: String,
+        /// The revision to select.
+        to: PodHash,
+    },
+    /// Writes the revision number on the Rollout.
+    SetRevision {
+        /// The number.
+        revision: Revision,
+    },
+    /// Creates an AnalysisRun; that it exists already counts as done.
+    CreateAnalysisRun(Box<AnalysisRun>),
+    /// Stops an AnalysisRun.
+    TerminateAnalysisRun {
+        /// Its name.
+        name: String,
+    },
+    /// Deletes an AnalysisRun that is past the history limit.
+    DeleteAnalysisRun {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The ReplicaSet of a new revision. Owner and namespace are the Rollout's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewReplicaSet {
+    /// Its name.
+    pub name: String,
+    /// Its labels: the template's, with the pod hash.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// The Rollout's selector, with the pod hash.
+    pub selector: LabelSelector,
+    /// The pod template as it was written, with the pod hash among its labels.
+    pub template: Value,
+    /// Its size.
+    pub replicas: ReplicaCount,
+    /// Seconds a pod must have been ready to count as available.
+    pub min_ready_seconds: i32,
+}

@@ -1,0 +1,235 @@
+//! What a pass does, and in which order: the difference between what is seen and what is wanted.
+//!
+//! The status is written first, and only if nobody has written the Rollout since: a pass on a stale view ends there. The
+//! order of effects keeps pods and traffic safe: pods are added first, then Services are switched, then pods are taken away,
+//! then what is no longer needed is stopped and deleted. A stage begins only when the one before it has succeeded.
+
+use std::time::Duration;
+
+use super::deadline::{self, Deadline, Wake};
+use super::effect::Effect;
+use super::progress::Progress;
+use super::revision;
+use super::situation::Situation;
+use super::snapshot::ReplicaSet;
+use super::status::{self, Pass};
+use super::targets::{ProgressClock, Targets};
+use super::world::World;
+use super::{history, runs, services};
+use crate::api::RolloutStatus;
+use crate::api::labels::{DESIRED_REPLICAS, REVISION};
+use crate::events::Event;
+use crate::units::{ReplicaCount, Revision};
+
+/// Everything one pass does. An idle Rollout's plan is empty but for `wake`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Groups of effects. A stage starts when the one before it has succeeded; effects of one stage have no order.
+    pub stages: Vec<Vec<Effect>>,
+    /// The whole next status; `None` when the stored one is right already.
+    pub status: Option<Box<RolloutStatus>>,
+    /// Whether a change of counts waits to be written together with the next change that matters.
+    pub counts_pending: bool,
+    /// Announcements, made after the effects, in this order.
+    pub events: Vec<Event>,
+    /// When to look again although nothing has changed, and why; `None` to wait for a change.
+    pub wake: Option<Wake>,
+}
+
+impl Plan {
+    /// Whether the plan changes nothing in the cluster.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.stages.is_empty() && self.status.is_none() && self.events.is_empty()
+    }
+}
+
+/// How long a change of counts waits for a change that matters, so that both cost one write.
+const COUNTS_WAIT: Duration = Duration::from_secs(2);
+
+/// The plan that brings the cluster from what is seen to what is wanted.
+#[must_use]
+pub fn build(
+    world: &World,
+    situation: Situation,
+    progress: &Progress,
+    targets: Targets,
+    mut events: Vec<Event>,
+) -> Plan {
+    let stages = stages(world, situation, progress, &targets, &mut events);
+    events.extend(targets.events);
+    events.extend(first_sight(world));
+    let before = world.snapshot.rollout.status.clone().unwrap_or_default();
+    events.extend(changed_conditions(world, progress, targets.clock, &before));
+    events.sort();
+    let next = status::next(world, progress, &Pass { events: &events, clock: targets.clock });
+    let (status, counts_wait) = worth_writing(world, &before, next);
+    let counts_pending = counts_wait.is_some();
+    let stuck = stuck_wake(world, progress, targets.clock);
+    let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck));
+    Plan { stages, status, counts_pending, events, wake }
+}
+
+fn stages(
+    world: &World,
+    situation: Situation,
+    progress: &Progress,
+    targets: &Targets,
+    events: &mut Vec<Event>,
+) -> Vec<Vec<Effect>> {
+    let mut add = created(world, progress, targets, events);
+    let (grow, shrink) = scaled(world, progress, targets, events);
+    add.extend(grow);
+    add.extend(targets.new_runs.iter().map(|run| Effect::CreateAnalysisRun(Box::new(run.clone()))));
+    let switches = services::switches(world, progress, &targets.services);
+    let (switch, announced): (Vec<_>, Vec<_>) = switches.into_iter().unzip();
+    events.extend(announced);
+    let mut remove = runs::to_stop(world, &targets.keep_runs);
+    if !matches!(situation, Situation::Invalid) {
+        remove.extend(history::old_replica_sets(world, progress));
+        remove.extend(history::old_runs(world, progress));
+    }
+    [add, switch, shrink, remove].into_iter().filter(|stage| !stage.is_empty()).collect()
+}
+
+/// The wanted revision's ReplicaSet, should it be missing, and the revision numbers.
+fn created(world: &World, progress: &Progress, targets: &Targets, events: &mut Vec<Event>) -> Vec<Effect> {
+    let (Some(hash), true) = (progress.hash.as_ref(), world.problems.is_empty()) else { return vec![] };
+    let number = world.number(progress);
+    let mut effects = Vec::new();
+    match (world.new_set(progress), targets.create) {
+        (None, None) => return effects,
+        (None, Some(replicas)) => {
+            let set = revision::new_replica_set(world.snapshot, world.spec, hash, number, replicas);
+            events.push(Event::NewReplicaSetCreated { name: set.name.clone(), revision: number });
+            let from = ReplicaCount::ZERO;
+            if replicas > from {
+                events.push(Event::Scaling { name: set.name.clone(), revision: number, from, to: replicas });
+            }
+            effects.push(Effect::CreateReplicaSet(Box::new(set)));
+        }
+        (Some(set), _) => effects.extend(revision::renumbered(set, number)),
+    }
+    let annotations = world.snapshot.rollout.metadata.annotations.as_ref();
+    let shown = Revision::parse(annotations.and_then(|all| all.get(REVISION)).map(String::as_str));
+    if shown != number {
+        effects.push(Effect::SetRevision { revision: number });
+    }
+    effects
+}
+
+/// Changes of size, those that add pods apart from those that take them away, and what else of a ReplicaSet follows
+/// the spec.
+fn scaled(
+    world: &World,
+    progress: &Progress,
+    targets: &Targets,
+    events: &mut Vec<Event>,
+) -> (Vec<Effect>, Vec<Effect>) {
+    let (mut grow, mut shrink) = (Vec::new(), Vec::new());
+    for set in &world.snapshot.replica_sets {
+        let Some(&to) = targets.sizes.get(&set.name) else { continue };
+        let revision =
+            if progress.hash.as_ref() == Some(&set.hash) { world.number(progress) } else { set.revision };
+        if to == set.size {
+            grow.extend(followed(world, set));
+            continue;
+        }
+        events.push(Event::Scaling { name: set.name.clone(), revision, from: set.size, to });
+        let effect = Effect::ScaleReplicaSet {
+            name: set.name.clone(),
+            from: set.size,
+            to,
+            desired: world.spec.replicas,
+        };
+        if to > set.size { grow.push(effect) } else { shrink.push(effect) }
+    }
+    (grow, shrink)
+}
+
+/// What of a ReplicaSet follows the spec although its size stays.
+fn followed(world: &World, set: &ReplicaSet) -> Option<Effect> {
+    if set.size == ReplicaCount::ZERO {
+        return None;
+    }
+    let desired = world.spec.replicas.get();
+    let annotations =
+        (set.desired_annotation != Some(desired)).then(|| (DESIRED_REPLICAS.to_owned(), desired.to_string()));
+    let min_ready = world.spec.min_ready_seconds;
+    let min_ready_seconds = (set.min_ready_seconds != min_ready).then_some(min_ready);
+    (annotations.is_some() || min_ready_seconds.is_some()).then(|| Effect::UpdateReplicaSet {
+        name: set.name.clone(),
+        annotations: annotations.into_iter().collect(),
+        min_ready_seconds,
+    })
+}
+
+fn first_sight(world: &World) -> Option<Event> {
+    world.snapshot.rollout.status.is_none().then_some(Event::AddedToInformer)
+}
+
+/// Announcements of conditions that become true in this pass.
+fn changed_conditions(
+    world: &World,
+    progress: &Progress,
+    clock: ProgressClock,
+    before: &RolloutStatus,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    let name = world.snapshot.rollout.metadata.name.as_deref().unwrap_or_default();
+    if let Some(message) = status::invalid_message(name, world) {
+        let known = status::condition(before, "InvalidSpec").and_then(|c| c.message.as_ref());
+        if known != Some(&message) {
+            events.push(Event::InvalidSpec { message });
+        }
+    }
+    let known = status::condition(before, "Progressing").and_then(|c| c.reason.as_deref());
+    let is_stuck = deadline::is_stuck(world, progress, clock);
+    if let (true, false, Some(set)) =
+        (is_stuck, known == Some("ProgressDeadlineExceeded"), world.new_set(progress))
+    {
+        events.push(Event::DeadlineExceeded { name: set.name.clone() });
+    }
+    events.extend(manual_pause(world, progress, before));
+    events
+}
+
+/// The beginning or the end of a pause by `spec.paused`.
+fn manual_pause(world: &World, progress: &Progress, before: &RolloutStatus) -> Option<Event> {
+    let was = before.message.as_deref() == Some(status::MANUALLY_PAUSED);
+    match (was, world.spec.paused) {
+        _ if progress.abort || !world.problems.is_empty() => None,
+        (false, true) => Some(Event::Paused),
+        (true, false) => Some(Event::Resumed),
+        (true, true) | (false, false) => None,
+    }
+}
+
+/// The status if it is worth a write now, or when it will be.
+fn worth_writing(
+    world: &World,
+    before: &RolloutStatus,
+    next: RolloutStatus,
+) -> (Option<Box<RolloutStatus>>, Option<Wake>) {
+    if *before == next {
+        return (None, None);
+    }
+    let at = world.snapshot.counts_pending_since.unwrap_or(world.now()).plus(COUNTS_WAIT);
+    if status::differ_in_counts_only(before, &next) && world.now() < at {
+        return (None, Some(Wake { at, why: Deadline::CountsSettled }));
+    }
+    (Some(Box::new(next)), None)
+}
+
+/// The progress deadline, while it runs.
+fn stuck_wake(world: &World, progress: &Progress, clock: ProgressClock) -> Option<Wake> {
+    if clock == ProgressClock::Stopped || progress.is_settled() || progress.abort {
+        return None;
+    }
+    let at = if deadline::has_progressed(world, progress) {
+        world.now().plus(world.spec.progress_deadline)
+    } else {
+        deadline::stuck_at(world)?
+    };
+    (at > world.now()).then_some(Wake { at, why: Deadline::ProgressDeadline })
+}

@@ -1,0 +1,161 @@
+//! Where an update stands: the part of the status that decisions read and move. Everything else in the status is
+//! derived from what is observed.
+
+use crate::api::rollout_status::{AnalysisRunRef, PauseCondition, RolloutStatus};
+use crate::events::RunKind;
+use crate::units::{PodHash, StepIndex, Timestamp};
+
+/// Reason of a pause that a step asks for.
+pub const PAUSE_STEP: &str = "CanaryPauseStep";
+/// Reason of a pause because an analysis came to no verdict.
+pub const PAUSE_INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
+
+/// Where an update stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// The revision that is wanted; `None` before the first pass.
+    pub hash: Option<PodHash>,
+    /// Hash of the steps that `index` belongs to.
+    pub step_hash: Option<String>,
+    /// Position in the steps; the number of steps once all are done.
+    pub index: StepIndex,
+    /// The revision that serves as stable; `None` until the first deploy is complete.
+    pub stable: Option<PodHash>,
+    /// Whether the update is aborted.
+    pub abort: bool,
+    /// When it was aborted; kept until it is retried, so that a retry can be told from a fresh start.
+    pub aborted_at: Option<Timestamp>,
+    /// What the rollout is paused for.
+    pub pauses: Vec<PauseCondition>,
+    /// Whether the controller asked for the pause. With no pause left, a user has ended it.
+    pub controller_pause: bool,
+    /// Whether a user asked to skip the rest.
+    pub promote_full: bool,
+    /// The AnalysisRun of the current step.
+    pub step_run: Option<AnalysisRunRef>,
+    /// The AnalysisRun beside the steps.
+    pub background_run: Option<AnalysisRunRef>,
+}
+
+impl Progress {
+    /// Reads it from a status. `steps` is the number of steps in the spec.
+    #[must_use]
+    pub fn read(status: &RolloutStatus, steps: usize) -> Self {
+        let canary = status.canary.clone().unwrap_or_default();
+        Self {
+            hash: status.current_pod_hash.clone().and_then(PodHash::new),
+            step_hash: status.current_step_hash.clone(),
+            index: status
+                .current_step_index
+                .map_or(StepIndex::from(steps), |i| StepIndex::from_status(i, steps)),
+            stable: status.stable_rs.clone().and_then(PodHash::new),
+            abort: status.abort.unwrap_or_default(),
+            aborted_at: status.aborted_at,
+            pauses: status.pause_conditions.clone().unwrap_or_default(),
+            controller_pause: status.controller_pause.unwrap_or_default(),
+            promote_full: status.promote_full.unwrap_or_default(),
+            step_run: canary.current_step_analysis_run_status,
+            background_run: canary.current_background_analysis_run_status,
+        }
+    }
+
+    /// Writes it into a status.
+    pub fn write(&self, steps: usize, status: &mut RolloutStatus) {
+        status.current_pod_hash = self.hash.as_ref().map(ToString::to_string);
+        status.current_step_hash.clone_from(&self.step_hash);
+        status.current_step_index = (steps > 0).then(|| self.index.to_status());
+        status.stable_rs = self.stable.as_ref().map(ToString::to_string);
+        status.abort = self.abort.then_some(true);
+        status.aborted_at = self.aborted_at;
+        status.pause_conditions = (!self.pauses.is_empty()).then(|| self.pauses.clone());
+        status.controller_pause = self.controller_pause.then_some(true);
+        status.promote_full = self.promote_full.then_some(true);
+        let canary = status.canary.get_or_insert_default();
+        canary.current_step_analysis_run_status.clone_from(&self.step_run);
+        canary.current_background_analysis_run_status.clone_from(&self.background_run);
+    }
+
+    /// Whether the wanted revision is the stable one, so that no update is going on.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.hash.is_some() && self.hash == self.stable
+    }
+
+    /// The pause with the given reason.
+    #[must_use]
+    pub fn pause(&self, reason: &str) -> Option<&PauseCondition> {
+        self.pauses.iter().find(|pause| pause.reason == reason)
+    }
+
+    /// Begins a pause, which lasts until it is cleared here or by a user.
+    pub fn begin_pause(&mut self, reason: &str, now: Timestamp) {
+        if self.pause(reason).is_none() {
+            self.pauses.push(PauseCondition { reason: reason.to_owned(), start_time: now.whole_seconds() });
+        }
+        self.controller_pause = true;
+    }
+
+    /// Ends every pause.
+    pub fn end_pauses(&mut self) {
+        self.pauses.clear();
+        self.controller_pause = false;
+    }
+
+    /// Whether a user has cleared the pause that the controller asked for.
+    #[must_use]
+    pub fn was_unpaused(&self) -> bool {
+        self.controller_pause && self.pauses.is_empty()
+    }
+
+    /// Leaves the current step for the next one.
+    pub fn advance(&mut self) {
+        self.index = self.index.next();
+        self.step_run = None;
+    }
+
+    /// Takes the update back.
+    pub fn begin_abort(&mut self, now: Timestamp) {
+        self.abort = true;
+        self.aborted_at = Some(now.whole_seconds());
+        self.promote_full = false;
+        self.index = StepIndex::FIRST;
+        self.step_run = None;
+        self.background_run = None;
+        self.end_pauses();
+    }
+
+    /// Forgets an abort.
+    pub fn end_abort(&mut self) {
+        self.abort = false;
+        self.aborted_at = None;
+    }
+
+    /// Begins an update to `hash` at `index`.
+    pub fn begin(&mut self, hash: PodHash, step_hash: String, index: StepIndex) {
+        self.hash = Some(hash);
+        self.step_hash = Some(step_hash);
+        self.index = index;
+        self.promote_full = false;
+        self.step_run = None;
+        self.background_run = None;
+        self.end_abort();
+        self.end_pauses();
+    }
+
+    /// The run of the given kind.
+    #[must_use]
+    pub const fn run(&self, kind: RunKind) -> Option<&AnalysisRunRef> {
+        match kind {
+            RunKind::Step => self.step_run.as_ref(),
+            RunKind::Background => self.background_run.as_ref(),
+        }
+    }
+
+    /// Records the run of the given kind.
+    pub fn set_run(&mut self, kind: RunKind, run: Option<AnalysisRunRef>) {
+        match kind {
+            RunKind::Step => self.step_run = run,
+            RunKind::Background => self.background_run = run,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Which ReplicaSet is which revision, how revisions are numbered, and what the ReplicaSet of a new one looks like.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::{Value, json};
+
+use super::effect::{Effect, NewReplicaSet};
+use super::pod_hash;
+use super::snapshot::{ReplicaSet, Snapshot};
+use super::valid::{ValidSpec, template_labels};
+use crate::api::labels::{
+    DESIRED_REPLICAS, LAST_APPLIED, NOTIFIED_PREFIX, POD_TEMPLATE_HASH, REVISION, REVISION_HISTORY,
+};
+use crate::units::{PodHash, ReplicaCount, Revision};
+
+/// The identity of the template that the spec asks for.
+#[must_use]
+pub fn wanted_hash(snapshot: &Snapshot) -> PodHash {
+    let template = snapshot.rollout.spec.template.as_ref().unwrap_or(&Value::Null);
+    let collisions = snapshot.rollout.status.as_ref().and_then(|status| status.collision_count);
+    let hash = pod_hash::pod_template_hash(template, collisions);
+    // The hash is never empty; its own text stands in so that no panic is possible.
+    PodHash::new(hash).unwrap_or_else(PodHash::unknown)
+}
+
+/// The identity of the steps that the spec asks for.
+#[must_use]
+pub fn wanted_step_hash(snapshot: &Snapshot) -> String {
+    let canary = snapshot.rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+    let steps =
+        canary.and_then(|canary| canary.steps.as_ref()).and_then(|steps| serde_json::to_value(steps).ok());
+    pod_hash::steps_hash(steps.as_ref())
+}
+
+/// The revisions of a Rollout, told apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Revisions<'a> {
+    all: &'a [ReplicaSet],
+}
+
+impl<'a> Revisions<'a> {
+    /// The revisions among the Rollout's ReplicaSets.
+    #[must_use]
+    pub const fn of(all: &'a [ReplicaSet]) -> Self {
+        Self { all }
+    }
+
+    /// The ReplicaSet of a revision.
+    #[must_use]
+    pub fn find(self, hash: Option<&PodHash>) -> Option<&'a ReplicaSet> {
+        let hash = hash?;
+        self.all.iter().find(|set| set.hash == *hash)
+    }
+
+    /// The ReplicaSets of neither revision, newest first.
+    #[must_use]
+    pub fn others(self, new: Option<&PodHash>, stable: Option<&PodHash>) -> Vec<&'a ReplicaSet> {
+        let mut others: Vec<_> =
+            self.all.iter().filter(|set| Some(&set.hash) != new && Some(&set.hash) != stable).collect();
+        others.sort_by(|a, b| b.revision.cmp(&a.revision).then_with(|| a.name.cmp(&b.name)));
+        others
+    }
+
+    /// The number of the revision `hash`: its own when it is the newest, otherwise the one after the newest.
+    #[must_use]
+    pub fn number(self, hash: &PodHash) -> Revision {
+        let newest_other = self.all.iter().filter(|set| set.hash != *hash).map(|set| set.revision).max();
+        let own = self.find(Some(hash)).map(|set| set.revision).unwrap_or_default();
+        if own > newest_other.unwrap_or_default() { own } else { newest_other.unwrap_or_default().next() }
+    }
+}
+
+/// The number on an existing ReplicaSet, brought up to date; `None` when it is right.
+#[must_use]
+pub fn renumbered(set: &ReplicaSet, number: Revision) -> Option<Effect> {
+    if set.revision == number {
+        return None;
+    }
+    let history = match set.revision_history.as_deref() {
+        None | Some("") => set.revision.to_string(),
+        Some(earlier) => format!("{earlier},{}", set.revision),
+    };
+    let annotations =
+        BTreeMap::from([(REVISION.to_owned(), number.to_string()), (REVISION_HISTORY.to_owned(), history)]);
+    Some(Effect::UpdateReplicaSet { name: set.name.clone(), annotations, min_ready_seconds: None })
+}
+
+/// The ReplicaSet of a revision that has none yet.
+#[must_use]
+pub fn new_replica_set(
+    snapshot: &Snapshot,
+    spec: &ValidSpec,
+    hash: &PodHash,
+    number: Revision,
+    replicas: ReplicaCount,
+) -> NewReplicaSet {
+    let metadata = &snapshot.rollout.metadata;
+    let mut labels = template_labels(&spec.template);
+    labels.insert(POD_TEMPLATE_HASH.to_owned(), hash.to_string());
+    let mut annotations: BTreeMap<String, String> = metadata.annotations.clone().unwrap_or_default();
+    annotations.retain(|key, _| !is_private(key));
+    annotations.insert(REVISION.to_owned(), number.to_string());
+    annotations.insert(DESIRED_REPLICAS.to_owned(), spec.replicas.to_string());
+    NewReplicaSet {
+        name: replica_set_name(snapshot, hash),
+        annotations,
+        selector: with_hash(&spec.selector, hash),
+        template: labelled(&spec.template, hash),
+        labels,
+        replicas,
+        min_ready_seconds: spec.min_ready_seconds,
+    }
+}
+
+/// The name of a revision's ReplicaSet.
+#[must_use]
+pub fn replica_set_name(snapshot: &Snapshot, hash: &PodHash) -> String {
+    format!("{}-{hash}", snapshot.rollout.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// Whether an annotation of a Rollout speaks of the Rollout alone.
+fn is_private(key: &str) -> bool {
+    [LAST_APPLIED, REVISION, REVISION_HISTORY, DESIRED_REPLICAS].contains(&key)
+        || key.starts_with(NOTIFIED_PREFIX)
+}
+
+fn with_hash(selector: &LabelSelector, hash: &PodHash) -> LabelSelector {
+    let mut selector = selector.clone();
+    selector.match_labels.get_or_insert_default().insert(POD_TEMPLATE_HASH.to_owned(), hash.to_string());
+    selector
+}
+
+/// The template with the pod hash among its labels; everything else stays as it was written.
+fn labelled(template: &Value, hash: &PodHash) -> Value {
+    let mut template = template.clone();
+    if let Some(template) = template.as_object_mut() {
+        let metadata = template.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+            if let Some(labels) = labels.as_object_mut() {
+                labels.insert(POD_TEMPLATE_HASH.to_owned(), json!(hash.as_str()));
+            }
+        }
+    }
+    template
+}

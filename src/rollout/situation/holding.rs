@@ -1,0 +1,117 @@
+//! Why a rollout stays at a step: a pause, a person, or an analysis. Each reason says what ends the wait.
+
+use std::time::Duration;
+
+use super::super::deadline::{Deadline, Wake};
+use super::super::progress::{PAUSE_STEP, Progress};
+use super::super::runs::{self, Analysed, Analysis};
+use super::super::targets::{ProgressClock, Targets};
+use super::super::world::World;
+use super::{Outcome, aborted, stepping};
+use crate::api::labels;
+use crate::events::Event;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub enum Reason<'a> {
+    /// `spec.paused`; ends when it is false.
+    SpecPaused,
+    /// An analysis came to no verdict; ends when a person promotes, retries or aborts.
+    Inconclusive,
+    /// A pause step; ends after its duration or, without one, when a person promotes.
+    PauseStep(Option<Duration>),
+    /// An analysis step; ends when its run does.
+    AnalysisStep(&'a Analysis),
+}
+
+/// Waits, unless an analysis has failed.
+pub(super) fn act(reason: Reason, world: &World, progress: &Progress) -> Outcome {
+    let analysed = match runs::background(world, progress) {
+        runs::Watched::Failed(why) => return aborted::enter(world, progress, why),
+        runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
+        runs::Watched::Going(analysed) => analysed,
+    };
+    match reason {
+        Reason::SpecPaused | Reason::Inconclusive => Outcome::Stay(frozen(world, progress, analysed)),
+        Reason::PauseStep(duration) => pause(duration, world, progress, analysed),
+        Reason::AnalysisStep(analysis) => analysis_step(analysis, world, progress, analysed),
+    }
+}
+
+/// Nothing moves, but a change of `spec.replicas` is followed: it is not part of the update.
+fn frozen(world: &World, progress: &Progress, analysed: Analysed) -> Targets {
+    let mut targets = if was_resized(world, progress) {
+        Targets::at_weight(world, progress, world.weight(progress))
+    } else {
+        Targets::hold()
+    };
+    targets.clock = ProgressClock::Stopped;
+    targets.keep_runs.extend(progress.step_run.iter().map(|run| run.name.clone()));
+    analysed.into_targets(targets)
+}
+
+/// Whether `spec.replicas` has changed since pods were last counted out.
+fn was_resized(world: &World, progress: &Progress) -> bool {
+    let sets = [world.new_set(progress), world.stable_set(progress)];
+    sets.into_iter().flatten().any(|set| {
+        set.size.get() > 0
+            && set.desired_annotation.is_some_and(|desired| desired != world.spec.replicas.get())
+    })
+}
+
+/// At the weight of the steps before, waiting for a time or a person.
+fn waiting(world: &World, progress: &Progress) -> Targets {
+    let targets = Targets::at_weight(world, progress, world.weight(progress));
+    Targets { clock: ProgressClock::Stopped, ..targets }.with_services(world, progress)
+}
+
+fn pause(duration: Option<Duration>, world: &World, progress: &Progress, analysed: Analysed) -> Outcome {
+    let Some(pause) = progress.pause(PAUSE_STEP) else {
+        return if progress.was_unpaused() {
+            end_pause(world, progress)
+        } else {
+            begin_pause(world, progress)
+        };
+    };
+    let ends = duration.map(|duration| pause.start_time.plus(duration));
+    if ends.is_some_and(|ends| ends <= world.now()) {
+        return end_pause(world, progress);
+    }
+    let mut targets = waiting(world, progress);
+    targets.wakes.extend(ends.map(|at| Wake { at, why: Deadline::PauseEnds }));
+    Outcome::Stay(analysed.into_targets(targets))
+}
+
+fn begin_pause(world: &World, progress: &Progress) -> Outcome {
+    let mut next = progress.clone();
+    next.begin_pause(PAUSE_STEP, world.now());
+    Outcome::Move(next, vec![Event::Paused])
+}
+
+fn end_pause(world: &World, progress: &Progress) -> Outcome {
+    let mut resumed = progress.clone();
+    resumed.end_pauses();
+    match stepping::finish(world, &resumed) {
+        Outcome::Move(next, mut events) => {
+            events.push(Event::Resumed);
+            Outcome::Move(next, events)
+        }
+        stay @ Outcome::Stay(_) => stay,
+    }
+}
+
+fn analysis_step(analysis: &Analysis, world: &World, progress: &Progress, background: Analysed) -> Outcome {
+    let is_left_over = progress.step_run.is_none() || progress.pause(PAUSE_STEP).is_some();
+    if let Some(resumed) = stepping::forget_pause(progress).filter(|_| is_left_over) {
+        return resumed;
+    }
+    let step_label = (labels::STEP_INDEX, progress.index.to_string());
+    match runs::watch(world, progress, analysis, Some(step_label)) {
+        runs::Watched::Failed(why) => aborted::enter(world, progress, why),
+        runs::Watched::Moved(next, events) => Outcome::Move(*next, events),
+        runs::Watched::Going(step) if step.is_successful => stepping::finish(world, progress),
+        runs::Watched::Going(step) => {
+            Outcome::Stay(background.into_targets(step.into_targets(waiting(world, progress))))
+        }
+    }
+}

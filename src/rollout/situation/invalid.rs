@@ -1,0 +1,17 @@
+//! The spec cannot be worked with: nothing is begun, nothing is taken away, and everything heals when the cause goes.
+//!
+//! An analysis that is already running still counts: a bad version is taken back even while the spec is broken.
+
+use super::super::progress::Progress;
+use super::super::runs;
+use super::super::targets::Targets;
+use super::super::world::World;
+use super::{Outcome, aborted};
+
+/// Holds everything as it is, and keeps the runs that go on.
+pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
+    if let Some(why) = runs::failure(world, progress) {
+        return aborted::enter(world, progress, why);
+    }
+    Outcome::Stay(Targets { keep_runs: runs::current_names(progress), ..Targets::default() })
+}

@@ -1,0 +1,120 @@
+//! The one place that asks what is going on. One file per situation holds the whole answer.
+//!
+//! Some situations are passed through in the same pass: they move the bookkeeping (`Outcome::Move`) and the question is
+//! asked again. Where a pass comes to rest, the situation says all that it wants of the cluster (`Outcome::Stay`).
+
+pub mod aborted;
+mod complete;
+mod holding;
+mod initial;
+pub mod invalid;
+mod promoting;
+mod requested;
+mod returning;
+mod stepping;
+
+use super::progress::{PAUSE_INCONCLUSIVE, Progress};
+use super::targets::Targets;
+use super::valid::Step;
+use super::world::World;
+use crate::events::Event;
+use crate::units::{ReplicaCount, Weight};
+
+/// What is going on.
+#[derive(Clone, Copy, Debug)]
+pub enum Situation<'a> {
+    /// The spec cannot be worked with.
+    Invalid,
+    /// Somebody asked for something through the status: abort, retry, promotion.
+    Requested(requested::Request),
+    /// The spec asks for another version, or for other steps.
+    Revised,
+    /// No version has ever been complete.
+    Initial,
+    /// The update was taken back.
+    Aborted,
+    /// The wanted version is stable, and others are still being removed.
+    Returning,
+    /// The wanted version is stable, and alone.
+    Complete,
+    /// All steps are done, or were skipped.
+    Promoting,
+    /// Something or somebody is waited for.
+    Holding(holding::Reason<'a>),
+    /// The canary is brought to a weight.
+    Stepping(Weight),
+}
+
+/// What a situation leads to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The bookkeeping moved; the question is asked again.
+    Move(Progress, Vec<Event>),
+    /// This is where the pass comes to rest.
+    Stay(Targets),
+}
+
+/// Tells what is going on. The order of the questions is the order of their importance.
+#[must_use]
+pub fn classify<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
+    let can_go_back = progress.abort && progress.stable.is_some() && world.splits_by_pods();
+    if !world.problems.is_empty() && !can_go_back {
+        return Situation::Invalid;
+    }
+    if let Some(request) = requested::find(progress) {
+        return Situation::Requested(request);
+    }
+    let revised = progress.hash.as_ref() != Some(&world.wanted)
+        || progress.step_hash.as_ref() != Some(&world.wanted_steps);
+    if world.problems.is_empty() && revised {
+        return Situation::Revised;
+    }
+    match () {
+        () if progress.stable.is_none() => Situation::Initial,
+        () if progress.is_settled() && has_others(world, progress) => Situation::Returning,
+        () if progress.is_settled() => Situation::Complete,
+        () if progress.abort => Situation::Aborted,
+        () => updating(world, progress),
+    }
+}
+
+/// What is going on while an update is on its way.
+fn updating<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
+    use holding::Reason;
+    if world.spec.paused {
+        return Situation::Holding(Reason::SpecPaused);
+    }
+    if progress.pause(PAUSE_INCONCLUSIVE).is_some() {
+        return Situation::Holding(Reason::Inconclusive);
+    }
+    match world.step(progress).filter(|_| !progress.promote_full) {
+        None => Situation::Promoting,
+        Some(Step::SetWeight(weight)) => Situation::Stepping(*weight),
+        Some(Step::Pause(duration)) => Situation::Holding(Reason::PauseStep(*duration)),
+        Some(Step::Analysis(analysis)) => Situation::Holding(Reason::AnalysisStep(analysis)),
+    }
+}
+
+fn has_others(world: &World, progress: &Progress) -> bool {
+    world
+        .other_sets(progress)
+        .iter()
+        .any(|set| set.size > ReplicaCount::ZERO || set.replicas > ReplicaCount::ZERO)
+}
+
+/// What the situation leads to.
+#[must_use]
+pub fn act(situation: Situation, world: &World, progress: &Progress) -> Outcome {
+    match situation {
+        Situation::Invalid => invalid::act(world, progress),
+        Situation::Requested(request) => requested::act(request, world, progress),
+        Situation::Revised => initial::revise(world, progress),
+        Situation::Initial => initial::act(world, progress),
+        Situation::Aborted => aborted::act(world, progress),
+        Situation::Returning => returning::act(world, progress),
+        Situation::Complete => complete::act(world, progress),
+        Situation::Promoting => promoting::act(world, progress),
+        Situation::Holding(reason) => holding::act(reason, world, progress),
+        Situation::Stepping(weight) => stepping::act(weight, world, progress),
+    }
+}

@@ -1,0 +1,60 @@
+//! What people ask for through the status: abort, retry, full promotion.
+
+use super::super::progress::Progress;
+use super::super::world::World;
+use super::{Outcome, aborted};
+use crate::events::Event;
+use crate::units::StepIndex;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `status.abort` was set.
+    Abort,
+    /// `status.abort` was cleared.
+    Retry,
+    /// `status.promoteFull` was set.
+    PromoteFull,
+    /// Something was asked for where nothing is in progress.
+    Nothing,
+}
+
+/// Finds what was asked for and not yet answered.
+pub(super) fn find(progress: &Progress) -> Option<Request> {
+    let in_progress = progress.stable.is_some() && !progress.is_settled();
+    let asked = progress.abort || progress.aborted_at.is_some() || progress.promote_full;
+    if !in_progress {
+        return asked.then_some(Request::Nothing);
+    }
+    let blocked = progress.abort || progress.aborted_at.is_some() || !progress.pauses.is_empty();
+    match () {
+        // An abort that is not answered yet is younger than a promotion that is under way, and the safer of the two.
+        () if progress.abort && progress.aborted_at.is_none() => Some(Request::Abort),
+        () if progress.promote_full && blocked => Some(Request::PromoteFull),
+        () if !progress.abort && progress.aborted_at.is_some() => Some(Request::Retry),
+        () => None,
+    }
+}
+
+/// Answers it.
+pub(super) fn act(request: Request, world: &World, progress: &Progress) -> Outcome {
+    let mut next = progress.clone();
+    match request {
+        Request::Abort => aborted::enter(world, progress, String::new()),
+        Request::Retry => {
+            next.end_abort();
+            next.index = StepIndex::FIRST;
+            Outcome::Move(next, vec![Event::Retried])
+        }
+        Request::PromoteFull => {
+            next.end_abort();
+            next.end_pauses();
+            Outcome::Move(next, vec![Event::Resumed])
+        }
+        Request::Nothing => {
+            next.end_abort();
+            next.promote_full = false;
+            Outcome::Move(next, vec![])
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! All that a decision may look at. A decision that needs another fact gets it by a new field here, never by a read.
+
+use std::collections::BTreeMap;
+
+use crate::api::analysis_template::AnalysisTemplateRef;
+use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
+
+/// The world as it was seen when a pass began.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The time of the pass.
+    pub now: Timestamp,
+    /// The Rollout: metadata, spec, and the status that was last seen.
+    pub rollout: Rollout,
+    /// The ReplicaSets that the Rollout owns, by name.
+    pub replica_sets: Vec<ReplicaSet>,
+    /// The AnalysisRuns that the Rollout owns, by name.
+    pub analysis_runs: Vec<AnalysisRun>,
+    /// Every template that the spec names, and those that they name; one that does not exist is absent.
+    pub templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
+    /// The Services that the spec names; one that does not exist is absent.
+    pub services: BTreeMap<String, Service>,
+    /// What the API server said when it last refused to create this Rollout's ReplicaSet as illegal (422) or forbidden
+    /// (403); `None` once it may be tried again: after a while, or when the Rollout has changed.
+    pub refusal: Option<String>,
+    /// Since when a change of counts has been waiting to be written; `None` when none waits.
+    pub counts_pending_since: Option<Timestamp>,
+    /// Settings of the controller that show in what it writes.
+    pub settings: Settings,
+}
+
+/// A ReplicaSet, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// Its name.
+    pub name: String,
+    /// Its revision's identity, from the label; an owned ReplicaSet without the label is not part of a snapshot.
+    pub hash: PodHash,
+    /// Its revision's number.
+    pub revision: Revision,
+    /// Earlier numbers of the same revision, as the annotation holds them.
+    pub revision_history: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// `spec.replicas` of the Rollout when it was last sized.
+    pub desired_annotation: Option<u32>,
+    /// Pods asked for.
+    pub size: ReplicaCount,
+    /// Pods that exist.
+    pub replicas: ReplicaCount,
+    /// Pods that are ready.
+    pub ready: ReplicaCount,
+    /// Pods that have been ready for long enough.
+    pub available: ReplicaCount,
+    /// Whether its controller has seen its spec.
+    pub observed: bool,
+    /// Why its pods cannot be created, from its condition `ReplicaFailure`.
+    pub failure: Option<String>,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i32,
+}
+
+/// A Service, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its selector.
+    pub selector: BTreeMap<String, String>,
+    /// Name of the Rollout that adopted it, from its annotation `managed-by-rollouts`.
+    pub managed_by: Option<String>,
+}
+
+/// How `status.observedGeneration` is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GenerationFormat {
+    /// As an integer, which is what generic clients read.
+    #[default]
+    Integer,
+    /// As a string, which is what older clients of this API read.
+    Text,
+}
+
+/// Settings of the controller that show in what it writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How the observed generation is written.
+    pub generation_format: GenerationFormat,
+    /// The shard label's value, copied to generated objects; `None` without sharding.
+    pub instance_id: Option<String>,
+}

@@ -1,0 +1,196 @@
+//! The next status, built once at the end of a pass: counts, phase, message, and all that the bookkeeping says.
+
+mod conditions;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::progress::Progress;
+use super::snapshot::GenerationFormat;
+use super::targets::ProgressClock;
+use super::world::World;
+use crate::api::{Condition, RolloutStatus};
+use crate::events::Event;
+use crate::units::ReplicaCount;
+
+pub use conditions::condition;
+pub(super) use conditions::invalid_message;
+
+/// The message of a Rollout whose spec says `paused`.
+pub(super) const MANUALLY_PAUSED: &str = "manually paused";
+
+/// What happened in a pass, as far as the status tells of it.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    /// What is announced.
+    pub events: &'a [Event],
+    /// Whether pods are waited for.
+    pub clock: ProgressClock,
+}
+
+/// Pods of a Rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Of all revisions.
+    pub all: ReplicaCount,
+    /// Of the wanted revision.
+    pub updated: ReplicaCount,
+    /// Ready.
+    pub ready: ReplicaCount,
+    /// Available.
+    pub available: ReplicaCount,
+}
+
+impl Counts {
+    /// As they are seen.
+    #[must_use]
+    pub fn observe(world: &World, progress: &Progress) -> Self {
+        let sets = &world.snapshot.replica_sets;
+        Self {
+            all: sets.iter().map(|set| set.replicas).sum(),
+            updated: world.new_set(progress).map(|set| set.replicas).unwrap_or_default(),
+            ready: sets.iter().map(|set| set.ready).sum(),
+            available: sets.iter().map(|set| set.available).sum(),
+        }
+    }
+
+    /// As a status tells them.
+    #[must_use]
+    pub fn read(status: &RolloutStatus) -> Self {
+        let count = |stored: Option<i32>| ReplicaCount::from_status(stored.unwrap_or_default());
+        Self {
+            all: count(status.replicas),
+            updated: count(status.updated_replicas),
+            ready: count(status.ready_replicas),
+            available: count(status.available_replicas),
+        }
+    }
+
+    /// Pods of other revisions than the wanted one.
+    #[must_use]
+    pub const fn old(self) -> ReplicaCount {
+        self.all.minus(self.updated)
+    }
+
+    fn write(self, status: &mut RolloutStatus) {
+        status.replicas = Some(self.all.to_status());
+        status.hpa_replicas = Some(self.all.to_status());
+        status.updated_replicas = Some(self.updated.to_status());
+        status.ready_replicas = Some(self.ready.to_status());
+        status.available_replicas = Some(self.available.to_status());
+    }
+}
+
+/// The whole next status.
+#[must_use]
+pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
+    let before = world.snapshot.rollout.status.clone().unwrap_or_default();
+    let counts = Counts::observe(world, progress);
+    let mut status = before.clone();
+    progress.write(world.spec.steps.len(), &mut status);
+    if !world.problems.is_empty() && !has_moved(world, progress, &before) {
+        // A spec that is wrong does not tell how many steps there are: the position stays as it is stored.
+        status.current_step_index = before.current_step_index;
+    }
+    counts.write(&mut status);
+    status.selector = Some(selector_text(&world.spec.selector));
+    status.observed_generation = Some(observed_generation(world));
+    status.blue_green.get_or_insert_default();
+    let standing = conditions::Standing { world, progress, counts, pass };
+    let mut list = standing.main(before.conditions.unwrap_or_default());
+    let (phase, message) = phase(world, progress, counts, &list);
+    status.phase = Some(phase.to_owned());
+    status.message = (!message.is_empty()).then_some(message);
+    standing.generic(&mut list, phase, status.message.as_deref().unwrap_or_default());
+    status.conditions = Some(list);
+    status
+}
+
+/// Whether the position in the steps has changed in this pass.
+fn has_moved(world: &World, progress: &Progress, before: &RolloutStatus) -> bool {
+    Progress::read(before, world.spec.steps.len()).index != progress.index
+}
+
+/// Whether two statuses differ in nothing but counts and what follows from them alone.
+#[must_use]
+pub fn differ_in_counts_only(before: &RolloutStatus, next: &RolloutStatus) -> bool {
+    essence(before) == essence(next)
+}
+
+fn essence(status: &RolloutStatus) -> RolloutStatus {
+    let conditions = status.conditions.iter().flatten().filter_map(conditions::essence).collect();
+    RolloutStatus {
+        replicas: None,
+        hpa_replicas: None,
+        updated_replicas: None,
+        ready_replicas: None,
+        available_replicas: None,
+        message: None,
+        conditions: Some(conditions),
+        ..status.clone()
+    }
+}
+
+fn observed_generation(world: &World) -> IntOrString {
+    let generation = world.snapshot.rollout.metadata.generation.unwrap_or_default();
+    match (world.snapshot.settings.generation_format, i32::try_from(generation)) {
+        (GenerationFormat::Integer, Ok(number)) => IntOrString::Int(number),
+        // Past the range of the API's integer, text is the only form that stays exact.
+        (GenerationFormat::Integer, Err(_)) | (GenerationFormat::Text, _) => {
+            IntOrString::String(generation.to_string())
+        }
+    }
+}
+
+/// The phase and why, by the first answer that fits.
+fn phase(
+    world: &World,
+    progress: &Progress,
+    counts: Counts,
+    conditions: &[Condition],
+) -> (&'static str, String) {
+    let reason_of = |kind: &str| conditions.iter().find(|c| c.r#type == kind && c.status != "Unknown");
+    if let Some(invalid) = reason_of("InvalidSpec") {
+        return ("Degraded", format!("InvalidSpec: {}", invalid.message.as_deref().unwrap_or_default()));
+    }
+    if let Some(stopped) = reason_of("Progressing").filter(|c| c.status == "False") {
+        let (reason, message) = (stopped.reason.as_deref(), stopped.message.as_deref());
+        return ("Degraded", format!("{}: {}", reason.unwrap_or_default(), message.unwrap_or_default()));
+    }
+    if world.spec.paused {
+        return ("Paused", MANUALLY_PAUSED.to_owned());
+    }
+    if let Some(pause) = progress.pauses.first() {
+        return ("Paused", pause.reason.clone());
+    }
+    match waits_for(world, progress, counts) {
+        "" => ("Healthy", String::new()),
+        waits => ("Progressing", waits.to_owned()),
+    }
+}
+
+fn waits_for(world: &World, progress: &Progress, counts: Counts) -> &'static str {
+    let wanted = world.spec.replicas;
+    match () {
+        () if counts.updated < wanted => "more replicas need to be updated",
+        () if counts.available < counts.updated => "updated replicas are still becoming available",
+        () if counts.all > counts.updated => "old replicas are pending termination",
+        () if !progress.is_settled() => "waiting for all steps to complete",
+        () => "",
+    }
+}
+
+/// A selector in the text form that clients of the scale subresource parse.
+fn selector_text(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    let expressions = selector.match_expressions.iter().flatten().map(|expression| {
+        let (key, values) = (&expression.key, expression.values.clone().unwrap_or_default().join(","));
+        match expression.operator.as_str() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.clone(),
+        }
+    });
+    labels.chain(expressions).collect::<Vec<_>>().join(",")
+}

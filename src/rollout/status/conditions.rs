@@ -1,0 +1,286 @@
+//! The conditions: those that users of this API know (InvalidSpec, Progressing, Available, Paused, Completed, Healthy,
+//! ReplicaFailure), and the generic ones that other tools read (Reconciling, Stalled, Ready).
+
+use super::super::deadline;
+use super::super::progress::Progress;
+use super::super::targets::ProgressClock;
+use super::super::world::World;
+use super::{Counts, Pass};
+use crate::api::{Condition, RolloutStatus};
+use crate::events::Event;
+use crate::units::Timestamp;
+
+/// What the conditions are told from.
+pub(super) struct Standing<'a> {
+    pub(super) world: &'a World<'a>,
+    pub(super) progress: &'a Progress,
+    pub(super) counts: Counts,
+    pub(super) pass: &'a Pass<'a>,
+}
+
+/// What a condition says.
+struct Says {
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+fn says(status: &'static str, reason: &str, message: impl Into<String>) -> Says {
+    Says { status, reason: reason.to_owned(), message: message.into() }
+}
+
+/// The condition of a type.
+#[must_use]
+pub fn condition<'a>(status: &'a RolloutStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().flatten().find(|condition| condition.r#type == kind)
+}
+
+/// What is left of a condition when counts do not matter; `None` when nothing is.
+pub(super) fn essence(condition: &Condition) -> Option<Condition> {
+    const FOLLOW_COUNTS: [&str; 4] = ["Available", "Healthy", "Reconciling", "Ready"];
+    const ON_ITS_WAY: [&str; 6] = [
+        "NewReplicaSetCreated",
+        "FoundNewReplicaSet",
+        "ReplicaSetUpdated",
+        "ReplicaSetNotAvailable",
+        "RolloutResumed",
+        "RolloutRetry",
+    ];
+    if FOLLOW_COUNTS.contains(&condition.r#type.as_str()) {
+        return None;
+    }
+    let on_its_way = condition.reason.as_deref().is_some_and(|reason| ON_ITS_WAY.contains(&reason));
+    if condition.r#type == "Progressing" && on_its_way {
+        return Some(Condition { r#type: condition.r#type.clone(), ..Condition::default() });
+    }
+    Some(Condition { last_update_time: None, ..condition.clone() })
+}
+
+impl Standing<'_> {
+    /// The conditions that users of this API know.
+    pub(super) fn main(&self, before: Vec<Condition>) -> Vec<Condition> {
+        let mut list = before;
+        self.apply(&mut list, "InvalidSpec", self.invalid_spec());
+        let progressing = self.progressing(&list);
+        let moved = self.moved() && progressing.as_ref().is_some_and(|says| says.status != "False");
+        self.apply(&mut list, "Progressing", progressing);
+        if moved {
+            touch(&mut list, "Progressing", self.world.now());
+        }
+        self.apply(&mut list, "Available", Some(self.available()));
+        self.apply(&mut list, "Paused", Some(self.paused()));
+        self.apply(&mut list, "Completed", Some(self.completed()));
+        self.apply(&mut list, "Healthy", Some(self.healthy()));
+        self.apply(&mut list, "ReplicaFailure", self.replica_failure());
+        list
+    }
+
+    /// The conditions that generic tools read.
+    pub(super) fn generic(&self, list: &mut Vec<Condition>, phase: &'static str, message: &str) {
+        let status = |is| if is { "True" } else { "False" };
+        let (ready, stalled) = (phase == "Healthy", phase == "Degraded");
+        self.apply(list, "Reconciling", Some(says(status(!ready && !stalled), phase, message)));
+        self.apply(list, "Stalled", Some(says(status(stalled), phase, message)));
+        self.apply(list, "Ready", Some(says(status(ready), phase, message)));
+    }
+
+    /// Sets, keeps or removes a condition. Its stamps change only with what it says.
+    fn apply(&self, list: &mut Vec<Condition>, kind: &str, said: Option<Says>) {
+        let Some(said) = said else {
+            list.retain(|condition| condition.r#type != kind);
+            return;
+        };
+        let now = self.world.now().whole_seconds();
+        let old = list.iter().find(|condition| condition.r#type == kind);
+        let same_status = old.filter(|old| old.status == said.status);
+        let same = same_status.filter(|old| {
+            old.reason.as_deref() == Some(&said.reason) && old.message.as_deref() == Some(&said.message)
+        });
+        let next = Condition {
+            r#type: kind.to_owned(),
+            status: said.status.to_owned(),
+            last_update_time: same.and_then(|old| old.last_update_time).or(Some(now)),
+            last_transition_time: same_status.and_then(|old| old.last_transition_time).or(Some(now)),
+            reason: Some(said.reason),
+            message: Some(said.message),
+        };
+        match list.iter_mut().find(|condition| condition.r#type == kind) {
+            Some(condition) => *condition = next,
+            None => list.push(next),
+        }
+    }
+
+    fn invalid_spec(&self) -> Option<Says> {
+        let name = self.world.snapshot.rollout.metadata.name.as_deref().unwrap_or_default();
+        invalid_message(name, self.world).map(|message| says("True", "InvalidSpec", message))
+    }
+
+    /// Whether the update has gained anything in this pass.
+    fn moved(&self) -> bool {
+        self.pass.clock == ProgressClock::Running
+            && !self.progress.abort
+            && deadline::has_progressed(self.world, self.progress)
+    }
+
+    fn progressing(&self, list: &[Condition]) -> Option<Says> {
+        let stored = list.iter().find(|condition| condition.r#type == "Progressing");
+        let name = self.new_set_name();
+        if self.progress.abort {
+            return Some(self.aborted(stored));
+        }
+        if self.is_paused() {
+            return Some(says("Unknown", "RolloutPaused", "Rollout is paused"));
+        }
+        if self.progress.is_settled() {
+            return Some(self.settled(stored, &name));
+        }
+        if self.world.problems.is_empty() {
+            return Some(self.announced(&name).unwrap_or_else(|| self.going(stored, &name)));
+        }
+        stored
+            .map(kept)
+            .or_else(|| Some(says("Unknown", "InvalidSpec", "nothing is begun while the spec is invalid")))
+    }
+
+    fn aborted(&self, stored: Option<&Condition>) -> Says {
+        let aborted = self.pass.events.iter().find(|event| matches!(event, Event::Aborted { .. }));
+        let kept =
+            stored.filter(|c| c.reason.as_deref() == Some("RolloutAborted")).and_then(|c| c.message.clone());
+        let plain = Event::Aborted { revision: self.world.number(self.progress), why: String::new() };
+        let message = aborted.map(ToString::to_string).or(kept).unwrap_or_else(|| plain.to_string());
+        says("False", "RolloutAborted", message)
+    }
+
+    fn settled(&self, stored: Option<&Condition>, name: &str) -> Says {
+        let was_available = stored.and_then(|c| c.reason.as_deref());
+        if self.world.is_new_available(self.progress) {
+            return says(
+                "True",
+                "NewReplicaSetAvailable",
+                format!("ReplicaSet \"{name}\" has successfully progressed."),
+            );
+        }
+        match was_available {
+            Some("NewReplicaSetAvailable" | "ReplicaSetNotAvailable") => {
+                says("True", "ReplicaSetNotAvailable", "Rollout does not have minimum availability")
+            }
+            _ => says("True", "ReplicaSetUpdated", format!("ReplicaSet \"{name}\" is progressing.")),
+        }
+    }
+
+    /// What this very pass announces.
+    fn announced(&self, name: &str) -> Option<Says> {
+        let has = |wanted: fn(&Event) -> bool| self.pass.events.iter().any(wanted);
+        match () {
+            () if has(|event| matches!(event, Event::NewReplicaSetCreated { .. })) => {
+                Some(says("True", "NewReplicaSetCreated", format!("Created new replica set \"{name}\"")))
+            }
+            () if has(|event| matches!(event, Event::Updated { .. })) => {
+                Some(says("True", "FoundNewReplicaSet", format!("Found existing replica set \"{name}\"")))
+            }
+            () if has(|event| matches!(event, Event::Retried)) => {
+                Some(says("Unknown", "RolloutRetry", "Retrying Rollout after abort"))
+            }
+            () if has(|event| matches!(event, Event::Resumed)) => {
+                Some(says("Unknown", "RolloutResumed", "Rollout is resumed"))
+            }
+            () => None,
+        }
+    }
+
+    fn going(&self, stored: Option<&Condition>, name: &str) -> Says {
+        let updated = || says("True", "ReplicaSetUpdated", format!("ReplicaSet \"{name}\" is progressing."));
+        if self.moved() {
+            return updated();
+        }
+        if deadline::is_stuck(self.world, self.progress, self.pass.clock) {
+            let message = deadline::stuck_message(self.world, self.progress);
+            return says("False", "ProgressDeadlineExceeded", message);
+        }
+        let stale = ["RolloutPaused", "RolloutAborted", "NewReplicaSetAvailable", "InvalidSpec"];
+        stored
+            .filter(|c| !c.reason.as_deref().is_some_and(|reason| stale.contains(&reason)))
+            .map_or_else(updated, kept)
+    }
+
+    fn available(&self) -> Says {
+        if self.counts.available >= self.world.spec.replicas {
+            says("True", "AvailableReason", "Rollout has minimum availability")
+        } else {
+            says("False", "AvailableReason", "Rollout does not have minimum availability")
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.world.spec.paused || !self.progress.pauses.is_empty()
+    }
+
+    fn paused(&self) -> Says {
+        if self.is_paused() {
+            says("True", "RolloutPaused", "Rollout is paused")
+        } else {
+            says("False", "RolloutPaused", "Rollout is not paused")
+        }
+    }
+
+    fn completed(&self) -> Says {
+        let status = if self.progress.is_settled() { "True" } else { "False" };
+        says(status, "RolloutCompleted", "RolloutCompleted")
+    }
+
+    fn healthy(&self) -> Says {
+        let wanted = self.world.spec.replicas;
+        let all_new = self.counts.updated == wanted && self.counts.all == wanted;
+        let is_healthy = !self.is_paused()
+            && self.world.problems.is_empty()
+            && self.progress.is_settled()
+            && all_new
+            && self.counts.available == wanted;
+        if is_healthy {
+            says("True", "RolloutHealthy", "Rollout is healthy")
+        } else {
+            says("False", "RolloutHealthy", "Rollout is not healthy")
+        }
+    }
+
+    fn replica_failure(&self) -> Option<Says> {
+        let new = self.world.new_set(self.progress).and_then(|set| set.failure.as_ref());
+        let any = || self.world.snapshot.replica_sets.iter().find_map(|set| set.failure.as_ref());
+        new.or_else(any).map(|message| says("True", "FailedCreate", message.as_str()))
+    }
+
+    fn new_set_name(&self) -> String {
+        let hash = self.progress.hash.as_ref();
+        hash.map(|hash| super::super::revision::replica_set_name(self.world.snapshot, hash))
+            .unwrap_or_default()
+    }
+}
+
+/// All problems of a spec in one sentence; `None` of none.
+pub(in super::super) fn invalid_message(name: &str, world: &World) -> Option<String> {
+    if world.problems.is_empty() {
+        return None;
+    }
+    let problems: Vec<_> = world.problems.iter().map(ToString::to_string).collect();
+    Some(format!("The Rollout \"{name}\" is invalid: {}", problems.join("; ")))
+}
+
+/// A stored condition, said again.
+fn kept(stored: &Condition) -> Says {
+    let status = match stored.status.as_str() {
+        "True" => "True",
+        "False" => "False",
+        _ => "Unknown",
+    };
+    Says {
+        status,
+        reason: stored.reason.clone().unwrap_or_default(),
+        message: stored.message.clone().unwrap_or_default(),
+    }
+}
+
+fn touch(list: &mut [Condition], kind: &str, now: Timestamp) {
+    if let Some(condition) = list.iter_mut().find(|condition| condition.r#type == kind) {
+        condition.last_update_time = Some(now.whole_seconds());
+    }
+}

@@ -1,0 +1,337 @@
+//! Parses a spec. Every problem is found at once; what comes out cannot be illegal.
+//!
+//! Behaviour that does not exist yet is a problem too, by the name of its field: nothing is ignored silently.
+
+mod strategy;
+mod unsupported;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
+
+use super::replicas::Bounds;
+use super::runs::Analysis;
+use super::snapshot::Snapshot;
+use crate::api::RolloutSpec;
+use crate::units::{ReplicaCount, Weight, format_duration};
+
+/// One problem of a spec.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpecError {
+    /// Path of the field, for example `spec.strategy.canary.steps[1].setWeight`.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl SpecError {
+    pub(super) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// A spec with its defaults applied.
+#[derive(Clone, Debug)]
+pub struct ValidSpec {
+    /// Pods wanted.
+    pub replicas: ReplicaCount,
+    /// What surge and unavailability allow around them.
+    pub bounds: Bounds,
+    /// Which pods belong to the Rollout.
+    pub selector: LabelSelector,
+    /// The pod template as it was written.
+    pub template: Value,
+    /// Seconds a pod must have been ready to count as available.
+    pub min_ready_seconds: i32,
+    /// Old ReplicaSets kept.
+    pub revision_history_limit: usize,
+    /// Successful, and other, AnalysisRuns kept.
+    pub run_history: RunHistory,
+    /// Whether a person holds everything.
+    pub paused: bool,
+    /// Time without progress after which the update counts as stuck.
+    pub progress_deadline: Duration,
+    /// What happens then.
+    pub on_deadline: OnDeadline,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Analysis beside the steps.
+    pub background: Option<Background>,
+    /// Services whose selectors follow the versions.
+    pub services: Services,
+}
+
+/// How many AnalysisRuns are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunHistory {
+    /// Successful ones.
+    pub successful: usize,
+    /// All others.
+    pub unsuccessful: usize,
+}
+
+/// What happens to an update that is stuck past its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDeadline {
+    /// It is reported and goes on trying.
+    Report,
+    /// It is aborted.
+    Abort,
+}
+
+/// Services whose selectors follow the versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    /// Selects the stable version's pods.
+    pub stable: Option<String>,
+    /// Selects the canary's pods.
+    pub canary: Option<String>,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Gives the canary a share.
+    SetWeight(Weight),
+    /// Waits for a time, or for a person.
+    Pause(Option<Duration>),
+    /// Runs an analysis and waits for it.
+    Analysis(Box<Analysis>),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetWeight(weight) => write!(f, "setWeight: {weight}"),
+            Self::Pause(None) => f.write_str("pause"),
+            Self::Pause(Some(duration)) => write!(f, "pause: {}", format_duration(*duration)),
+            Self::Analysis(_) => f.write_str("analysis"),
+        }
+    }
+}
+
+/// Analysis beside the steps.
+#[derive(Clone, Debug)]
+pub struct Background {
+    /// What is run.
+    pub analysis: Box<Analysis>,
+    /// Index of the step it starts at.
+    pub starting_step: usize,
+}
+
+/// What parsing gives: a spec that can be worked with as far as it is legal, and everything that is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The spec; where it is illegal, a harmless value stands in, good enough to bring stable back.
+    pub spec: ValidSpec,
+    /// The problems, in the order of the fields. With any, nothing new may be begun.
+    pub problems: Vec<SpecError>,
+}
+
+const DEFAULT_HISTORY: usize = 10;
+const DEFAULT_RUN_HISTORY: usize = 5;
+const DEFAULT_PROGRESS_DEADLINE_SECONDS: i32 = 600;
+
+/// Parses the spec in the light of the templates and Services it refers to.
+#[must_use]
+pub fn parse(snapshot: &Snapshot) -> Parsed {
+    let spec = &snapshot.rollout.spec;
+    let mut problems = Vec::new();
+    unsupported::check_spec(spec, &mut problems);
+    let replicas = replicas(snapshot, &mut problems);
+    let selector = selector(spec, &mut problems);
+    let template = template(spec, &selector, &mut problems);
+    let min_ready_seconds = not_negative("spec.minReadySeconds", spec.min_ready_seconds, 0, &mut problems);
+    let canary = strategy::parse(snapshot, replicas, &template, &mut problems);
+    if let Some(refusal) = &snapshot.refusal {
+        problems.push(SpecError::new("spec.template", refusal.clone()));
+    }
+    let spec = ValidSpec {
+        replicas,
+        bounds: canary.bounds,
+        selector,
+        template,
+        min_ready_seconds,
+        revision_history_limit: limit(
+            "spec.revisionHistoryLimit",
+            spec.revision_history_limit,
+            DEFAULT_HISTORY,
+            &mut problems,
+        ),
+        run_history: run_history(spec, &mut problems),
+        paused: spec.paused.unwrap_or_default(),
+        progress_deadline: progress_deadline(spec, min_ready_seconds, &mut problems),
+        on_deadline: if spec.progress_deadline_abort == Some(true) {
+            OnDeadline::Abort
+        } else {
+            OnDeadline::Report
+        },
+        steps: canary.steps,
+        background: canary.background,
+        services: canary.services,
+    };
+    Parsed { spec, problems }
+}
+
+/// Pods wanted. For a negative number the one that was wanted last stands in, so that an abort brings stable back to it.
+fn replicas(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> ReplicaCount {
+    let wanted = snapshot.rollout.spec.replicas;
+    let parsed = ReplicaCount::from_status(not_negative("spec.replicas", wanted, 1, problems));
+    if wanted.is_none_or(|wanted| wanted >= 0) {
+        return parsed;
+    }
+    let serving = snapshot.replica_sets.iter().filter(|set| set.size > ReplicaCount::ZERO);
+    let last = serving.filter_map(|set| set.desired_annotation).max();
+    last.map_or_else(|| snapshot.replica_sets.iter().map(|set| set.size).sum(), ReplicaCount::new)
+}
+
+fn not_negative(field: &str, value: Option<i32>, default: i32, problems: &mut Vec<SpecError>) -> i32 {
+    let value = value.unwrap_or(default);
+    if value < 0 {
+        problems.push(SpecError::new(field, format!("must be 0 or more, not {value}")));
+    }
+    value.max(0)
+}
+
+fn limit(field: &str, value: Option<i32>, default: usize, problems: &mut Vec<SpecError>) -> usize {
+    let default_number = i32::try_from(default).unwrap_or(i32::MAX);
+    usize::try_from(not_negative(field, value, default_number, problems)).unwrap_or(default)
+}
+
+fn run_history(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> RunHistory {
+    let kept = spec.analysis.clone().unwrap_or_default();
+    let field = |name| format!("spec.analysis.{name}");
+    RunHistory {
+        successful: limit(
+            &field("successfulRunHistoryLimit"),
+            kept.successful_run_history_limit,
+            DEFAULT_RUN_HISTORY,
+            problems,
+        ),
+        unsuccessful: limit(
+            &field("unsuccessfulRunHistoryLimit"),
+            kept.unsuccessful_run_history_limit,
+            DEFAULT_RUN_HISTORY,
+            problems,
+        ),
+    }
+}
+
+fn progress_deadline(spec: &RolloutSpec, min_ready_seconds: i32, problems: &mut Vec<SpecError>) -> Duration {
+    let field = "spec.progressDeadlineSeconds";
+    let seconds =
+        not_negative(field, spec.progress_deadline_seconds, DEFAULT_PROGRESS_DEADLINE_SECONDS, problems);
+    if seconds <= min_ready_seconds {
+        let message = format!("must be greater than minReadySeconds ({min_ready_seconds}), not {seconds}");
+        problems.push(SpecError::new(field, message));
+    }
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+fn selector(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> LabelSelector {
+    let field = "spec.selector";
+    let Some(selector) = spec.selector.clone() else {
+        problems.push(SpecError::new(field, "Rollout has missing field '.spec.selector'"));
+        return LabelSelector::default();
+    };
+    let labels = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty);
+    let expressions = selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+    if labels && expressions {
+        problems
+            .push(SpecError::new(field, "is empty: name at least one label of the pods under matchLabels"));
+    }
+    for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
+        let has_values = expression.values.as_ref().is_some_and(|values| !values.is_empty());
+        let legal = match expression.operator.as_str() {
+            "In" | "NotIn" => has_values,
+            "Exists" | "DoesNotExist" => !has_values,
+            _ => false,
+        };
+        if !legal {
+            let field = format!("{field}.matchExpressions[{index}]");
+            let message = "needs an operator In or NotIn with values, or Exists or DoesNotExist without";
+            problems.push(SpecError::new(field, message));
+        }
+    }
+    selector
+}
+
+fn template(spec: &RolloutSpec, selector: &LabelSelector, problems: &mut Vec<SpecError>) -> Value {
+    let field = "spec.template";
+    let Some(template) = spec.template.clone() else {
+        if spec.workload_ref.is_none() {
+            problems.push(SpecError::new(field, "is missing: a Rollout needs a pod template"));
+        }
+        return Value::Null;
+    };
+    let labels = template_labels(&template);
+    if !selects(selector, &labels) {
+        let field = format!("{field}.metadata.labels");
+        problems.push(SpecError::new(
+            field,
+            "`selector` does not match template `labels`: add the selector's labels here",
+        ));
+    }
+    let containers =
+        template.pointer("/spec/containers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if containers.is_empty() {
+        problems.push(SpecError::new(
+            format!("{field}.spec.containers"),
+            "is missing: name at least one container",
+        ));
+    }
+    for (index, container) in containers.iter().enumerate() {
+        for key in ["name", "image"] {
+            if container.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
+                let field = format!("{field}.spec.containers[{index}].{key}");
+                problems.push(SpecError::new(field, "is missing or not text"));
+            }
+        }
+    }
+    template
+}
+
+/// The labels of a pod template.
+#[must_use]
+pub fn template_labels(template: &Value) -> BTreeMap<String, String> {
+    text_map(template.pointer("/metadata/labels"))
+}
+
+/// The text values of a JSON object; anything else is left out.
+#[must_use]
+pub fn text_map(value: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = value.and_then(Value::as_object).into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Whether `selector` matches `labels`.
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    let by_labels = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key).is_some_and(|found| found == value));
+    let by_expressions = selector.match_expressions.iter().flatten().all(|expression| {
+        let found = labels.get(&expression.key);
+        let listed =
+            found.is_some_and(|found| expression.values.iter().flatten().any(|value| value == found));
+        match expression.operator.as_str() {
+            "In" => listed,
+            "NotIn" => !listed,
+            "Exists" => found.is_some(),
+            "DoesNotExist" => found.is_none(),
+            // Reported by `selector` already.
+            _ => true,
+        }
+    });
+    by_labels && by_expressions
+}

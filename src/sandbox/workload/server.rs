@@ -1,0 +1,172 @@
+//! One demo application: an HTTP server with the latency and the error rate of its [`Behaviour`], and `/metrics`.
+//!
+//! Errors are spread evenly instead of by chance: of any hundred requests in a row exactly `error_percent` fail, so that
+//! a demonstration shows the same twice.
+
+use std::convert::Infallible;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures::FutureExt;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::behaviour::Behaviour;
+
+/// How long answers that are under way may take once a server is to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Media type that Prometheus knows the exposition by.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Buckets of the latency histogram: 1 ms, doubled up to 16 s.
+const BUCKETS: (f64, f64, u16) = (0.001, 2.0, 15);
+
+/// A running server. Dropping it lets answers under way be given, takes no more connections, and ends it.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: SocketAddr,
+    _stop: oneshot::Sender<Infallible>,
+}
+
+impl Server {
+    /// Serves on `listener` until it is dropped.
+    pub(super) fn start(
+        listener: TcpListener,
+        address: SocketAddr,
+        name: &str,
+        behaviour: Behaviour,
+    ) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(serve(listener, router(Arc::new(Application::new(name, behaviour))), stopped));
+        Self { address, _stop: stop }
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves until the sender of `stopped` is dropped; then answers under way have [`LAST_ANSWERS`].
+async fn serve(listener: TcpListener, router: Router, stopped: oneshot::Receiver<Infallible>) {
+    // Nothing is ever sent; the only news is that the sender is gone.
+    let stopped = stopped.map(drop).shared();
+    let finished = axum::serve(listener, router).with_graceful_shutdown(stopped.clone()).into_future();
+    let patience = async {
+        stopped.await;
+        sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        outcome = finished => if let Err(error) = outcome {
+            tracing::warn!(%error, "a demo application ended by itself");
+        },
+        () = patience => tracing::debug!("a demo application ended with requests open"),
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    status: u16,
+}
+
+struct Application {
+    greeting: String,
+    behaviour: Behaviour,
+    served: AtomicU64,
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Histogram,
+}
+
+impl Application {
+    fn new(name: &str, behaviour: Behaviour) -> Self {
+        let requests = Family::<RequestLabels, Counter>::default();
+        // Present from the start: a rate over a counter that appears later misses its first increments.
+        for status in [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR] {
+            drop(requests.get_or_create(&labels(&Method::GET, status)));
+        }
+        let (first, factor, length) = BUCKETS;
+        let durations = Histogram::new(exponential_buckets(first, factor, length));
+        let mut registry = Registry::default();
+        registry.register("http_requests", "HTTP requests answered", requests.clone());
+        registry.register("http_request_duration_seconds", "Time to answer a request", durations.clone());
+        Self {
+            greeting: format!("{name}\n"),
+            behaviour,
+            served: AtomicU64::new(0),
+            registry,
+            requests,
+            durations,
+        }
+    }
+
+    /// Whether the next request fails: the n-th one does when `n · error_percent` passes a multiple of 100.
+    fn next_fails(&self) -> bool {
+        let percent = u64::from(self.behaviour.error_percent);
+        let before = self.served.fetch_add(1, Ordering::Relaxed);
+        (before + 1).wrapping_mul(percent) / 100 > before.wrapping_mul(percent) / 100
+    }
+}
+
+fn labels(method: &Method, status: StatusCode) -> RequestLabels {
+    RequestLabels { method: method.as_str().to_owned(), status: status.as_u16() }
+}
+
+fn router(application: Arc<Application>) -> Router {
+    Router::new().route("/metrics", get(metrics)).fallback(answer).with_state(application)
+}
+
+async fn answer(State(application): State<Arc<Application>>, method: Method) -> Response {
+    let started = Instant::now();
+    sleep(application.behaviour.latency).await;
+    let status = if application.next_fails() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    application.requests.get_or_create(&labels(&method, status)).inc();
+    application.durations.observe(started.elapsed().as_secs_f64());
+    (status, application.greeting.clone()).into_response()
+}
+
+async fn metrics(State(application): State<Arc<Application>>) -> Response {
+    let mut exposition = String::new();
+    match text::encode(&mut exposition, &application.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], exposition).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failures_of(error_percent: u8, requests: usize) -> usize {
+        let application = Application::new("x", Behaviour { error_percent, ..Behaviour::default() });
+        (0..requests).filter(|_| application.next_fails()).count()
+    }
+
+    #[test]
+    fn of_a_hundred_requests_exactly_the_named_share_fails() {
+        for percent in [0, 1, 5, 30, 50, 99, 100] {
+            assert_eq!(failures_of(percent, 100), usize::from(percent));
+            assert_eq!(failures_of(percent, 1000), usize::from(percent) * 10);
+        }
+    }
+
+    #[test]
+    fn failures_are_spread_and_not_in_a_row() {
+        assert_eq!(failures_of(50, 10), 5);
+        assert_eq!(failures_of(10, 20), 2);
+    }
+}

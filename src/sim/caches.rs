@@ -1,0 +1,221 @@
+//! The caches through which the controller sees the cluster, one per kind of object.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::cluster::Cluster;
+use super::watched::{Change, Watched};
+use crate::api::analysis_template::AnalysisTemplateRef;
+use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use crate::rollout::Snapshot;
+use crate::rollout::snapshot::{self, Settings};
+use crate::units::Timestamp;
+
+/// The Rollout's place in its cache; there is only one.
+const ROLLOUT: &str = "rollout";
+/// The place of templates and Services in their cache.
+const CONFIG: &str = "config";
+
+/// Objects that only users change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Config {
+    pub(super) templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
+    pub(super) services: BTreeMap<String, snapshot::Service>,
+}
+
+/// A kind of object that a cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The Rollout.
+    Rollout,
+    /// Its ReplicaSets.
+    ReplicaSets,
+    /// Its AnalysisRuns.
+    AnalysisRuns,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Rollout, Self::ReplicaSets, Self::AnalysisRuns];
+}
+
+/// What the controller sees of each kind of object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caches {
+    rollout: Watched<Rollout>,
+    replica_sets: Watched<snapshot::ReplicaSet>,
+    runs: Watched<AnalysisRun>,
+    config: Watched<Config>,
+}
+
+/// Who made a change, and so whether the controller knows of it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The controller, which got an answer.
+    Controller,
+    /// The controller, which got no answer; or somebody else.
+    Other,
+}
+
+/// What the controller remembers of a Rollout between two passes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Since when a change of counts has been waiting to be written.
+    pub counts_pending_since: Option<Timestamp>,
+    /// What the API server said against the ReplicaSet.
+    pub refusal: Option<Refusal>,
+}
+
+/// A ReplicaSet that the API server does not accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it says.
+    pub message: String,
+    /// Generation of the Rollout that it was about.
+    pub generation: Option<i64>,
+    /// When to try again.
+    pub until: Timestamp,
+}
+
+impl Memory {
+    /// The refusal as long as it counts: not past its time, and not for another generation.
+    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<String> {
+        let refusal = self.refusal.as_ref()?;
+        (refusal.generation == generation && now < refusal.until).then(|| refusal.message.clone())
+    }
+}
+
+/// Which caches have changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changed {
+    /// Whether anything has that a pass over the Rollout looks at.
+    pub(super) rollout: bool,
+    /// Names of the AnalysisRuns that have.
+    pub(super) runs: BTreeSet<String>,
+}
+
+impl Cluster {
+    /// How much later than it is stored an object of this kind is seen, from now on.
+    pub fn set_lag(&mut self, kind: Kind, lag: Duration) {
+        match kind {
+            Kind::Rollout => self.caches.rollout.set_lag(lag),
+            Kind::ReplicaSets => self.caches.replica_sets.set_lag(lag),
+            Kind::AnalysisRuns => self.caches.runs.set_lag(lag),
+        }
+    }
+
+    /// The watches of all kinds are broken until `until`; then everything is listed again.
+    pub fn break_watches(&mut self, until: Timestamp) {
+        self.caches.rollout.break_until(until);
+        self.caches.replica_sets.break_until(until);
+        self.caches.runs.break_until(until);
+        self.caches.config.break_until(until);
+    }
+
+    /// All caches show what is stored, as after a restart.
+    pub fn relist(&mut self) {
+        self.caches.rollout.relist();
+        self.caches.replica_sets.relist();
+        self.caches.runs.relist();
+        self.caches.config.relist();
+    }
+
+    /// The Rollout that the controller sees; `None` before it sees one.
+    #[must_use]
+    pub fn seen_rollout(&self) -> Option<&Rollout> {
+        self.caches.rollout.shown().values().next()
+    }
+
+    /// The AnalysisRuns that the controller sees.
+    #[must_use]
+    pub fn seen_runs(&self) -> &BTreeMap<String, AnalysisRun> {
+        self.caches.runs.shown()
+    }
+
+    /// What a pass over the Rollout looks at; `None` before the controller sees one.
+    #[must_use]
+    pub fn snapshot(&self, memory: &Memory) -> Option<Snapshot> {
+        let config = self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default();
+        let rollout = self.seen_rollout()?.clone();
+        Some(Snapshot {
+            now: self.now(),
+            replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),
+            analysis_runs: self.caches.runs.shown().values().cloned().collect(),
+            templates: config.templates,
+            services: config.services,
+            refusal: memory.refusal(rollout.metadata.generation, self.now()),
+            counts_pending_since: memory.counts_pending_since,
+            rollout,
+            settings: Settings::default(),
+        })
+    }
+
+    /// When a cache changes next; `None` when all are up to date.
+    pub(super) fn next_cache_change(&self) -> Option<Timestamp> {
+        let caches = &self.caches;
+        [
+            caches.rollout.next_change(),
+            caches.replica_sets.next_change(),
+            caches.runs.next_change(),
+            caches.config.next_change(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Shows the controller what it is due to see.
+    pub(super) fn advance_caches(&mut self) -> Changed {
+        let now = self.now();
+        let runs = self.caches.runs.advance(now);
+        let rollout = self.caches.rollout.advance(now);
+        let replica_sets = self.caches.replica_sets.advance(now);
+        let config = self.caches.config.advance(now);
+        let rollout = [&rollout, &replica_sets, &config, &runs].iter().any(|news| !news.is_empty());
+        Changed { rollout, runs }
+    }
+
+    /// Announces the stored Rollout.
+    pub(super) fn publish_rollout(&mut self, writer: Writer) {
+        let Some(rollout) = self.rollout.clone() else { return };
+        let change = Change { name: ROLLOUT.to_owned(), version: self.version(), object: Some(rollout) };
+        let now = self.now();
+        announce(&mut self.caches.rollout, now, change, writer);
+    }
+
+    /// Announces a ReplicaSet as it is stored, or that it is gone.
+    pub(super) fn publish_replica_set(&mut self, name: &str, writer: Writer) {
+        let version = self.next_version();
+        let object = self.replica_sets.get(name).and_then(|set| set.observe(name));
+        let change = Change { name: name.to_owned(), version, object };
+        let now = self.now();
+        announce(&mut self.caches.replica_sets, now, change, writer);
+    }
+
+    /// Announces an AnalysisRun as it is stored, or that it is gone.
+    pub(super) fn publish_run(&mut self, name: &str, writer: Writer) {
+        let version = self.next_version();
+        if let Some(run) = self.runs.get_mut(name) {
+            run.metadata.resource_version = Some(version.to_string());
+        }
+        let change = Change { name: name.to_owned(), version, object: self.runs.get(name).cloned() };
+        let now = self.now();
+        announce(&mut self.caches.runs, now, change, writer);
+    }
+
+    /// Announces templates and Services.
+    pub(super) fn publish_config(&mut self, writer: Writer) {
+        let version = self.next_version();
+        let change = Change { name: CONFIG.to_owned(), version, object: Some(self.config.clone()) };
+        let now = self.now();
+        announce(&mut self.caches.config, now, change, writer);
+    }
+}
+
+fn announce<T: Clone>(cache: &mut Watched<T>, now: Timestamp, change: Change<T>, writer: Writer) {
+    cache.publish(now, change.clone());
+    match writer {
+        Writer::Controller => cache.answer(now, change),
+        Writer::Other => {}
+    }
+}

@@ -1,0 +1,388 @@
+//! The controller's passes over the Rollout: snapshot, decide, apply, sleep. What the real shell does, on virtual time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::caches::{Memory, Refusal, Writer};
+use super::cluster::{ApiError, Cluster, Part};
+use super::faults::{Fate, Faults};
+use super::merge_patch::diff;
+use super::runs::RunAgenda;
+use crate::api::{Rollout, RolloutStatus, labels};
+use crate::events::Event;
+use crate::rollout::{self, Effect, Plan, Snapshot};
+use crate::units::Timestamp;
+
+/// First delay after a failed write; doubles with each failure in a row.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// Longest delay after failed writes in a row.
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+/// How long a ReplicaSet that was refused is not tried again.
+const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
+/// From a crash until the controller is back.
+const RESTART: Duration = Duration::from_secs(5);
+
+/// What a write changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Write {
+    /// The Rollout's status.
+    Status,
+    /// The Rollout's revision annotation.
+    Revision,
+    /// A ReplicaSet.
+    ReplicaSet,
+    /// A Service.
+    Service,
+    /// An AnalysisRun: created, stopped or deleted.
+    AnalysisRun,
+    /// An AnalysisRun's status.
+    RunStatus,
+    /// An Event.
+    Event,
+}
+
+impl Write {
+    /// How the log calls it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Revision => "revision",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::Service => "Service",
+            Self::AnalysisRun => "AnalysisRun",
+            Self::RunStatus => "run status",
+            Self::Event => "Event",
+        }
+    }
+}
+
+/// Why a pass ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The controller died.
+    Crashed,
+    /// A write failed.
+    Failed(ApiError),
+}
+
+/// What a pass did.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// What was decided.
+    pub plan: Plan,
+    /// The announcements that were made.
+    pub announced: Vec<Event>,
+    /// Why it ended early; `None` when everything was done.
+    pub stop: Option<Stop>,
+}
+
+/// The controller's memory between passes, all of which a crash takes away.
+#[derive(Clone, Debug, Default)]
+struct Agenda {
+    due: Option<Timestamp>,
+    duplicate: Option<Timestamp>,
+    failures: u32,
+    rollout: Memory,
+    runs: BTreeMap<String, RunAgenda>,
+}
+
+/// The controller.
+#[derive(Clone, Debug, Default)]
+pub struct Controller {
+    agenda: Agenda,
+    down_until: Option<Timestamp>,
+    /// What goes wrong with its next writes.
+    pub faults: Faults,
+    writes: BTreeMap<Write, u64>,
+    passes: u64,
+}
+
+impl Controller {
+    /// Writes so far, by what they change. A write that is refused counts, too.
+    #[must_use]
+    pub const fn writes(&self) -> &BTreeMap<Write, u64> {
+        &self.writes
+    }
+
+    /// Passes over the Rollout so far.
+    #[must_use]
+    pub const fn passes(&self) -> u64 {
+        self.passes
+    }
+
+    /// When it does something next by itself; `None` when it waits for a change.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let agenda = &self.agenda;
+        let due = agenda.runs.values().filter_map(|run| run.due).chain(agenda.due).chain(agenda.duplicate);
+        self.down_until.or_else(|| due.min())
+    }
+
+    /// When the next pass over the Rollout is due.
+    #[must_use]
+    pub const fn due(&self) -> Option<Timestamp> {
+        self.agenda.due
+    }
+
+    /// Whether it is dead at the moment.
+    #[must_use]
+    pub const fn is_down(&self) -> bool {
+        self.down_until.is_some()
+    }
+
+    /// The Rollout is looked at no later than `at`.
+    pub fn look_at(&mut self, at: Timestamp) {
+        self.agenda.due = Some(self.agenda.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// The Rollout is looked at once more at `at`.
+    pub(super) const fn duplicate_at(&mut self, at: Timestamp) {
+        self.agenda.duplicate = Some(at);
+    }
+
+    /// The Rollout is not looked at before `at`.
+    pub(super) const fn stall(&mut self, at: Timestamp) {
+        self.agenda.due = Some(at);
+    }
+
+    /// An AnalysisRun is looked at no later than `at`.
+    pub(super) fn look_at_run(&mut self, name: &str, at: Timestamp) {
+        self.agenda.runs.entry(name.to_owned()).or_default().look_at(at);
+    }
+
+    /// The first AnalysisRun by name whose pass is due.
+    pub(super) fn due_run(&self, now: Timestamp) -> Option<String> {
+        let due = |run: &RunAgenda| run.due.is_some_and(|at| at <= now);
+        self.agenda.runs.iter().find(|(_, run)| due(run)).map(|(name, _)| name.clone())
+    }
+
+    /// Takes what is remembered of an AnalysisRun.
+    pub(super) fn take_run(&mut self, name: &str) -> RunAgenda {
+        self.agenda.runs.remove(name).unwrap_or_default()
+    }
+
+    /// Remembers an AnalysisRun.
+    pub(super) fn put_run(&mut self, name: &str, agenda: RunAgenda) {
+        self.agenda.runs.insert(name.to_owned(), agenda);
+    }
+
+    /// Comes back with empty hands when it is time; whether it did.
+    pub(super) fn restart_if_due(&mut self, cluster: &mut Cluster) -> bool {
+        if self.down_until.is_none_or(|until| until > cluster.now()) {
+            return false;
+        }
+        self.down_until = None;
+        cluster.relist();
+        self.look_at(cluster.now());
+        let names: Vec<String> = cluster.seen_runs().keys().cloned().collect();
+        for name in names {
+            self.look_at_run(&name, cluster.now());
+        }
+        true
+    }
+
+    /// Dies now.
+    pub fn crash(&mut self, now: Timestamp) {
+        self.agenda = Agenda::default();
+        self.down_until = Some(now.plus(RESTART));
+    }
+
+    /// A pass over the Rollout, if one is due.
+    pub(super) fn pass_if_due(&mut self, cluster: &mut Cluster) -> Option<Pass> {
+        let now = cluster.now();
+        if self.agenda.duplicate.is_some_and(|at| at <= now) {
+            self.agenda.duplicate = None;
+            self.look_at(now);
+        }
+        self.agenda.due.filter(|due| *due <= now)?;
+        self.agenda.due = None;
+        let snapshot = cluster.snapshot(&self.agenda.rollout)?;
+        let plan = rollout::decide(&snapshot);
+        self.passes += 1;
+        let mut announced = Vec::new();
+        let stop = self.apply(cluster, &snapshot.rollout, &plan, &mut announced).err();
+        self.after(&snapshot, &plan, stop.as_ref());
+        Some(Pass { plan, announced, stop })
+    }
+
+    fn after(&mut self, snapshot: &Snapshot, plan: &Plan, stop: Option<&Stop>) {
+        let now = snapshot.now;
+        let memory = &mut self.agenda.rollout;
+        let since = memory.counts_pending_since;
+        let waiting = plan.counts_pending && plan.status.is_none();
+        memory.counts_pending_since = waiting.then(|| since.unwrap_or(now));
+        match stop {
+            Some(Stop::Crashed) => self.crash(now),
+            Some(Stop::Failed(ApiError::Forbidden(message))) => {
+                let generation = snapshot.rollout.metadata.generation;
+                let until = now.plus(REFUSAL_PATIENCE);
+                memory.refusal = Some(Refusal { message: message.clone(), generation, until });
+                self.look_at(now);
+            }
+            Some(Stop::Failed(_)) => {
+                let delay = backoff(self.agenda.failures);
+                self.agenda.failures += 1;
+                self.look_at(now.plus(delay));
+            }
+            None => {
+                let retry = memory.refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
+                self.agenda.failures = 0;
+                for at in plan.wake.map(|wake| wake.at.max(now)).into_iter().chain(retry) {
+                    self.look_at(at);
+                }
+            }
+        }
+    }
+
+    /// Does what was decided: the status, then stage by stage until one fails, then the announcements.
+    fn apply(
+        &mut self,
+        cluster: &mut Cluster,
+        seen: &Rollout,
+        plan: &Plan,
+        announced: &mut Vec<Event>,
+    ) -> Result<(), Stop> {
+        let mut version = seen.metadata.resource_version.clone().unwrap_or_default();
+        if let Some(status) = &plan.status {
+            let patch = status_patch(seen.status.as_ref(), status);
+            let mut written = None;
+            self.write(cluster, Write::Status, |cluster, writer| {
+                written = Some(cluster.patch_rollout(&patch, Part::Status, Some(&version), writer)?);
+                Ok(())
+            })?;
+            version = written.unwrap_or(version);
+        }
+        let done = self.make(cluster, seen, &plan.stages, version);
+        if matches!(done, Err(Stop::Crashed)) {
+            return done;
+        }
+        for event in plan.events.iter().filter(|event| done.is_ok() || !event.tells_of_an_effect()) {
+            match self.write(cluster, Write::Event, |_, _| Ok(())) {
+                Ok(()) => announced.push(event.clone()),
+                Err(Stop::Crashed) => return Err(Stop::Crashed),
+                // An announcement that cannot be made is lost.
+                Err(Stop::Failed(_)) => {}
+            }
+        }
+        done
+    }
+
+    /// Makes the effects, stage by stage.
+    fn make(
+        &mut self,
+        cluster: &mut Cluster,
+        seen: &Rollout,
+        stages: &[Vec<Effect>],
+        mut version: String,
+    ) -> Result<(), Stop> {
+        for stage in stages {
+            let mut failure = None;
+            for effect in stage {
+                match self.effect(cluster, effect, seen, &version) {
+                    Ok(written) => version = written.unwrap_or(version),
+                    Err(Stop::Crashed) => return Err(Stop::Crashed),
+                    Err(failed) => failure = Some(failed),
+                }
+            }
+            failure.map_or(Ok(()), Err)?;
+        }
+        Ok(())
+    }
+
+    /// Does one effect; the Rollout's version afterwards if that was written.
+    fn effect(
+        &mut self,
+        cluster: &mut Cluster,
+        effect: &Effect,
+        seen: &Rollout,
+        version: &str,
+    ) -> Result<Option<String>, Stop> {
+        let kind = match effect {
+            Effect::CreateReplicaSet(_)
+            | Effect::ScaleReplicaSet { .. }
+            | Effect::UpdateReplicaSet { .. }
+            | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
+            Effect::SwitchService { .. } => Write::Service,
+            Effect::SetRevision { .. } => Write::Revision,
+            Effect::CreateAnalysisRun(_)
+            | Effect::TerminateAnalysisRun { .. }
+            | Effect::DeleteAnalysisRun { .. } => Write::AnalysisRun,
+        };
+        let mut written = None;
+        self.write(cluster, kind, |cluster, writer| match effect {
+            Effect::CreateReplicaSet(wanted) => {
+                done_when(&ApiError::AlreadyExists, cluster.create_replica_set(wanted, writer))
+            }
+            Effect::ScaleReplicaSet { name, from, to, desired } => {
+                cluster.scale_replica_set(name, (*from, *to), *desired, writer)
+            }
+            Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
+                cluster.update_replica_set(name, annotations, *min_ready_seconds, writer)
+            }
+            Effect::SwitchService { name, to } => {
+                let owner = seen.metadata.name.as_deref().unwrap_or_default();
+                cluster.switch_service(name, to, owner, writer)
+            }
+            Effect::DeleteReplicaSet { name } => {
+                done_when(&ApiError::NotFound, cluster.delete_replica_set(name, writer))
+            }
+            Effect::SetRevision { revision } => {
+                let patch = json!({"metadata": {"annotations": {labels::REVISION: revision.to_string()}}});
+                written = Some(cluster.patch_rollout(&patch, Part::Main, Some(version), writer)?);
+                Ok(())
+            }
+            Effect::CreateAnalysisRun(run) => {
+                done_when(&ApiError::AlreadyExists, cluster.create_run(run, writer))
+            }
+            Effect::TerminateAnalysisRun { name } => {
+                done_when(&ApiError::NotFound, cluster.terminate_run(name, writer))
+            }
+            Effect::DeleteAnalysisRun { name } => {
+                done_when(&ApiError::NotFound, cluster.delete_run(name, writer))
+            }
+        })?;
+        Ok(written)
+    }
+
+    /// One write, as far as the armed faults let it.
+    pub(super) fn write(
+        &mut self,
+        cluster: &mut Cluster,
+        kind: Write,
+        write: impl FnOnce(&mut Cluster, Writer) -> Result<(), ApiError>,
+    ) -> Result<(), Stop> {
+        let fate = self.faults.next(cluster.now());
+        if fate == Fate::Crash {
+            return Err(Stop::Crashed);
+        }
+        *self.writes.entry(kind).or_default() += 1;
+        match fate {
+            Fate::Done => write(cluster, Writer::Controller).map_err(Stop::Failed),
+            Fate::AnswerLost => {
+                let _ = write(cluster, Writer::Other);
+                Err(Stop::Failed(ApiError::Unavailable))
+            }
+            Fate::Refused(error) => Err(Stop::Failed(error)),
+            Fate::Crash => Err(Stop::Crashed),
+        }
+    }
+}
+
+/// The delay after this many failures in a row.
+pub(super) fn backoff(failures: u32) -> Duration {
+    FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_BACKOFF)
+}
+
+fn done_when(error: &ApiError, result: Result<(), ApiError>) -> Result<(), ApiError> {
+    if result.as_ref().err() == Some(error) { Ok(()) } else { result }
+}
+
+/// The merge patch that leads from the status that was seen to the one that was decided.
+fn status_patch(seen: Option<&RolloutStatus>, decided: &RolloutStatus) -> Value {
+    let value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
+    let seen = seen.map_or_else(|| json!({}), value);
+    json!({"status": diff(&seen, &value(decided)).unwrap_or_else(|| json!({}))})
+}

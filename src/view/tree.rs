@@ -1,0 +1,366 @@
+//! The tree of a rollout: revisions, their ReplicaSets with pods, their AnalysisRuns with measurements.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::PodSpec;
+use kube::ResourceExt;
+
+use super::phase::{Standing, standing};
+use super::pod::PodState;
+use super::run::RunView;
+use super::text::Sign;
+use super::{Observed, is_owned, pod, run, step};
+use crate::api::Rollout;
+use crate::api::labels::{POD_TEMPLATE_HASH, REVISION, SCALE_DOWN_DEADLINE};
+use crate::units::{Revision, StepIndex, Timestamp};
+
+/// A rollout with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutView {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Where it stands.
+    pub standing: Standing,
+    /// How a new version comes in, and how far it is.
+    pub strategy: StrategyView,
+    /// The images that run, and as what.
+    pub images: Vec<ImageView>,
+    /// Its pods, counted.
+    pub replicas: ReplicaCounts,
+    /// Its revisions, newest first.
+    pub revisions: Vec<RevisionView>,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+}
+
+/// How a new version comes in, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrategyView {
+    /// Step by step.
+    Canary {
+        /// Steps done and steps in all; `None` without steps.
+        step: Option<(usize, usize)>,
+        /// The weight that the steps ask for.
+        set_weight: i32,
+        /// The weight that the new version has.
+        actual_weight: i32,
+    },
+    /// By one switch.
+    BlueGreen,
+    /// None is set.
+    Unset,
+}
+
+/// An image and what it runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageView {
+    /// The image.
+    pub image: String,
+    /// What it runs as.
+    pub roles: Vec<Role>,
+}
+
+/// What a ReplicaSet is to its rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The new version of a canary.
+    Canary,
+    /// The version that was promoted last.
+    Stable,
+    /// What users reach in a blue-green rollout.
+    Active,
+    /// What the preview Service reaches.
+    Preview,
+}
+
+impl Role {
+    /// The role's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::Stable => "stable",
+            Self::Active => "active",
+            Self::Preview => "preview",
+        }
+    }
+}
+
+/// The pods of a rollout, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaCounts {
+    /// Pods asked for.
+    pub desired: i32,
+    /// Pods that exist.
+    pub current: i32,
+    /// Pods of the newest revision.
+    pub updated: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Pods that have been ready for long enough.
+    pub available: i32,
+}
+
+/// A revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevisionView {
+    /// Its number.
+    pub revision: Revision,
+    /// Its ReplicaSets; one, but for moments of change.
+    pub replica_sets: Vec<ReplicaSetView>,
+    /// The analysis of it, oldest first.
+    pub runs: Vec<RunView>,
+}
+
+/// A ReplicaSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSetView {
+    /// Its name.
+    pub name: String,
+    /// Its pod hash.
+    pub hash: Option<String>,
+    /// What it is to its rollout.
+    pub roles: Vec<Role>,
+    /// Icon of its state.
+    pub sign: Sign,
+    /// Its state in one word.
+    pub state: &'static str,
+    /// Why its pods cannot be created.
+    pub failure: Option<String>,
+    /// Pods asked for.
+    pub size: i32,
+    /// Pods that are available.
+    pub available: i32,
+    /// When its pods are taken away.
+    pub scale_down_at: Option<Timestamp>,
+    /// Its pods, oldest first.
+    pub pods: Vec<PodView>,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodView {
+    /// Its name.
+    pub name: String,
+    /// Icon of its state.
+    pub sign: Sign,
+    /// Its state in one word, as kubectl says it.
+    pub state: String,
+    /// What holds it up, in the cluster's words.
+    pub detail: Option<String>,
+    /// Containers that are ready.
+    pub ready: usize,
+    /// Containers in all.
+    pub containers: usize,
+    /// Restarts of its containers.
+    pub restarts: i32,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+}
+
+/// Builds the tree.
+#[must_use]
+pub fn tree(observed: &Observed) -> RolloutView {
+    let rollout = &observed.rollout;
+    let owned: Vec<&ReplicaSet> =
+        observed.replica_sets.iter().filter(|set| is_owned(&set.metadata, &rollout.metadata)).collect();
+    RolloutView {
+        name: rollout.name_any(),
+        namespace: rollout.namespace().unwrap_or_default(),
+        standing: standing(rollout),
+        strategy: strategy(rollout, &owned),
+        images: images(rollout, &owned),
+        replicas: counts(rollout),
+        revisions: revisions(observed, &owned),
+        created: rollout.creation_timestamp().as_ref().map(Timestamp::from),
+    }
+}
+
+/// The pods of a rollout as its status counts them.
+pub(super) fn counts(rollout: &Rollout) -> ReplicaCounts {
+    let status = rollout.status.clone().unwrap_or_default();
+    ReplicaCounts {
+        desired: rollout.spec.replicas.unwrap_or(1),
+        current: status.replicas.unwrap_or_default(),
+        updated: status.updated_replicas.unwrap_or_default(),
+        ready: status.ready_replicas.unwrap_or_default(),
+        available: status.available_replicas.unwrap_or_default(),
+    }
+}
+
+fn strategy(rollout: &Rollout, sets: &[&ReplicaSet]) -> StrategyView {
+    let Some(strategy) = &rollout.spec.strategy else { return StrategyView::Unset };
+    if strategy.blue_green.is_some() {
+        return StrategyView::BlueGreen;
+    }
+    if strategy.canary.is_none() {
+        return StrategyView::Unset;
+    }
+    let steps = step::steps(rollout).len();
+    StrategyView::Canary {
+        step: (steps > 0).then(|| (step::position(rollout).map_or(0, StepIndex::get), steps)),
+        set_weight: step::set_weight(rollout),
+        actual_weight: actual_weight(rollout, sets),
+    }
+}
+
+/// The weight of the newest revision: what the router was told, or, without one, its share of the available pods.
+fn actual_weight(rollout: &Rollout, sets: &[&ReplicaSet]) -> i32 {
+    let full = step::full_weight(rollout);
+    let status = rollout.status.clone().unwrap_or_default();
+    if status.stable_rs.is_some() && status.stable_rs == status.current_pod_hash {
+        return full;
+    }
+    let is_routed = step::canary(rollout).is_some_and(|canary| canary.traffic_routing.is_some());
+    if is_routed {
+        return status.canary.and_then(|canary| canary.weights).map_or(0, |weights| weights.canary.weight);
+    }
+    let available = |set: &&&ReplicaSet| {
+        i64::from(set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default())
+    };
+    let all: i64 = sets.iter().map(|set| available(&set)).sum();
+    let new: i64 = sets
+        .iter()
+        .filter(|set| hash(set) == status.current_pod_hash.as_ref())
+        .map(|set| available(&set))
+        .sum();
+    if all == 0 { 0 } else { i32::try_from(new * i64::from(full) / all).unwrap_or_default() }
+}
+
+fn hash(set: &ReplicaSet) -> Option<&String> {
+    set.labels().get(POD_TEMPLATE_HASH)
+}
+
+/// What a ReplicaSet is to its rollout.
+fn roles(rollout: &Rollout, set: &ReplicaSet) -> Vec<Role> {
+    let (Some(hash), Some(status)) = (hash(set), &rollout.status) else { return Vec::new() };
+    let is = |stored: Option<&String>| stored == Some(hash);
+    let blue_green = status.blue_green.as_ref().filter(|_| step::canary(rollout).is_none());
+    let is_stable = is(status.stable_rs.as_ref());
+    let all = [
+        (Role::Canary, step::canary(rollout).is_some() && is(status.current_pod_hash.as_ref()) && !is_stable),
+        (Role::Stable, is_stable),
+        (Role::Active, is(blue_green.and_then(|state| state.active_selector.as_ref()))),
+        (Role::Preview, is(blue_green.and_then(|state| state.preview_selector.as_ref()))),
+    ];
+    all.into_iter().filter(|(_, has)| *has).map(|(role, _)| role).collect()
+}
+
+/// The images that have pods, newest revision first; without any pods, those of the newest revision.
+fn images(rollout: &Rollout, sets: &[&ReplicaSet]) -> Vec<ImageView> {
+    let mut sets: Vec<&ReplicaSet> = sets.to_vec();
+    sets.sort_by_key(|set| Reverse(revision(set)));
+    let running: Vec<&ReplicaSet> = sets.iter().copied().filter(|set| has_pods(set)).collect();
+    let shown = if running.is_empty() { sets.into_iter().take(1).collect() } else { running };
+    let mut images: Vec<ImageView> = Vec::new();
+    for set in shown {
+        let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        for image in image_names(template.and_then(|template| template.spec.as_ref())) {
+            let roles = roles(rollout, set);
+            match images.iter_mut().find(|known| known.image == image) {
+                Some(known) => {
+                    let all: BTreeSet<Role> = known.roles.iter().copied().chain(roles).collect();
+                    known.roles = all.into_iter().collect();
+                }
+                None => images.push(ImageView { image, roles }),
+            }
+        }
+    }
+    images
+}
+
+fn image_names(spec: Option<&PodSpec>) -> Vec<String> {
+    let containers = spec.into_iter().flat_map(|spec| &spec.containers);
+    containers.filter_map(|container| container.image.clone()).collect()
+}
+
+fn has_pods(set: &ReplicaSet) -> bool {
+    size(set) > 0 || set.status.as_ref().is_some_and(|status| status.replicas > 0)
+}
+
+fn size(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default()
+}
+
+fn revision(set: &ReplicaSet) -> Revision {
+    Revision::parse(set.annotations().get(REVISION).map(String::as_str))
+}
+
+fn revisions(observed: &Observed, sets: &[&ReplicaSet]) -> Vec<RevisionView> {
+    let empty = |revision| RevisionView { revision, replica_sets: Vec::new(), runs: Vec::new() };
+    let mut revisions: BTreeMap<Reverse<Revision>, RevisionView> = BTreeMap::new();
+    for set in sets {
+        let revision = revision(set);
+        let entry = revisions.entry(Reverse(revision)).or_insert_with(|| empty(revision));
+        entry.replica_sets.push(replica_set(observed, set));
+    }
+    for object in
+        observed.analysis_runs.iter().filter(|run| is_owned(&run.metadata, &observed.rollout.metadata))
+    {
+        let revision = Revision::parse(object.annotations().get(REVISION).map(String::as_str));
+        let entry = revisions.entry(Reverse(revision)).or_insert_with(|| empty(revision));
+        entry.runs.push(run::view(object));
+    }
+    let mut revisions: Vec<RevisionView> = revisions.into_values().collect();
+    for revision in &mut revisions {
+        revision.replica_sets.sort_by(|a, b| a.name.cmp(&b.name));
+        revision.runs.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    }
+    revisions
+}
+
+fn replica_set(observed: &Observed, set: &ReplicaSet) -> ReplicaSetView {
+    let status = set.status.clone().unwrap_or_default();
+    let failure = status.conditions.iter().flatten().find(|condition| condition.type_ == "ReplicaFailure");
+    let failure = failure.filter(|condition| condition.status == "True");
+    let failure = failure.map(|condition| condition.message.clone().unwrap_or_default());
+    let available = status.available_replicas.unwrap_or_default();
+    let (sign, state) = match (&failure, size(set)) {
+        (Some(_), _) => (Sign::Bad, "Degraded"),
+        (None, 0) if status.replicas == 0 => (Sign::Neutral, "ScaledDown"),
+        (None, size) if available >= size && status.replicas == size => (Sign::Good, "Healthy"),
+        (None, _) => (Sign::Moving, "Progressing"),
+    };
+    let deadline = set.annotations().get(SCALE_DOWN_DEADLINE).filter(|_| has_pods(set));
+    ReplicaSetView {
+        name: set.name_any(),
+        hash: hash(set).cloned(),
+        roles: roles(&observed.rollout, set),
+        sign,
+        state,
+        failure,
+        size: size(set),
+        available,
+        scale_down_at: deadline.and_then(|text| Timestamp::parse(text)),
+        pods: pods(observed, set),
+        created: set.creation_timestamp().as_ref().map(Timestamp::from),
+    }
+}
+
+fn pods(observed: &Observed, set: &ReplicaSet) -> Vec<PodView> {
+    let owned = observed.pods.iter().filter(|pod| is_owned(&pod.metadata, &set.metadata));
+    let mut pods: Vec<PodView> = owned
+        .map(|object| {
+            let PodState { sign, word, detail, ready, containers, restarts } = pod::state(object);
+            let created = object.creation_timestamp().as_ref().map(Timestamp::from);
+            PodView {
+                name: object.name_any(),
+                sign,
+                state: word,
+                detail,
+                ready,
+                containers,
+                restarts,
+                created,
+            }
+        })
+        .collect();
+    pods.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    pods
+}

@@ -1,0 +1,218 @@
+#!/usr/bin/env bash
+# Builds the control plane of the sandbox and of the cluster tests, each tool once per machine and version:
+#   etcd, kube-apiserver, kube-controller-manager, kubectl, prometheus.
+#
+#   build.sh              builds what is missing; prints nothing more than one line when all is there
+#   build.sh --print-dir  prints the folder of the tools and does nothing else
+#
+# The folder is ${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/<key>; the key is a hash of the module
+# files, so every clone that pins the same versions shares one build (src/sandbox/tools.rs computes the same key).
+# A tool on PATH in a fitting version is linked into the folder instead of being built.
+# Any number of copies of this script may run at once.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
+# What src/sandbox/tools.rs hashes, in this order.
+readonly module_files=(go.mod etcd/go.mod prometheus/go.mod)
+readonly tools=(etcd kube-apiserver kube-controller-manager kubectl prometheus)
+# The first Go that fetches by itself the newer one that the module files ask for.
+readonly oldest_go_minor=21
+
+tools_dir() {
+  local key
+  key=$(cd "$here" && cat "${module_files[@]}" | sha256sum | cut -c1-16)
+  echo "${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/$key"
+}
+
+# The version of a module as pinned: pinned <module file> <module>
+pinned() {
+  awk -v module="$2" '$1 == "require" { $1 = ""; $0 = $0 } $1 == module { print $2; exit }' "$here/$1"
+}
+
+say() { echo "control plane: $*" >&2; }
+
+# --- Tools that are there already -----------------------------------------------------------------------------
+
+# The version that a tool on PATH prints, as "major minor"; nothing when it is not on PATH or prints none.
+version_on_path() {
+  local output
+  case $1 in
+    kubectl) output=$(kubectl version --client 2>/dev/null) || return 0 ;;
+    *) output=$("$1" --version 2>&1) || return 0 ;;
+  esac
+  # A suffix marks a build that is not upstream's and may behave otherwise; such a one never fits.
+  sed -nE '1s/^(etcd Version: |Kubernetes v|Client Version: v|prometheus, version )([0-9]+)\.([0-9]+)\.[0-9]+( .*)?$/\2 \3/p' \
+    <<<"$output"
+}
+
+# True when the version "major minor" of a tool is one that the sandbox works with.
+fits() {
+  local major=${2% *} minor=${2#* }
+  [[ -n $2 ]] || return 1
+  case $1 in
+    etcd) ((major == 3 && minor >= 6)) ;;
+    prometheus) ((major >= 3)) ;;
+    *) ((major == 1 && minor >= 33 && minor <= 39)) ;;
+  esac
+}
+
+# The path of a fitting tool on PATH; nothing when it has to be built.
+usable_on_path() {
+  local tool=$1 version partner
+  version=$(version_on_path "$tool")
+  fits "$tool" "$version" || return 0
+  # The two halves of the control plane are used as a pair of one version, or not at all.
+  case $tool in
+    kube-apiserver) partner=kube-controller-manager ;;
+    kube-controller-manager) partner=kube-apiserver ;;
+    *) partner=$tool ;;
+  esac
+  [[ $(version_on_path "$partner") == "$version" ]] || return 0
+  # The file itself, not a link to it: PATH may name the folder that the link would go into.
+  readlink -f "$(command -v "$tool")"
+}
+
+# --- Building ---------------------------------------------------------------------------------------------------
+
+require_go() {
+  local minor
+  if ! command -v go >/dev/null; then
+    say "Go is missing; it builds the tools once. Install it with"
+    say "    sudo apt-get install golang     (or a current one from https://go.dev/dl)"
+    exit 1
+  fi
+  minor=$(go env GOVERSION | sed -nE 's/^go1\.([0-9]+).*/\1/p')
+  if ((${minor:-0} < oldest_go_minor)); then
+    say "$(go env GOVERSION) is too old, 1.$oldest_go_minor or newer is needed; install a current one from https://go.dev/dl"
+    exit 1
+  fi
+}
+
+# The linker flags that make a Kubernetes binary report the pinned version.
+kubernetes_flags() {
+  local version package flags=""
+  version=$(pinned go.mod k8s.io/kubernetes)
+  [[ $version =~ ^v([0-9]+)\.([0-9]+)\. ]]
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    flags+=" -X $package.gitVersion=$version -X $package.gitMajor=${BASH_REMATCH[1]}"
+    flags+=" -X $package.gitMinor=${BASH_REMATCH[2]} -X $package.gitCommit= -X $package.gitTreeState=clean"
+  done
+  echo "$flags"
+}
+
+# The version that the binary of the pinned Prometheus module reports: v0.315.0 is Prometheus 3.15.0.
+prometheus_version() {
+  pinned prometheus/go.mod github.com/prometheus/prometheus | sed -E 's/^v0\.([0-9])([0-9]{2})\./\1.\2./; s/\.0([0-9])/.\1/'
+}
+
+# Compiles a tool: compile <tool> <output file>
+compile() {
+  local tool=$1 out=$2
+  case $tool in
+    etcd)
+      go -C "$here/etcd" build -trimpath -ldflags "-s -w" -o "$out" go.etcd.io/etcd/server/v3
+      ;;
+    prometheus)
+      # The Kubernetes service discovery alone, without the web pages: the sandbox needs no more.
+      go -C "$here/prometheus" build -trimpath -tags remove_all_sd,enable_kubernetes_sd \
+        -ldflags "-s -w -X github.com/prometheus/common/version.Version=$(prometheus_version)" \
+        -o "$out" github.com/prometheus/prometheus/cmd/prometheus
+      ;;
+    *)
+      go -C "$here" build -trimpath -ldflags "-s -w$(kubernetes_flags)" -o "$out" "k8s.io/kubernetes/cmd/$tool"
+      ;;
+  esac
+}
+
+# Shows that work goes on while a process lives: a line that counts on a terminal, else one line every 30 seconds.
+show_progress() {
+  local pid=$1 title=$2 start=$SECONDS every=30
+  [[ -t 2 ]] && every=1
+  while kill -0 "$pid" 2>/dev/null; do
+    sleep 1
+    (((SECONDS - start) % every == 0)) || continue
+    if [[ -t 2 ]]; then
+      printf '\rcontrol plane: %s, %d s ' "$title" "$((SECONDS - start))" >&2
+    else
+      say "$title, $((SECONDS - start)) s"
+    fi
+  done
+  if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi
+}
+
+# Builds one tool under a temporary name and moves it into place: build <tool> <folder> <n> <m>
+build() {
+  local tool=$1 dir=$2 title="building $1 ($3 of $4)" start=$SECONDS
+  work=$(mktemp -d "$dir/.building.XXXXXX")
+  say "$title"
+  compile "$tool" "$work/$tool" >"$work/log" 2>&1 9>&- &
+  compiler=$!
+  show_progress "$compiler" "$title"
+  if ! wait "$compiler"; then
+    say "$tool does not build:"
+    tail -n 20 "$work/log" >&2
+    exit 1
+  fi
+  mv -f "$work/$tool" "$dir/$tool"
+  rm -rf "$work"
+  say "built $tool in $((SECONDS - start)) s, $(($(wc -c <"$dir/$tool") / 1048576)) MiB"
+}
+
+# Stops a build that this script started and takes its unfinished output away.
+clean_up() {
+  local children
+  if [[ -n ${compiler:-} ]] && kill -0 "$compiler" 2>/dev/null; then
+    children=$(ps -o pid= --ppid "$compiler" 2>/dev/null || true)
+    # shellcheck disable=SC2086  # one word per process
+    kill "$compiler" $children 2>/dev/null || true
+  fi
+  if [[ -n ${work:-} ]]; then rm -rf "$work"; fi
+}
+
+# --- The whole ----------------------------------------------------------------------------------------------------
+
+# Prints the tools that the folder lacks, after linking what PATH offers.
+missing_tools() {
+  local dir=$1 tool path
+  for tool in "${tools[@]}"; do
+    # What was built here stays; what was linked may have changed since.
+    [[ -x $dir/$tool && ! -L $dir/$tool ]] && continue
+    path=$(usable_on_path "$tool")
+    if [[ -z $path ]]; then
+      rm -f "$dir/$tool"
+      echo "$tool"
+    elif [[ $(readlink "$dir/$tool") != "$path" ]]; then
+      ln -sfn "$path" "$dir/$tool"
+      say "using $path"
+    fi
+  done
+}
+
+main() {
+  local dir missing n=0
+  dir=$(tools_dir)
+  if [[ ${1:-} == --print-dir ]]; then
+    echo "$dir"
+    return
+  fi
+  mkdir -p "$dir"
+  if command -v flock >/dev/null; then
+    exec 9>"$dir/.lock"
+    flock -n 9 || { say "waiting for another build"; flock 9; }
+  fi
+  mapfile -t missing < <(missing_tools "$dir")
+  if ((${#missing[@]} > 0)); then
+    require_go
+    trap clean_up EXIT
+    trap 'exit 130' INT TERM
+    say "to build, once for this machine: ${missing[*]}; together some minutes on a small one"
+  fi
+  for tool in "${missing[@]}"; do
+    n=$((n + 1))
+    build "$tool" "$dir" "$n" "${#missing[@]}"
+  done
+  say "ready in $dir"
+}
+
+main "$@"

@@ -1,0 +1,23 @@
+//! Everything that needs a real control plane, in one binary so that it links once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and its functions are part of it"
+)]
+#![allow(clippy::needless_pass_by_value, reason = "objects of tests are written where they are passed")]
+
+mod bad_input;
+mod control_plane;
+mod controller;
+mod controller_process;
+mod faults;
+mod plugin;
+mod rollouts;
+mod sandbox;
+mod seeds;
+mod shared;
+mod stub_prometheus;
+mod virtual_node;

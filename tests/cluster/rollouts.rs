@@ -1,0 +1,173 @@
+//! Rollouts of tests: how they are made, changed and waited for.
+
+use futures::TryStreamExt;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::Condition;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use serin::api::{AnalysisTemplate, Rollout};
+
+use crate::shared::{DEADLINE, wait_for};
+
+/// One Rollout in a namespace of its own.
+pub(crate) struct Subject {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) rollouts: Api<Rollout>,
+    pub(crate) name: &'static str,
+}
+
+impl Subject {
+    /// Creates a Rollout `web` of `replicas` pods that run `app:<tag>`.
+    pub(crate) async fn create(client: &Client, namespace: &str, tag: &str, spec: Value) -> Self {
+        let rollouts: Api<Rollout> = Api::namespaced(client.clone(), namespace);
+        let name = "web";
+        let mut rollout = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": name},
+            "spec": {"replicas": 4, "selector": {"matchLabels": {"app": name}}, "template": template(tag)},
+        });
+        merge(&mut rollout["spec"], spec);
+        rollouts.create(&PostParams::default(), &serde_json::from_value(rollout).unwrap()).await.unwrap();
+        Self { client: client.clone(), namespace: namespace.to_owned(), rollouts, name }
+    }
+
+    /// Changes its spec.
+    pub(crate) async fn change(&self, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.rollouts.patch(self.name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Changes its status, as clients of the API do.
+    pub(crate) async fn change_status(&self, status: Value) {
+        let patch = Patch::Merge(json!({"status": status}));
+        self.rollouts.patch_status(self.name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Asks for another version.
+    pub(crate) async fn release(&self, tag: &str) {
+        self.change(json!({"template": template(tag)})).await;
+    }
+
+    /// Waits until it is as `condition` says.
+    pub(crate) async fn until(&self, condition: impl Condition<Rollout>) -> Rollout {
+        Box::pin(wait_for(&self.rollouts, self.name, condition)).await.unwrap()
+    }
+
+    /// Waits for a phase that belongs to the spec as it is now.
+    pub(crate) async fn until_phase(&self, phase: &'static str) -> Rollout {
+        self.until(is_in(phase)).await
+    }
+
+    /// Sizes of its ReplicaSets by revision number, those without pods left out.
+    pub(crate) async fn sizes(&self) -> Vec<(String, i32)> {
+        let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        let listed = sets.list(&ListParams::default()).await.unwrap();
+        let size = |set: ReplicaSet| {
+            let revision = set.metadata.annotations?.get("rollout.argoproj.io/revision")?.clone();
+            Some((revision, set.spec?.replicas?))
+        };
+        let mut sizes: Vec<_> =
+            listed.items.into_iter().filter_map(size).filter(|(_, size)| *size > 0).collect();
+        sizes.sort();
+        sizes
+    }
+
+    /// Waits for an Event with this reason, and returns its message.
+    pub(crate) async fn until_announced(&self, reason: &'static str) -> String {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut changes = Box::pin(watcher(events, watcher::Config::default()).applied_objects());
+        let found = async {
+            while let Some(event) = changes.try_next().await.unwrap() {
+                let is_ours = event.involved_object.kind.as_deref() == Some("Rollout");
+                if is_ours && event.reason.as_deref() == Some(reason) {
+                    return event.message.unwrap_or_default();
+                }
+            }
+            unreachable!("a watch does not end");
+        };
+        tokio::time::timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("{reason} is not announced"))
+    }
+}
+
+/// A pod template whose image tag tells the virtual node what its pods do.
+pub(crate) fn template(tag: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "main", "image": format!("app:{tag}")}]},
+    })
+}
+
+/// A canary strategy of these steps.
+pub(crate) fn canary(steps: Value) -> Value {
+    json!({"strategy": {"canary": {"steps": steps}}})
+}
+
+/// Creates a template of one metric; `changes` are merged into the metric.
+pub(crate) async fn analysis_template(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    address: &str,
+    changes: Value,
+) {
+    let mut metric = json!({
+        "name": "success-rate", "interval": "1s", "count": 2, "successCondition": "result[0] >= 0.95",
+        "provider": {"prometheus": {"address": address, "query": "up"}},
+    });
+    merge(&mut metric, changes);
+    metric.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    let template = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": name},
+        "spec": {"metrics": [metric]},
+    });
+    let templates: Api<AnalysisTemplate> = Api::namespaced(client.clone(), namespace);
+    let apply = PatchParams::apply("test").force();
+    templates.patch(name, &apply, &Patch::Apply(template)).await.unwrap();
+}
+
+/// Holds in a phase that was computed from the spec as it is now.
+pub(crate) fn is_in(phase: &'static str) -> impl Condition<Rollout> {
+    move |rollout: Option<&Rollout>| {
+        rollout.is_some_and(|rollout| is_observed(rollout) && phase_of(rollout) == phase)
+    }
+}
+
+/// Holds while the message contains `text`.
+pub(crate) fn says(text: &'static str) -> impl Condition<Rollout> {
+    move |rollout: Option<&Rollout>| rollout.is_some_and(|rollout| message_of(rollout).contains(text))
+}
+
+/// The message of its status.
+pub(crate) fn message_of(rollout: &Rollout) -> String {
+    rollout.status.as_ref().and_then(|status| status.message.clone()).unwrap_or_default()
+}
+
+/// The phase of its status.
+pub(crate) fn phase_of(rollout: &Rollout) -> &str {
+    rollout.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+fn is_observed(rollout: &Rollout) -> bool {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    let observed = rollout.status.as_ref().and_then(|status| status.observed_generation.clone());
+    let generation = rollout.metadata.generation.unwrap_or_default();
+    match observed {
+        Some(IntOrString::Int(observed)) => i64::from(observed) == generation,
+        Some(IntOrString::String(observed)) => observed == generation.to_string(),
+        None => false,
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}

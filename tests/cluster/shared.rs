@@ -1,0 +1,136 @@
+//! One control plane with a virtual node for all tests of this binary, each of which works in a namespace of its own.
+//!
+//! It lives on a thread of its own, because every test has a runtime that ends with it. Nobody stops it: its processes
+//! end when this one does.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{ListParams, PostParams};
+use kube::runtime::wait::{Condition, await_condition};
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use serin::sandbox::control_plane::{ControlPlane, ControlPlaneOptions};
+use serin::sandbox::node::{QuickWorkload, VirtualNode};
+use serin::sandbox::tools::{Tool, ToolPlaces, Tools};
+
+/// The longest that anything may take that a test waits for; a loaded machine needs a fraction of it.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+
+/// What a control plane is made of.
+///
+/// # Panics
+/// When a tool is missing; the message says how to build it.
+pub(crate) fn options() -> ControlPlaneOptions {
+    let needed = [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager];
+    match Tools::locate(&ToolPlaces::from_environment(), &needed) {
+        Ok(tools) => ControlPlaneOptions::new(tools),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A client of the shared control plane that may do everything.
+pub(crate) fn client() -> Client {
+    Client::try_from(config()).unwrap()
+}
+
+/// The configuration of [`client`]; a client of one's own belongs to the runtime of the test that makes it.
+pub(crate) fn config() -> Config {
+    access().0.clone()
+}
+
+/// The kubeconfig of the shared control plane, for processes.
+pub(crate) fn kubeconfig() -> String {
+    access().1.clone()
+}
+
+fn access() -> &'static (Config, String) {
+    static ACCESS: OnceLock<(Config, String)> = OnceLock::new();
+    ACCESS.get_or_init(run_forever)
+}
+
+fn run_forever() -> (Config, String) {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let control_plane = match ControlPlane::start(options()).await {
+                Ok(control_plane) => control_plane,
+                Err(error) => panic!("{error}"),
+            };
+            let workload = Arc::new(QuickWorkload::ready_after(Duration::from_millis(200)));
+            let _node = VirtualNode::start(control_plane.client(), workload).await.unwrap();
+            sender.send((control_plane.config(), control_plane.kubeconfig().to_owned())).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    receiver.recv().expect("the control plane did not start; the reason is above")
+}
+
+/// A new namespace whose name starts with `prefix`.
+pub(crate) async fn namespace(client: &Client, prefix: &str) -> String {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace =
+        serde_json::from_value(json!({"metadata": {"generateName": format!("{prefix}-")}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any()
+}
+
+/// Waits until `condition` holds for the object, and returns it as it was then.
+pub(crate) async fn wait_for<K>(api: &Api<K>, name: &str, condition: impl Condition<K>) -> Option<K>
+where
+    K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
+{
+    tokio::time::timeout(DEADLINE, await_condition(api.clone(), name, condition))
+        .await
+        .unwrap_or_else(|_| panic!("{name} is not as expected after {DEADLINE:?}"))
+        .unwrap()
+}
+
+/// A Deployment of one container, whose image tag tells the virtual node what its pods do.
+pub(crate) async fn deploy(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    tag: &str,
+    replicas: i32,
+) -> Api<Deployment> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let labels = json!({"app": name});
+    let deployment = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "main", "image": format!("app:{tag}")}]},
+            },
+        },
+    }))
+    .unwrap();
+    deployments.create(&PostParams::default(), &deployment).await.unwrap();
+    deployments
+}
+
+/// Holds once the Deployment has this many ready pods and no others.
+pub(crate) fn is_ready(replicas: i32) -> impl Condition<Deployment> {
+    move |deployment: Option<&Deployment>| {
+        let status = deployment.and_then(|deployment| deployment.status.as_ref());
+        status.is_some_and(|status| {
+            status.ready_replicas == Some(replicas) && status.replicas == Some(replicas)
+        })
+    }
+}
+
+/// The pods with the label `app=<name>`, by name.
+pub(crate) async fn pods(client: &Client, namespace: &str, app: &str) -> BTreeMap<String, Pod> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let listed = pods.list(&ListParams::default().labels(&format!("app={app}"))).await.unwrap();
+    listed.items.into_iter().map(|pod| (pod.name_any(), pod)).collect()
+}

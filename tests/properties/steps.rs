@@ -1,0 +1,132 @@
+//! Follows a rollout through its steps: each is left when it is done, or because a user went past it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serin::api::{AnalysisPhase, Rollout, RolloutStatus};
+use serin::sim::script::{Statement, UserAction};
+use serin::sim::simulation::Happening;
+use serin::sim::{Moment, Simulation};
+use serin::units::{Timestamp, parse_duration};
+
+/// Where a rollout stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Position {
+    hash: Option<String>,
+    step_hash: Option<String>,
+    index: usize,
+}
+
+/// What is known of a rollout's way through its steps.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    position: Position,
+    since: Option<Timestamp>,
+    /// Steps that users asked the controller to leave.
+    allowed: BTreeSet<usize>,
+    /// Whether they asked it to leave all.
+    all_allowed: bool,
+    paused: bool,
+    /// What should not have happened.
+    pub(crate) violation: Option<String>,
+}
+
+impl Steps {
+    /// Looks at what has happened.
+    pub(crate) fn observe(&mut self, moment: &Moment<'_>, simulation: &Simulation) {
+        let Some(rollout) = simulation.cluster.rollout() else { return };
+        let status = rollout.status.clone().unwrap_or_default();
+        let next = Position {
+            hash: status.current_pod_hash.clone(),
+            step_hash: status.current_step_hash.clone(),
+            index: status.current_step_index.map_or(0, |index| usize::try_from(index).unwrap()),
+        };
+        match moment {
+            Moment::Statement(Statement::User(action, _)) => self.user(action, &next),
+            Moment::Happening(Happening::Pass(_)) => self.controller(&next, rollout, &status, simulation),
+            Moment::Statement(_) | Moment::Happening(_) => {}
+        }
+        if next != self.position {
+            self.since = Some(simulation.now());
+        }
+        if (&next.hash, &next.step_hash) != (&self.position.hash, &self.position.step_hash)
+            || next.index < self.position.index
+        {
+            self.allowed.clear();
+            self.all_allowed = status.promote_full == Some(true);
+        }
+        self.position = next;
+        self.paused = rollout.spec.paused == Some(true);
+    }
+
+    fn user(&mut self, action: &UserAction, next: &Position) {
+        match action {
+            // The command went past a step by itself, or asks the controller to.
+            UserAction::Promote if next.index == self.position.index => {
+                self.allowed.insert(next.index);
+            }
+            // Promoted twice before the controller has looked: it went past this step, and is asked to leave the next.
+            UserAction::Promote if self.allowed.contains(&self.position.index) => {
+                self.allowed.insert(next.index);
+            }
+            UserAction::PromoteFull => self.all_allowed = true,
+            _ => {}
+        }
+    }
+
+    /// The controller may only go on from steps that are done.
+    fn controller(
+        &mut self,
+        next: &Position,
+        rollout: &Rollout,
+        status: &RolloutStatus,
+        simulation: &Simulation,
+    ) {
+        let same = (&next.hash, &next.step_hash) == (&self.position.hash, &self.position.step_hash);
+        let left = if same { self.position.index..next.index } else { 0..next.index };
+        let finished = status.stable_rs.is_none() || status.stable_rs == status.current_pod_hash;
+        // A version that is stable already takes no steps, and neither does the first one.
+        if left.is_empty() || (!same && finished) || self.violation.is_some() {
+            return;
+        }
+        let canary = rollout.spec.strategy.as_ref().unwrap().canary.as_ref().unwrap();
+        let steps = canary.steps.as_deref().unwrap_or_default();
+        for index in left.clone() {
+            let since = if same && index == left.start { self.since } else { None };
+            let waited = since.map_or(0, |since| simulation.now().since(since).as_secs());
+            let Some(step) = steps.get(index) else { continue };
+            let done = if let Some(pause) = &step.pause {
+                let text = pause.duration.as_ref().map(|duration| serde_json::to_value(duration).unwrap());
+                let least = text.and_then(|text| parse_duration(text.as_str()?)).map(|least| least.as_secs());
+                // Times in a status are whole seconds.
+                least.is_some_and(|least| waited + 1 >= least)
+            } else if step.analysis.is_some() {
+                has_passed(index, simulation)
+            } else {
+                // A small share of a single pod may be none at all.
+                let single = rollout.spec.replicas == Some(1);
+                step.set_weight == Some(0) || single || canary_is_available(next, simulation)
+            };
+            if !done && !self.all_allowed && !self.allowed.contains(&index) {
+                self.violation = Some(format!("step {index} was left after {waited}s without being done"));
+            }
+        }
+        if self.paused && !self.all_allowed && self.allowed.is_empty() && rollout.spec.paused == Some(true) {
+            self.violation = Some("a step was left while spec.paused".to_owned());
+        }
+    }
+}
+
+fn has_passed(index: usize, simulation: &Simulation) -> bool {
+    let of_step = |labels: &BTreeMap<String, String>| {
+        labels.get(serin::api::labels::STEP_INDEX) == Some(&index.to_string())
+    };
+    simulation.cluster.runs().values().any(|run| {
+        let phase = run.status.as_ref().and_then(|status| status.phase);
+        run.metadata.labels.as_ref().is_some_and(of_step) && phase == Some(AnalysisPhase::Successful)
+    })
+}
+
+fn canary_is_available(position: &Position, simulation: &Simulation) -> bool {
+    let revisions = simulation.cluster.revisions();
+    revisions.iter().any(|pods| Some(&pods.hash) == position.hash.as_ref() && pods.available.get() > 0)
+}
