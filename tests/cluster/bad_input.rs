@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use serin::api::AnalysisTemplate;
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
-use crate::rollouts::{Subject, analysis_template, canary, message_of, phase_of, says};
+use crate::rollouts::{Subject, analysis_template, canary, is_restored, message_of, phase_of, says};
 use crate::shared::{client, kubeconfig, namespace};
 use crate::stub_prometheus::{Answer, StubPrometheus};
 
@@ -173,11 +173,7 @@ async fn judged_by(answer: Option<Answer>) -> String {
     subject.until_phase("Healthy").await;
     subject.release("v2").await;
     let aborted = subject.until(says("RolloutAborted")).await;
-    let restored = |rollout: Option<&serin::api::Rollout>| {
-        let status = rollout.and_then(|rollout| rollout.status.as_ref());
-        status.is_some_and(|s| s.available_replicas == Some(4) && s.replicas == Some(4))
-    };
-    subject.until(restored).await;
+    subject.until(is_restored(4)).await;
     assert_eq!(subject.sizes().await, [("1".to_owned(), 4)]);
 
     if answer.is_some() {

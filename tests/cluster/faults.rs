@@ -11,7 +11,7 @@ use serin::sandbox::control_plane::ControlPlane;
 use serin::sandbox::node::{QuickWorkload, VirtualNode};
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared, install_definitions};
-use crate::rollouts::{Subject, analysis_template, canary, is_in, message_of, phase_of, says};
+use crate::rollouts::{Subject, analysis_template, canary, is_in, is_restored, message_of, phase_of, says};
 use crate::shared::{DEADLINE, client, kubeconfig, namespace, options};
 use crate::stub_prometheus::{Answer, StubPrometheus};
 
@@ -160,10 +160,6 @@ async fn a_pod_that_never_becomes_ready_is_taken_back_where_the_spec_says_so() {
     subject.until_phase("Healthy").await;
     subject.release("never").await;
     subject.until(says("RolloutAborted")).await;
-    let restored = |rollout: Option<&Rollout>| {
-        let status = rollout.and_then(|rollout| rollout.status.as_ref());
-        status.is_some_and(|s| s.available_replicas == Some(4) && s.replicas == Some(4))
-    };
-    subject.until(restored).await;
+    subject.until(is_restored(4)).await;
     assert_eq!(subject.sizes().await, [("1".to_owned(), 4)]);
 }

@@ -140,6 +140,17 @@ pub(crate) fn says(text: &'static str) -> impl Condition<Rollout> {
     move |rollout: Option<&Rollout>| rollout.is_some_and(|rollout| message_of(rollout).contains(text))
 }
 
+/// Holds once an aborted update has no pod left and stable has all of its `replicas`. The sum alone would not tell: a canary
+/// beside a smaller stable has the same.
+pub(crate) fn is_restored(replicas: i32) -> impl Condition<Rollout> {
+    move |rollout: Option<&Rollout>| {
+        let status = rollout.and_then(|rollout| rollout.status.as_ref());
+        status.is_some_and(|status| {
+            (status.updated_replicas, status.available_replicas) == (Some(0), Some(replicas))
+        })
+    }
+}
+
 /// The message of its status.
 pub(crate) fn message_of(rollout: &Rollout) -> String {
     rollout.status.as_ref().and_then(|status| status.message.clone()).unwrap_or_default()

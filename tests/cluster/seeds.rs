@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use serin::api::{AnalysisTemplate, Rollout};
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
-use crate::rollouts::{Subject, is_in, says};
+use crate::rollouts::{Subject, is_in, is_restored, says};
 use crate::shared::{client, kubeconfig, namespace};
 use crate::stub_prometheus::{Answer, StubPrometheus};
 
@@ -86,11 +86,7 @@ async fn a_bad_payment_service_is_taken_back_with_nobody_touching_it() {
     let steps = json!([{"setWeight": 10}, {"pause": {"duration": "5m"}}]);
     subject.change(json!({"template": template("v2"), "strategy": {"canary": {"steps": steps}}})).await;
     subject.until(says("RolloutAborted")).await;
-    let restored = |rollout: Option<&Rollout>| {
-        let status = rollout.and_then(|rollout| rollout.status.as_ref());
-        status.is_some_and(|s| s.available_replicas == Some(1) && s.replicas == Some(1))
-    };
-    subject.until(restored).await;
+    subject.until(is_restored(1)).await;
     assert_eq!(subject.sizes().await, [("1".to_owned(), 1)]);
     assert!(subject.until_announced("RolloutAborted").await.contains("failed (4) > failureLimit (3)"));
 }
