@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::api::AnalysisPhase;
-use crate::units::{PodHash, ReplicaCount, Revision, StepIndex};
+use crate::units::{PodHash, ReplicaCount, Revision, StepIndex, Weight};
 
 /// Whether an announcement is news or a warning, as Kubernetes Events know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +24,24 @@ pub enum RunKind {
     Step,
     /// Beside the steps.
     Background,
+    /// Before the switch of a blue-green update.
+    PrePromotion,
+    /// After the switch of a blue-green update.
+    PostPromotion,
 }
 
 impl RunKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Step, Self::Background, Self::PrePromotion, Self::PostPromotion];
+
     /// The value of the label `rollout-type`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Step => "Step",
             Self::Background => "Background",
+            Self::PrePromotion => "PrePromotion",
+            Self::PostPromotion => "PostPromotion",
         }
     }
 }
@@ -100,6 +109,13 @@ pub enum Event {
         /// Pods from now on.
         to: ReplicaCount,
     },
+    /// The first revision ever is stable now.
+    Deployed {
+        /// Its number.
+        revision: Revision,
+        /// Its identity.
+        hash: PodHash,
+    },
     /// A Service selects another revision.
     SwitchService {
         /// Its name.
@@ -108,6 +124,13 @@ pub enum Event {
         from: Option<PodHash>,
         /// The revision from now on.
         to: PodHash,
+    },
+    /// The router gets another split.
+    WeightUpdated {
+        /// The canary's share until now; `None` when it is not known.
+        from: Option<Weight>,
+        /// The canary's share from now on.
+        to: Weight,
     },
     /// An AnalysisRun changed its phase.
     AnalysisRun {
@@ -163,19 +186,26 @@ impl Event {
             Self::Resumed => "RolloutResumed",
             Self::Scaling { .. } => "ScalingReplicaSet",
             Self::SwitchService { .. } => "SwitchService",
+            Self::WeightUpdated { .. } => "TrafficWeightUpdated",
             Self::AnalysisRun { phase, .. } => analysis_run_reason(*phase),
             Self::Paused => "RolloutPaused",
             Self::Aborted { .. } => "RolloutAborted",
             Self::Retried => "RolloutRetry",
             Self::DeadlineExceeded { .. } => "ProgressDeadlineExceeded",
-            Self::Completed { .. } => "RolloutCompleted",
+            Self::Deployed { .. } | Self::Completed { .. } => "RolloutCompleted",
         }
     }
 
     /// Whether it tells of a change to another object, which a later pass makes and tells of should this one fail.
     #[must_use]
     pub const fn tells_of_an_effect(&self) -> bool {
-        matches!(self, Self::NewReplicaSetCreated { .. } | Self::Scaling { .. } | Self::SwitchService { .. })
+        matches!(
+            self,
+            Self::NewReplicaSetCreated { .. }
+                | Self::Scaling { .. }
+                | Self::SwitchService { .. }
+                | Self::WeightUpdated { .. }
+        )
     }
 
     /// Whether somebody should look.
@@ -235,6 +265,10 @@ impl fmt::Display for Event {
                 let kind = kind.as_str();
                 write!(f, "{kind} Analysis Run '{name}' Status New: '{phase}' Previous: '{previous}'")
             }
+            Self::WeightUpdated { from, to } => match from {
+                Some(from) => write!(f, "Traffic weight updated from {from} to {to}"),
+                None => write!(f, "Traffic weight updated to {to}"),
+            },
             Self::Paused => f.write_str("Rollout is paused"),
             Self::Aborted { revision, why } => {
                 write!(f, "Rollout aborted update to revision {revision}")?;
@@ -242,6 +276,9 @@ impl fmt::Display for Event {
             }
             Self::Retried => f.write_str("Retrying Rollout after abort"),
             Self::DeadlineExceeded { name } => write!(f, "ReplicaSet \"{name}\" has timed out progressing."),
+            Self::Deployed { revision, hash } => {
+                write!(f, "Rollout completed update to revision {revision} ({hash}): Initial deploy")
+            }
             Self::Completed { revision, hash, why } => {
                 write!(f, "Rollout completed update to revision {revision} ({hash}): {why}")
             }

@@ -9,6 +9,8 @@ pub mod api;
 pub mod events;
 
 pub mod analysis;
+pub mod traffic;
+
 pub mod rollout;
 
 pub mod commands;

@@ -114,10 +114,28 @@ impl Weight {
         u32::try_from(value).ok().map(Self).filter(|weight| *weight <= max)
     }
 
+    /// A weight as a router tells it.
+    #[must_use]
+    pub const fn observed(value: u32) -> Self {
+        Self(value)
+    }
+
+    /// The rest of `scale`; zero when the weight is larger.
+    #[must_use]
+    pub const fn rest_of(self, scale: Self) -> Self {
+        Self(scale.0.saturating_sub(self.0))
+    }
+
     /// The number, in units of its scale.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
+    }
+
+    /// The number as an API field stores it.
+    #[must_use]
+    pub fn to_status(self) -> i32 {
+        i32::try_from(self.0).unwrap_or(i32::MAX)
     }
 }
 

@@ -144,8 +144,12 @@ impl Writer {
         debug!(rollout = %target.identity.key, ?effect, "effect");
         match effect {
             Effect::CreateReplicaSet(new) => self.create_replica_set(target, new).await?,
-            Effect::ScaleReplicaSet { name, from, to, desired } => {
-                self.scale(target, name, (*from, *to), *desired).await?;
+            Effect::ScaleReplicaSet { name, from, to, desired, annotations } => {
+                self.scale(target, name, (*from, *to), *desired, annotations).await?;
+            }
+            Effect::SetTraffic(wanted) => {
+                // The spec is refused where no router can carry this out.
+                return Err(PassError::NoRouter { name: wanted.canary.name.clone() });
             }
             Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
                 self.update(target, name, annotations, *min_ready_seconds).await?;

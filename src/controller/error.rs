@@ -54,6 +54,12 @@ pub(crate) enum PassError {
         /// What it said.
         message: String,
     },
+    /// No router can shift the traffic.
+    #[error("cannot shift traffic to {name}: no router of this process can")]
+    NoRouter {
+        /// The canary's destination.
+        name: String,
+    },
     /// A value cannot be turned into JSON or back.
     #[error("cannot encode {object}: {source}")]
     Encoding {
@@ -82,6 +88,7 @@ impl PassError {
             Self::NotLeading { .. } => "not_leading",
             Self::NameTaken { .. } => "name_taken",
             Self::Refused { .. } => "refused",
+            Self::NoRouter { .. } => "no_router",
             Self::Encoding { .. } => "encoding",
         }
     }
@@ -90,7 +97,7 @@ impl PassError {
     pub(crate) fn class(&self) -> Class {
         match self.category() {
             "conflict" | "not_found" => Class::WaitForChange,
-            "forbidden" | "invalid" | "name_taken" | "refused" | "encoding" => Class::NeedsUser,
+            "forbidden" | "invalid" | "name_taken" | "refused" | "no_router" | "encoding" => Class::NeedsUser,
             _ => Class::Retry,
         }
     }

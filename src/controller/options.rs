@@ -123,6 +123,6 @@ impl Options {
     /// The settings that show in what is written.
     pub(crate) fn settings(&self) -> Settings {
         let instance_id = (!self.instance_id.is_empty()).then(|| self.instance_id.clone());
-        Settings { generation_format: self.generation_format, instance_id }
+        Settings { generation_format: self.generation_format, instance_id, ..Settings::default() }
     }
 }

@@ -10,7 +10,7 @@ use super::store::{Cached, Identity, Key, Link};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisTemplateSpec, Rollout, RolloutStatus, labels};
-use crate::rollout::snapshot::{ReplicaSet, Service};
+use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// Namespace in a link that stands for the namespace of whoever follows it.
@@ -236,6 +236,8 @@ fn view(object: &ReplicaSetObject) -> Option<ReplicaSet> {
         observed: status.observed_generation >= meta.generation.unwrap_or_default(),
         failure: failure.map(|condition| condition.message.clone()),
         min_ready_seconds: object.spec.min_ready_seconds,
+        scale_down_deadline: annotation(labels::SCALE_DOWN_DEADLINE).and_then(|text| Timestamp::parse(text)),
+        outcome: annotation(labels::OUTCOME).and_then(|text| Outcome::parse(text)),
     })
 }
 

@@ -66,6 +66,7 @@ pub(crate) fn rollout(
         analysis_runs: runs.into_iter().map(|found| found.value.run(&found.identity)).collect(),
         templates: templates(caches, &rollout.spec, namespace),
         services: services(caches, &rollout.spec, namespace),
+        traffic: None,
         refusal: memory.refusal(rollout.metadata.generation, now),
         counts_pending_since: memory.counts_pending_since,
         settings: settings.clone(),

@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::status::{self, Counts};
 use super::targets::ProgressClock;
 use super::valid::OnDeadline;
-use super::world::World;
+use super::world::{self, World};
 use crate::units::Timestamp;
 
 /// Why a pass looks again although nothing has changed.
@@ -14,6 +14,8 @@ pub enum Deadline {
     PauseEnds,
     /// The update counts as stuck.
     ProgressDeadline,
+    /// Pods that no traffic goes to any more have been kept long enough.
+    ScaleDown,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }
@@ -82,6 +84,9 @@ pub fn has_progressed(world: &World, progress: &Progress) -> bool {
     if (&then.hash, &then.stable, then.index, &then.step_hash)
         != (&progress.hash, &progress.stable, progress.index, &progress.step_hash)
     {
+        return true;
+    }
+    if world.selections() != world::stored_selections(before) {
         return true;
     }
     if status::condition(before, "InvalidSpec").is_some() && world.problems.is_empty() {

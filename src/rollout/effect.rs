@@ -6,7 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
 use crate::api::AnalysisRun;
+use crate::traffic::TrafficTarget;
 use crate::units::{PodHash, ReplicaCount, Revision};
+
+/// Annotations to set, by key; `None` removes one.
+pub type Annotations = BTreeMap<String, Option<String>>;
 
 /// One change of one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,13 +27,15 @@ pub enum Effect {
         to: ReplicaCount,
         /// `spec.replicas` of the Rollout, for the annotation.
         desired: ReplicaCount,
+        /// Other annotations to set with it; `None` removes one.
+        annotations: Annotations,
     },
-    /// Sets annotations of a ReplicaSet, leaving all others, and what else of it follows the Rollout.
+    /// Changes annotations of a ReplicaSet, leaving all others, and what else of it follows the Rollout.
     UpdateReplicaSet {
         /// Its name.
         name: String,
-        /// The annotations to set.
-        annotations: BTreeMap<String, String>,
+        /// The annotations to set; `None` removes one.
+        annotations: Annotations,
         /// `spec.minReadySeconds`; `None` leaves it.
         min_ready_seconds: Option<i32>,
     },
@@ -45,6 +51,8 @@ pub enum Effect {
         /// The revision to select.
         to: PodHash,
     },
+    /// Makes the router split the traffic.
+    SetTraffic(Box<TrafficTarget>),
     /// Writes the revision number on the Rollout.
     SetRevision {
         /// The number.

@@ -6,7 +6,8 @@
 //! | `Requested` | abort, retry or promotion asked for through the status | `situation/requested.rs` |
 //! | `Revised` | another version or other steps: begin at the first step | `situation/initial.rs` |
 //! | `Initial` | the first deploy | `situation/initial.rs` |
-//! | `Stepping` | bring the canary to a weight | `situation/stepping.rs` |
+//! | `Stepping` | bring the canary to a weight or a size | `situation/stepping.rs` |
+//! | `BlueGreen` | preview, analysis, promotion, switch | `situation/bluegreen.rs` |
 //! | `Holding` | wait for a time, a person or an analysis | `situation/holding.rs` |
 //! | `Promoting` | the new version takes over | `situation/promoting.rs` |
 //! | `Aborted` | stable takes everything back | `situation/aborted.rs` |
@@ -22,12 +23,14 @@ pub mod progress;
 pub mod replicas;
 pub mod revision;
 pub mod runs;
+mod scale_down;
 mod services;
 pub mod situation;
 pub mod snapshot;
 pub mod status;
 mod targets;
 pub mod valid;
+mod weights;
 mod world;
 
 pub use effect::Effect;

@@ -1,25 +1,25 @@
 //! What a pass does, and in which order: the difference between what is seen and what is wanted.
 //!
 //! The status is written first, and only if nobody has written the Rollout since: a pass on a stale view ends there. The
-//! order of effects keeps pods and traffic safe: pods are added first, then Services are switched, then pods are taken away,
-//! then what is no longer needed is stopped and deleted. A stage begins only when the one before it has succeeded.
+//! order of effects keeps pods and traffic safe: pods are added first, then Services are switched, then the router gets its
+//! weights, then pods are taken away, then what is no longer needed is stopped and deleted. A stage begins only when the one before it has succeeded.
 
 use std::time::Duration;
 
 use super::deadline::{self, Deadline, Wake};
-use super::effect::Effect;
+use super::effect::{Annotations, Effect};
 use super::progress::Progress;
 use super::revision;
 use super::situation::Situation;
-use super::snapshot::ReplicaSet;
+use super::snapshot::{Outcome, ReplicaSet};
 use super::status::{self, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
-use super::{history, runs, services};
+use super::{history, runs, services, weights};
 use crate::api::RolloutStatus;
-use crate::api::labels::{DESIRED_REPLICAS, REVISION};
+use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, REVISION, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
-use crate::units::{ReplicaCount, Revision};
+use crate::units::{ReplicaCount, Revision, Weight};
 
 /// Everything one pass does. An idle Rollout's plan is empty but for `wake`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,12 +57,13 @@ pub fn build(
     mut events: Vec<Event>,
 ) -> Plan {
     let stages = stages(world, situation, progress, &targets, &mut events);
-    events.extend(targets.events);
+    events.extend(targets.events.clone());
     events.extend(first_sight(world));
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
     events.extend(changed_conditions(world, progress, targets.clock, &before));
     events.sort();
-    let next = status::next(world, progress, &Pass { events: &events, clock: targets.clock });
+    let pass = Pass { events: &events, clock: targets.clock, traffic: targets.traffic.as_ref() };
+    let next = status::next(world, progress, &pass);
     let (status, counts_wait) = worth_writing(world, &before, next);
     let counts_pending = counts_wait.is_some();
     let stuck = stuck_wake(world, progress, targets.clock);
@@ -79,6 +80,7 @@ fn stages(
 ) -> Vec<Vec<Effect>> {
     let mut add = created(world, progress, targets, events);
     let (grow, shrink) = scaled(world, progress, targets, events);
+    let route = routed(world, targets, events);
     add.extend(grow);
     add.extend(targets.new_runs.iter().map(|run| Effect::CreateAnalysisRun(Box::new(run.clone()))));
     let switches = services::switches(world, progress, &targets.services);
@@ -89,7 +91,7 @@ fn stages(
         remove.extend(history::old_replica_sets(world, progress));
         remove.extend(history::old_runs(world, progress));
     }
-    [add, switch, shrink, remove].into_iter().filter(|stage| !stage.is_empty()).collect()
+    [add, switch, route, shrink, remove].into_iter().filter(|stage| !stage.is_empty()).collect()
 }
 
 /// The wanted revision's ReplicaSet, should it be missing, and the revision numbers.
@@ -131,8 +133,9 @@ fn scaled(
         let Some(&to) = targets.sizes.get(&set.name) else { continue };
         let revision =
             if progress.hash.as_ref() == Some(&set.hash) { world.number(progress) } else { set.revision };
+        let annotations = noted(progress, targets, set, to);
         if to == set.size {
-            grow.extend(followed(world, set));
+            grow.extend(followed(world, set, annotations));
             continue;
         }
         events.push(Event::Scaling { name: set.name.clone(), revision, from: set.size, to });
@@ -141,27 +144,67 @@ fn scaled(
             from: set.size,
             to,
             desired: world.spec.replicas,
+            annotations,
         };
         if to > set.size { grow.push(effect) } else { shrink.push(effect) }
     }
     (grow, shrink)
 }
 
-/// What of a ReplicaSet follows the spec although its size stays.
-fn followed(world: &World, set: &ReplicaSet) -> Option<Effect> {
-    if set.size == ReplicaCount::ZERO {
-        return None;
+/// What is noted on a ReplicaSet: when it goes, and what became of the last update to it.
+fn noted(
+    progress: &Progress,
+    targets: &Targets,
+    set: &ReplicaSet,
+    size: ReplicaCount,
+) -> Annotations {
+    let mut annotations = Annotations::new();
+    let deadline = targets.deadlines.get(&set.name).copied().filter(|_| size > ReplicaCount::ZERO);
+    let deadline = deadline.unwrap_or_default();
+    if deadline != set.scale_down_deadline && targets.deadlines.contains_key(&set.name) {
+        annotations.insert(SCALE_DOWN_DEADLINE.to_owned(), deadline.map(|at| at.to_string()));
     }
-    let desired = world.spec.replicas.get();
-    let annotations =
-        (set.desired_annotation != Some(desired)).then(|| (DESIRED_REPLICAS.to_owned(), desired.to_string()));
-    let min_ready = world.spec.min_ready_seconds;
-    let min_ready_seconds = (set.min_ready_seconds != min_ready).then_some(min_ready);
-    (annotations.is_some() || min_ready_seconds.is_some()).then(|| Effect::UpdateReplicaSet {
+    let is_wanted = progress.hash.as_ref() == Some(&set.hash);
+    let outcome = match (is_wanted, set.outcome) {
+        (true, None | Some(Outcome::Promoted)) if progress.abort => Some(Outcome::Aborted),
+        // A revision without a note is as good as one that was promoted; only an older abort has to be taken back.
+        (true, Some(Outcome::Aborted)) if progress.is_settled() => Some(Outcome::Promoted),
+        _ => None,
+    };
+    let outcome = outcome.map(|outcome| (OUTCOME.to_owned(), Some(outcome.as_str().to_owned())));
+    annotations.extend(outcome);
+    annotations
+}
+
+/// What of a ReplicaSet follows the spec although its size stays.
+fn followed(world: &World, set: &ReplicaSet, mut annotations: Annotations) -> Option<Effect> {
+    let mut min_ready_seconds = None;
+    if set.size > ReplicaCount::ZERO {
+        let desired = world.spec.replicas.get();
+        if set.desired_annotation != Some(desired) {
+            annotations.insert(DESIRED_REPLICAS.to_owned(), Some(desired.to_string()));
+        }
+        let min_ready = world.spec.min_ready_seconds;
+        min_ready_seconds = (set.min_ready_seconds != min_ready).then_some(min_ready);
+    }
+    (!annotations.is_empty() || min_ready_seconds.is_some()).then(|| Effect::UpdateReplicaSet {
         name: set.name.clone(),
-        annotations: annotations.into_iter().collect(),
+        annotations,
         min_ready_seconds,
     })
+}
+
+/// What the router gets, unless it does that already or cannot be read.
+fn routed(world: &World, targets: &Targets, events: &mut Vec<Event>) -> Vec<Effect> {
+    let (Some(target), Some(observed)) = (&targets.traffic, &world.snapshot.traffic) else { return vec![] };
+    if weights::is_done(target, observed) {
+        return vec![];
+    }
+    let from = observed.shares.get(&target.canary.name).copied().map(Weight::observed);
+    if from.unwrap_or_default() != target.weight {
+        events.push(Event::WeightUpdated { from, to: target.weight });
+    }
+    vec![Effect::SetTraffic(Box::new(target.clone()))]
 }
 
 fn first_sight(world: &World) -> Option<Event> {

@@ -7,6 +7,8 @@ use crate::units::{PodHash, StepIndex, Timestamp};
 
 /// Reason of a pause that a step asks for.
 pub const PAUSE_STEP: &str = "CanaryPauseStep";
+/// Reason of a pause before the switch of a blue-green update.
+pub const PAUSE_BLUE_GREEN: &str = "BlueGreenPause";
 /// Reason of a pause because an analysis came to no verdict.
 pub const PAUSE_INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
 
@@ -35,6 +37,36 @@ pub struct Progress {
     pub step_run: Option<AnalysisRunRef>,
     /// The AnalysisRun beside the steps.
     pub background_run: Option<AnalysisRunRef>,
+    /// The AnalysisRun before the switch.
+    pub pre_promotion_run: Option<AnalysisRunRef>,
+    /// The AnalysisRun after the switch.
+    pub post_promotion_run: Option<AnalysisRunRef>,
+    /// Whether a blue-green update is past all that it waits for before the switch.
+    pub may_switch: bool,
+    /// Which of two alternating Services is stable; `None` before the first promotion, when it is pong.
+    pub stable_ping_pong: Option<PingPong>,
+}
+
+/// One of two Services whose roles alternate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PingPong {
+    /// The one.
+    Ping,
+    /// The other.
+    Pong,
+}
+
+impl PingPong {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Pong => "pong",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Ping, Self::Pong].into_iter().find(|found| found.as_str() == text)
+    }
 }
 
 impl Progress {
@@ -42,6 +74,7 @@ impl Progress {
     #[must_use]
     pub fn read(status: &RolloutStatus, steps: usize) -> Self {
         let canary = status.canary.clone().unwrap_or_default();
+        let blue_green = status.blue_green.clone().unwrap_or_default();
         Self {
             hash: status.current_pod_hash.clone().and_then(PodHash::new),
             step_hash: status.current_step_hash.clone(),
@@ -56,6 +89,10 @@ impl Progress {
             promote_full: status.promote_full.unwrap_or_default(),
             step_run: canary.current_step_analysis_run_status,
             background_run: canary.current_background_analysis_run_status,
+            pre_promotion_run: blue_green.pre_promotion_analysis_run_status,
+            post_promotion_run: blue_green.post_promotion_analysis_run_status,
+            may_switch: blue_green.scale_up_preview_check_point.unwrap_or_default(),
+            stable_ping_pong: canary.stable_ping_pong.as_deref().and_then(PingPong::parse),
         }
     }
 
@@ -73,6 +110,28 @@ impl Progress {
         let canary = status.canary.get_or_insert_default();
         canary.current_step_analysis_run_status.clone_from(&self.step_run);
         canary.current_background_analysis_run_status.clone_from(&self.background_run);
+        canary.stable_ping_pong = self.stable_ping_pong.map(|stable| stable.as_str().to_owned());
+        let blue_green = status.blue_green.get_or_insert_default();
+        blue_green.pre_promotion_analysis_run_status.clone_from(&self.pre_promotion_run);
+        blue_green.post_promotion_analysis_run_status.clone_from(&self.post_promotion_run);
+        blue_green.scale_up_preview_check_point = self.may_switch.then_some(true);
+    }
+
+    /// Forgets the runs and what they allowed; those that still go are stopped.
+    pub fn forget_runs(&mut self) {
+        self.step_run = None;
+        self.background_run = None;
+        self.pre_promotion_run = None;
+        self.post_promotion_run = None;
+        self.may_switch = false;
+    }
+
+    /// Two alternating Services change their roles.
+    pub fn swap_roles(&mut self) {
+        self.stable_ping_pong = Some(match self.stable_ping_pong {
+            Some(PingPong::Ping) => PingPong::Pong,
+            Some(PingPong::Pong) | None => PingPong::Ping,
+        });
     }
 
     /// Whether the wanted revision is the stable one, so that no update is going on.
@@ -119,8 +178,7 @@ impl Progress {
         self.aborted_at = Some(now.whole_seconds());
         self.promote_full = false;
         self.index = StepIndex::FIRST;
-        self.step_run = None;
-        self.background_run = None;
+        self.forget_runs();
         self.end_pauses();
     }
 
@@ -131,13 +189,12 @@ impl Progress {
     }
 
     /// Begins an update to `hash` at `index`.
-    pub fn begin(&mut self, hash: PodHash, step_hash: String, index: StepIndex) {
+    pub fn begin(&mut self, hash: PodHash, step_hash: Option<String>, index: StepIndex) {
         self.hash = Some(hash);
-        self.step_hash = Some(step_hash);
+        self.step_hash = step_hash;
         self.index = index;
         self.promote_full = false;
-        self.step_run = None;
-        self.background_run = None;
+        self.forget_runs();
         self.end_abort();
         self.end_pauses();
     }
@@ -148,6 +205,8 @@ impl Progress {
         match kind {
             RunKind::Step => self.step_run.as_ref(),
             RunKind::Background => self.background_run.as_ref(),
+            RunKind::PrePromotion => self.pre_promotion_run.as_ref(),
+            RunKind::PostPromotion => self.post_promotion_run.as_ref(),
         }
     }
 
@@ -156,6 +215,8 @@ impl Progress {
         match kind {
             RunKind::Step => self.step_run = run,
             RunKind::Background => self.background_run = run,
+            RunKind::PrePromotion => self.pre_promotion_run = run,
+            RunKind::PostPromotion => self.post_promotion_run = run,
         }
     }
 }

@@ -27,6 +27,47 @@ impl Bounds {
     }
 }
 
+/// How many pods must be available before a step counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threshold {
+    /// All that are wanted.
+    All,
+    /// So many percent of them.
+    Percent(u32),
+    /// So many; all where fewer are wanted.
+    Pods(u32),
+}
+
+impl Threshold {
+    /// Whether `available` pods are enough where `wanted` are wanted.
+    #[must_use]
+    pub fn is_met(self, available: u32, wanted: u32) -> bool {
+        match self {
+            Self::All => available >= wanted,
+            Self::Percent(percent) => u64::from(available) * 100 >= u64::from(wanted) * u64::from(percent),
+            Self::Pods(pods) => available >= pods.min(wanted),
+        }
+    }
+}
+
+/// Pods that a share of `weight` out of `scale` takes when all of the traffic takes `replicas`; rounded up, and at least
+/// `min_pods` unless it is none. Never more than `replicas`.
+#[must_use]
+pub fn pods_for(weight: Weight, scale: Weight, replicas: u32, min_pods: u32) -> u32 {
+    let scale_units = u64::from(scale.get()).max(1);
+    let pods = to_u32((u64::from(replicas) * u64::from(weight.get())).div_ceil(scale_units));
+    if pods == 0 { 0 } else { pods.max(min_pods).min(replicas) }
+}
+
+/// The largest share out of `scale` that `available` pods can serve when all of the traffic takes `replicas`.
+#[must_use]
+pub fn share_of(available: u32, scale: Weight, replicas: u32) -> Weight {
+    if available >= replicas {
+        return scale;
+    }
+    Weight::observed(to_u32(u64::from(scale.get()) * u64::from(available) / u64::from(replicas)))
+}
+
 /// Size and availability of one ReplicaSet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pods {

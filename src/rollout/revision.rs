@@ -24,13 +24,17 @@ pub fn wanted_hash(snapshot: &Snapshot) -> PodHash {
     PodHash::new(hash).unwrap_or_else(PodHash::unknown)
 }
 
-/// The identity of the steps that the spec asks for.
+/// The identity of the steps that the spec asks for; `None` for blue-green, which has none.
 #[must_use]
-pub fn wanted_step_hash(snapshot: &Snapshot) -> String {
-    let canary = snapshot.rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+pub fn wanted_step_hash(snapshot: &Snapshot) -> Option<String> {
+    let strategy = snapshot.rollout.spec.strategy.as_ref();
+    if strategy.is_some_and(|strategy| strategy.canary.is_none() && strategy.blue_green.is_some()) {
+        return None;
+    }
+    let canary = strategy.and_then(|strategy| strategy.canary.as_ref());
     let steps =
         canary.and_then(|canary| canary.steps.as_ref()).and_then(|steps| serde_json::to_value(steps).ok());
-    pod_hash::steps_hash(steps.as_ref())
+    Some(pod_hash::steps_hash(steps.as_ref()))
 }
 
 /// The revisions of a Rollout, told apart.
@@ -81,8 +85,10 @@ pub fn renumbered(set: &ReplicaSet, number: Revision) -> Option<Effect> {
         None | Some("") => set.revision.to_string(),
         Some(earlier) => format!("{earlier},{}", set.revision),
     };
-    let annotations =
-        BTreeMap::from([(REVISION.to_owned(), number.to_string()), (REVISION_HISTORY.to_owned(), history)]);
+    let annotations = BTreeMap::from([
+        (REVISION.to_owned(), Some(number.to_string())),
+        (REVISION_HISTORY.to_owned(), Some(history)),
+    ]);
     Some(Effect::UpdateReplicaSet { name: set.name.clone(), annotations, min_ready_seconds: None })
 }
 

@@ -15,6 +15,7 @@ use super::targets::Targets;
 use super::valid::{SpecError, Step};
 use super::world::World;
 use crate::analysis::template::{self, Advice};
+use crate::api::labels::STEP_INDEX;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::rollout::{PodMetadata, RolloutAnalysis, RolloutAnalysisBackground};
 use crate::api::rollout_status::AnalysisRunRef;
@@ -55,6 +56,12 @@ pub struct Analysed {
 }
 
 impl Analysed {
+    /// No analysis is wanted.
+    #[must_use]
+    pub fn passed() -> Self {
+        Self { is_successful: true, ..Self::default() }
+    }
+
     /// The targets, with this analysis going on.
     #[must_use]
     pub fn into_targets(self, mut targets: Targets) -> Targets {
@@ -113,7 +120,9 @@ pub fn of_background(background: &RolloutAnalysisBackground) -> RolloutAnalysis 
 #[must_use]
 pub fn background(world: &World, progress: &Progress) -> Watched {
     match &world.spec.background {
-        Some(background) if !progress.promote_full && progress.index.get() >= background.starting_step => {
+        Some(background)
+            if !world.skips_analysis(progress) && progress.index.get() >= background.starting_step =>
+        {
             watch(world, progress, &background.analysis, None)
         }
         _ => Watched::Going(Analysed::default()),
@@ -154,20 +163,31 @@ pub fn watch(
     }
 }
 
-/// Why the update must be taken back for an analysis; `None` while none has failed.
+/// Watches all recorded runs for a failure alone, where nothing else of them counts now.
 #[must_use]
-pub fn failure(world: &World, progress: &Progress) -> Option<String> {
-    [RunKind::Step, RunKind::Background].into_iter().find_map(|kind| {
-        let run = find(world.snapshot, &progress.run(kind)?.name)?;
+pub fn failures(world: &World, progress: &Progress) -> Watched {
+    let failed = RunKind::ALL.into_iter().find_map(|kind| {
+        let recorded = progress.run(kind)?;
+        let run = find(world.snapshot, &recorded.name)?;
+        let is_left_over =
+            kind == RunKind::Step && belongs_elsewhere(run, STEP_INDEX, &progress.index.to_string());
         let phase = run.status.as_ref().and_then(|status| status.phase);
-        matches!(phase, Some(AnalysisPhase::Failed | AnalysisPhase::Error)).then(|| why(kind, run))
-    })
+        let has_failed = matches!(phase, Some(AnalysisPhase::Failed | AnalysisPhase::Error));
+        (has_failed && !is_left_over).then_some((kind, recorded, run, phase))
+    });
+    match failed {
+        None => Watched::Going(Analysed::default()),
+        Some((kind, recorded, run, phase)) if phase.map(AnalysisPhase::as_str) != recorded.status.as_deref() => {
+            follow(progress, kind, recorded, run, phase)
+        }
+        Some((kind, _, run, _)) => Watched::Failed(why(kind, run)),
+    }
 }
 
 /// Names of the runs that the status records.
 #[must_use]
 pub fn current_names(progress: &Progress) -> BTreeSet<String> {
-    [&progress.step_run, &progress.background_run].into_iter().flatten().map(|run| run.name.clone()).collect()
+    RunKind::ALL.into_iter().filter_map(|kind| progress.run(kind)).map(|run| run.name.clone()).collect()
 }
 
 /// Stops every unfinished run that is not among `keep`.
@@ -265,6 +285,8 @@ fn why(kind: RunKind, run: &AnalysisRun) -> String {
     let analysis = match kind {
         RunKind::Step => "Step-based",
         RunKind::Background => "Background",
+        RunKind::PrePromotion => "Blue/green pre-promotion",
+        RunKind::PostPromotion => "Blue/green post-promotion",
     };
     let phase = if status.phase == Some(AnalysisPhase::Error) { "error" } else { "failed" };
     let message = status.message.map(|message| format!(": {message}")).unwrap_or_default();

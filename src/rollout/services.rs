@@ -1,11 +1,14 @@
-//! Which revision the Services of a canary without a router select.
+//! Which revision each Service selects.
 //!
 //! A Service is switched only to a revision that can answer: one pod at least, and all of them when the Service is
-//! adopted, because until then it selects the pods of every revision.
+//! adopted, because until then it selects the pods of every revision. The Service that users' traffic goes through waits
+//! for more, and the one behind a router's share waits until nothing goes through it.
 
 use super::effect::Effect;
 use super::progress::Progress;
-use super::snapshot::ReplicaSet;
+use super::snapshot::{ReplicaSet, Service};
+use super::valid::{Destinations, Routing, Strategy};
+use super::weights;
 use super::world::World;
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::events::Event;
@@ -18,26 +21,98 @@ pub struct Selection {
     pub service: String,
     /// The revision.
     pub hash: PodHash,
+    /// What the revision must have before.
+    pub demand: Demand,
 }
 
-/// The stable Service on stable, the canary Service on the wanted revision.
+/// What a revision must have before a Service selects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Nothing: people look at it while it comes up.
+    Nothing,
+    /// Pods that answer.
+    Answers,
+    /// As many available pods as the revision selected until now, or all.
+    AsGood,
+    /// All pods available.
+    Whole,
+}
+
+/// Each Service on its version: stable, and the wanted one.
 #[must_use]
 pub(super) fn of_both(world: &World, progress: &Progress) -> Vec<Selection> {
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
-    let services = &world.spec.services;
-    selections([(services.stable.as_ref(), stable), (services.canary.as_ref(), progress.hash.as_ref())])
+    match &world.spec.strategy {
+        Strategy::ByPods => by_role(world, stable, progress.hash.as_ref()),
+        Strategy::Routed(routing) => routed(world, progress, routing, progress.hash.as_ref()),
+        Strategy::BlueGreen(strategy) => {
+            let active = selection(Some(&strategy.active_service), stable, Demand::AsGood);
+            let preview =
+                selection(strategy.preview_service.as_ref(), progress.hash.as_ref(), Demand::Nothing);
+            active.into_iter().chain(preview).collect()
+        }
+    }
 }
 
-/// Both Services on stable.
+/// Each Service on the first version ever, as far as it can tell already: the one behind a router's share.
 #[must_use]
-pub(super) fn of_stable(world: &World, stable: Option<&PodHash>) -> Vec<Selection> {
-    let services = &world.spec.services;
-    selections([(services.stable.as_ref(), stable), (services.canary.as_ref(), stable)])
+pub(super) fn of_first(world: &World, progress: &Progress) -> Vec<Selection> {
+    match &world.spec.strategy {
+        Strategy::ByPods => vec![],
+        Strategy::Routed(routing) => routed(world, progress, routing, progress.hash.as_ref()),
+        Strategy::BlueGreen(strategy) => {
+            let hash = progress.hash.as_ref();
+            selection(strategy.preview_service.as_ref(), hash, Demand::Nothing).into_iter().collect()
+        }
+    }
 }
 
-fn selections(wanted: [(Option<&String>, Option<&PodHash>); 2]) -> Vec<Selection> {
-    let both = wanted.into_iter().filter_map(|(service, hash)| Some((service?.clone(), hash?.clone())));
-    both.map(|(service, hash)| Selection { service, hash }).collect()
+/// Every Service on stable. A preview keeps showing the version that was taken back.
+#[must_use]
+pub(super) fn of_stable(world: &World, progress: &Progress) -> Vec<Selection> {
+    let stable = progress.stable.as_ref();
+    match &world.spec.strategy {
+        Strategy::ByPods => by_role(world, stable, stable),
+        Strategy::Routed(routing) => routed(world, progress, routing, stable),
+        Strategy::BlueGreen(_) => of_both(world, progress),
+    }
+}
+
+fn by_role(world: &World, stable: Option<&PodHash>, canary: Option<&PodHash>) -> Vec<Selection> {
+    let services = &world.spec.services;
+    let stable = selection(services.stable.as_ref(), stable, Demand::Answers);
+    let canary = selection(services.canary.as_ref(), canary, Demand::Answers);
+    stable.into_iter().chain(canary).collect()
+}
+
+/// The destination of the canary's share is switched only while nothing goes through it; one of an alternating pair keeps
+/// its pods until the next update.
+fn routed(
+    world: &World,
+    progress: &Progress,
+    routing: &Routing,
+    canary: Option<&PodHash>,
+) -> Vec<Selection> {
+    let roles = weights::roles(routing, progress);
+    let stable = progress.stable.as_ref().or(progress.hash.as_ref());
+    let is_kept = matches!(routing.destinations, Destinations::PingPong { .. }) && canary == stable;
+    let is_idle = weights::is_idle(world, progress, routing) || world.selected(roles.canary).is_none();
+    let mut wanted = Vec::new();
+    if matches!(routing.destinations, Destinations::PingPong { .. }) {
+        wanted.extend(by_role(world, stable, canary));
+    }
+    if progress.stable.is_some() || !matches!(routing.destinations, Destinations::PingPong { .. }) {
+        wanted.extend(selection(Some(&roles.stable.to_owned()), stable, Demand::Answers));
+    }
+    if is_idle && !is_kept {
+        wanted.extend(selection(Some(&roles.canary.to_owned()), canary, Demand::Answers));
+    }
+    wanted
+}
+
+/// A Service that should select a revision; `None` where either is missing.
+pub(super) fn selection(service: Option<&String>, hash: Option<&PodHash>, demand: Demand) -> Option<Selection> {
+    Some(Selection { service: service?.clone(), hash: hash?.clone(), demand })
 }
 
 /// The switches that can be made now, and their announcements.
@@ -46,18 +121,30 @@ pub(super) fn switches(world: &World, progress: &Progress, wanted: &[Selection])
     let due = wanted.iter().filter_map(|selection| {
         let service = world.snapshot.services.get(&selection.service)?;
         let from = service.selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new);
-        let is_ready = |hash: &PodHash| {
-            let set = world.revisions().find(Some(hash));
-            set.is_some_and(
-                |set| if service.managed_by.is_some() { answers(set) } else { answers_for_all(set) },
-            )
-        };
+        let is_ready = |hash: &PodHash| is_ready(world, service, from.as_ref(), hash, selection.demand);
         let to = Some(&selection.hash).filter(|hash| is_ready(hash));
-        let to = to.or_else(|| shelter(progress, from.as_ref(), is_ready))?.clone();
-        let selection = Selection { service: selection.service.clone(), hash: to };
-        (from.as_ref() != Some(&selection.hash)).then(|| switch(&selection, from))
+        let to = to.or_else(|| shelter(progress, from.as_ref(), is_ready))?;
+        (from.as_ref() != Some(to)).then(|| switch(&selection.service, from.clone(), to))
     });
     due.collect()
+}
+
+fn is_ready(world: &World, service: &Service, from: Option<&PodHash>, to: &PodHash, demand: Demand) -> bool {
+    let set = world.revisions().find(Some(to));
+    let is_whole = |set: &ReplicaSet| {
+        set.available >= world.spec.replicas && set.size >= world.spec.replicas && set.observed
+    };
+    match demand {
+        Demand::Nothing => set.is_some(),
+        Demand::Answers if service.managed_by.is_some() => set.is_some_and(answers),
+        Demand::Answers => set.is_some_and(answers_for_all),
+        Demand::AsGood => {
+            let until_now = world.revisions().find(from).map(|set| set.available).unwrap_or_default();
+            let is_as_good = |set: &ReplicaSet| from.is_some() && answers(set) && set.available >= until_now;
+            set.is_some_and(|set| is_whole(set) || is_as_good(set))
+        }
+        Demand::Whole => set.is_some_and(is_whole),
+    }
 }
 
 /// Where a Service goes whose revision is being drained while the wanted one cannot answer yet: to stable.
@@ -70,8 +157,8 @@ fn shelter<'a>(
     progress.stable.as_ref().filter(|stable| is_drained && is_ready(stable))
 }
 
-fn switch(selection: &Selection, from: Option<PodHash>) -> (Effect, Event) {
-    let (name, to) = (selection.service.clone(), selection.hash.clone());
+fn switch(service: &str, from: Option<PodHash>, to: &PodHash) -> (Effect, Event) {
+    let (name, to) = (service.to_owned(), to.clone());
     (Effect::SwitchService { name: name.clone(), to: to.clone() }, Event::SwitchService { name, from, to })
 }
 

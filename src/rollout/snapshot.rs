@@ -1,9 +1,10 @@
 //! All that a decision may look at. A decision that needs another fact gets it by a new field here, never by a read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use crate::traffic::ObservedTraffic;
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// The world as it was seen when a pass began.
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
     /// The Services that the spec names; one that does not exist is absent.
     pub services: BTreeMap<String, Service>,
+    /// What the router does; `None` when there is none, or when it cannot be read.
+    pub traffic: Option<ObservedTraffic>,
     /// What the API server said when it last refused to create this Rollout's ReplicaSet as illegal (422) or forbidden
     /// (403); `None` once it may be tried again: after a while, or when the Rollout has changed.
     pub refusal: Option<String>,
@@ -59,6 +62,36 @@ pub struct ReplicaSet {
     pub failure: Option<String>,
     /// `spec.minReadySeconds`.
     pub min_ready_seconds: i32,
+    /// When it is to be scaled to zero, from the annotation `scale-down-deadline`.
+    pub scale_down_deadline: Option<Timestamp>,
+    /// What became of the last update to it, from the annotation `rollout.argoproj.io/outcome`.
+    pub outcome: Option<Outcome>,
+}
+
+/// What became of the last update to a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It became stable.
+    Promoted,
+    /// It was taken back.
+    Aborted,
+}
+
+impl Outcome {
+    /// The annotation's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::Aborted => "aborted",
+        }
+    }
+
+    /// Reads the annotation's value; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Promoted, Self::Aborted].into_iter().find(|outcome| outcome.as_str() == text)
+    }
 }
 
 /// A Service, as far as decisions need it.
@@ -87,4 +120,6 @@ pub struct Settings {
     pub generation_format: GenerationFormat,
     /// The shard label's value, copied to generated objects; `None` without sharding.
     pub instance_id: Option<String>,
+    /// Names of the router plugins that this process can drive.
+    pub router_plugins: BTreeSet<String>,
 }

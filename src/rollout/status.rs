@@ -6,12 +6,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::progress::Progress;
-use super::snapshot::GenerationFormat;
+use super::snapshot::{GenerationFormat, ReplicaSet};
 use super::targets::ProgressClock;
+use super::valid::Strategy;
+use super::weights;
 use super::world::World;
+use crate::api::labels::POD_TEMPLATE_HASH;
+use crate::api::rollout_status::{TrafficWeights, WeightDestination};
 use crate::api::{Condition, RolloutStatus};
 use crate::events::Event;
-use crate::units::ReplicaCount;
+use crate::traffic::{Destination, TrafficTarget};
+use crate::units::{PodHash, ReplicaCount, Weight};
 
 pub use conditions::condition;
 pub(super) use conditions::invalid_message;
@@ -26,6 +31,8 @@ pub struct Pass<'a> {
     pub events: &'a [Event],
     /// Whether pods are waited for.
     pub clock: ProgressClock,
+    /// What the router should do; `None` leaves what the status says of it.
+    pub traffic: Option<&'a TrafficTarget>,
 }
 
 /// Pods of a Rollout.
@@ -39,18 +46,26 @@ pub struct Counts {
     pub ready: ReplicaCount,
     /// Available.
     pub available: ReplicaCount,
+    /// Those that an autoscaler counts: the ones that the selector in the status finds.
+    pub scaled: ReplicaCount,
 }
 
 impl Counts {
-    /// As they are seen.
+    /// As they are seen. Of blue-green only the pods that users are served by are ready, available and scaled.
     #[must_use]
     pub fn observe(world: &World, progress: &Progress) -> Self {
         let sets = &world.snapshot.replica_sets;
+        let serves = |set: &&ReplicaSet| match &world.spec.strategy {
+            Strategy::BlueGreen(strategy) => world.selected(&strategy.active_service).as_ref() == Some(&set.hash),
+            Strategy::ByPods | Strategy::Routed(_) => true,
+        };
+        let serving = || sets.iter().filter(serves);
         Self {
             all: sets.iter().map(|set| set.replicas).sum(),
             updated: world.new_set(progress).map(|set| set.replicas).unwrap_or_default(),
-            ready: sets.iter().map(|set| set.ready).sum(),
-            available: sets.iter().map(|set| set.available).sum(),
+            ready: serving().map(|set| set.ready).sum(),
+            available: serving().map(|set| set.available).sum(),
+            scaled: serving().map(|set| set.replicas).sum(),
         }
     }
 
@@ -63,6 +78,7 @@ impl Counts {
             updated: count(status.updated_replicas),
             ready: count(status.ready_replicas),
             available: count(status.available_replicas),
+            scaled: count(status.hpa_replicas),
         }
     }
 
@@ -74,7 +90,7 @@ impl Counts {
 
     fn write(self, status: &mut RolloutStatus) {
         status.replicas = Some(self.all.to_status());
-        status.hpa_replicas = Some(self.all.to_status());
+        status.hpa_replicas = Some(self.scaled.to_status());
         status.updated_replicas = Some(self.updated.to_status());
         status.ready_replicas = Some(self.ready.to_status());
         status.available_replicas = Some(self.available.to_status());
@@ -93,9 +109,13 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
         status.current_step_index = before.current_step_index;
     }
     counts.write(&mut status);
-    status.selector = Some(selector_text(&world.spec.selector));
+    let (active, preview) = world.selections();
+    status.selector = Some(selector_text(&world.spec.selector, active.as_ref()));
     status.observed_generation = Some(observed_generation(world));
-    status.blue_green.get_or_insert_default();
+    let blue_green = status.blue_green.get_or_insert_default();
+    blue_green.active_selector = active.map(|hash| hash.to_string());
+    blue_green.preview_selector = preview.map(|hash| hash.to_string());
+    write_weights(world, pass, &mut status);
     let standing = conditions::Standing { world, progress, counts, pass };
     let mut list = standing.main(before.conditions.unwrap_or_default());
     let (phase, message) = phase(world, progress, counts, &list);
@@ -104,6 +124,26 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
     standing.generic(&mut list, phase, status.message.as_deref().unwrap_or_default());
     status.conditions = Some(list);
     status
+}
+
+/// The split that the router is told, and whether it was seen to follow.
+fn write_weights(world: &World, pass: &Pass, status: &mut RolloutStatus) {
+    let canary = status.canary.get_or_insert_default();
+    if !matches!(world.spec.strategy, Strategy::Routed(_)) && world.problems.is_empty() {
+        canary.weights = None;
+    }
+    let (Some(target), Some(observed)) = (pass.traffic, &world.snapshot.traffic) else { return };
+    let share = |destination: &Destination, weight: Weight| WeightDestination {
+        weight: weight.to_status(),
+        service_name: Some(destination.name.clone()),
+        pod_template_hash: destination.hash.as_ref().map(ToString::to_string),
+    };
+    canary.weights = Some(TrafficWeights {
+        canary: share(&target.canary, target.weight),
+        stable: share(&target.stable, target.weight.rest_of(target.scale)),
+        additional: None,
+        verified: observed.verified.map(|verified| verified && weights::is_done(target, observed)),
+    });
 }
 
 /// Whether the position in the steps has changed in this pass.
@@ -171,17 +211,23 @@ fn phase(
 
 fn waits_for(world: &World, progress: &Progress, counts: Counts) -> &'static str {
     let wanted = world.spec.replicas;
-    match () {
-        () if counts.updated < wanted => "more replicas need to be updated",
-        () if counts.available < counts.updated => "updated replicas are still becoming available",
-        () if counts.all > counts.updated => "old replicas are pending termination",
-        () if !progress.is_settled() => "waiting for all steps to complete",
-        () => "",
+    let is_settled = progress.is_settled();
+    match &world.spec.strategy {
+        _ if counts.updated < wanted => "more replicas need to be updated",
+        _ if counts.available < counts.updated => "updated replicas are still becoming available",
+        Strategy::ByPods if counts.all > counts.updated => "old replicas are pending termination",
+        Strategy::ByPods | Strategy::Routed(_) if !is_settled => "waiting for all steps to complete",
+        Strategy::BlueGreen(_) if world.selections().0 != progress.hash => "active service cutover pending",
+        Strategy::BlueGreen(_) if !is_settled && progress.post_promotion_run.is_some() => {
+            "waiting for analysis to complete"
+        }
+        Strategy::BlueGreen(_) if !is_settled => "waiting for post-promotion verification to complete",
+        Strategy::ByPods | Strategy::Routed(_) | Strategy::BlueGreen(_) => "",
     }
 }
 
-/// A selector in the text form that clients of the scale subresource parse.
-fn selector_text(selector: &LabelSelector) -> String {
+/// A selector in the text form that clients of the scale subresource parse; of one revision if it is given.
+fn selector_text(selector: &LabelSelector, hash: Option<&PodHash>) -> String {
     let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
     let expressions = selector.match_expressions.iter().flatten().map(|expression| {
         let (key, values) = (&expression.key, expression.values.clone().unwrap_or_default().join(","));
@@ -192,5 +238,6 @@ fn selector_text(selector: &LabelSelector) -> String {
             _ => key.clone(),
         }
     });
-    labels.chain(expressions).collect::<Vec<_>>().join(",")
+    let hash = hash.map(|hash| format!("{POD_TEMPLATE_HASH}={hash}"));
+    labels.chain(expressions).chain(hash).collect::<Vec<_>>().join(",")
 }

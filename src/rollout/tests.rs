@@ -37,6 +37,7 @@ impl Bench {
             analysis_runs: vec![],
             templates: [(reference, serde_json::from_value(template).unwrap())].into(),
             services: [].into(),
+            traffic: None,
             refusal: None,
             counts_pending_since: None,
             settings: Settings::default(),
@@ -93,17 +94,22 @@ impl Bench {
                 observed: true,
                 failure: None,
                 min_ready_seconds: new.min_ready_seconds,
+                scale_down_deadline: None,
+                outcome: None,
                 name: new.name,
             }),
-            Effect::ScaleReplicaSet { name, from, to, desired } => {
+            Effect::ScaleReplicaSet { name, from, to, desired, .. } => {
                 let set = sets.iter_mut().find(|set| set.name == name).unwrap();
                 assert_eq!(set.size, from);
                 (set.size, set.desired_annotation) = (to, Some(desired.get()));
             }
             Effect::UpdateReplicaSet { name, annotations, .. } => {
                 let set = sets.iter_mut().find(|set| set.name == name).unwrap();
-                if let Some(revision) = annotations.get("rollout.argoproj.io/revision") {
+                if let Some(Some(revision)) = annotations.get("rollout.argoproj.io/revision") {
                     set.revision = Revision::parse(Some(revision));
+                }
+                if let Some(Some(outcome)) = annotations.get("rollout.argoproj.io/outcome") {
+                    set.outcome = super::snapshot::Outcome::parse(outcome);
                 }
             }
             Effect::SetRevision { revision } => {
@@ -116,7 +122,7 @@ impl Bench {
                 self.end(&name, AnalysisPhase::Successful);
             }
             Effect::DeleteReplicaSet { name } => sets.retain(|set| set.name != name),
-            Effect::DeleteAnalysisRun { .. } | Effect::SwitchService { .. } => {}
+            Effect::DeleteAnalysisRun { .. } | Effect::SwitchService { .. } | Effect::SetTraffic(_) => {}
         }
     }
 

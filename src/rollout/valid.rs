@@ -2,6 +2,10 @@
 //!
 //! Behaviour that does not exist yet is a problem too, by the name of its field: nothing is ignored silently.
 
+mod blue_green;
+mod canary;
+mod routing;
+mod services;
 mod strategy;
 mod unsupported;
 
@@ -12,7 +16,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::replicas::Bounds;
+use super::replicas::{Bounds, Threshold};
 use super::runs::Analysis;
 use super::snapshot::Snapshot;
 use crate::api::RolloutSpec;
@@ -62,12 +66,111 @@ pub struct ValidSpec {
     pub progress_deadline: Duration,
     /// What happens then.
     pub on_deadline: OnDeadline,
-    /// The steps, in order.
+    /// How the versions share the traffic.
+    pub strategy: Strategy,
+    /// The steps, in order; none for blue-green.
     pub steps: Vec<Step>,
     /// Analysis beside the steps.
     pub background: Option<Background>,
-    /// Services whose selectors follow the versions.
+    /// Services of a canary whose selectors follow the versions.
     pub services: Services,
+    /// How long versions are kept that no traffic goes to any more.
+    pub scale_down: ScaleDown,
+    /// How many pods must be available before a step counts as done.
+    pub threshold: Threshold,
+    /// Going back past fewer revisions than this skips everything; 0 never does.
+    pub rollback_window: usize,
+}
+
+/// How the versions share the traffic.
+#[derive(Clone, Debug)]
+pub enum Strategy {
+    /// A canary whose share is that of its pods.
+    ByPods,
+    /// A canary whose share a router gives it.
+    Routed(Routing),
+    /// A preview beside the active version, and one switch.
+    BlueGreen(Box<BlueGreen>),
+}
+
+/// A canary whose share a router gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Where the router sends traffic to.
+    pub destinations: Destinations,
+    /// The whole of the weights.
+    pub scale: Weight,
+    /// What becomes of stable while the canary takes its share.
+    pub stable_scale: StableScale,
+    /// Least pods of a version that has any.
+    pub min_pods: u32,
+}
+
+/// Where a router sends traffic to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destinations {
+    /// Each name stands for one role.
+    ByRole {
+        /// The canary's.
+        canary: String,
+        /// Stable's.
+        stable: String,
+    },
+    /// Each name keeps its pods, and the roles alternate.
+    PingPong {
+        /// The one.
+        ping: String,
+        /// The other.
+        pong: String,
+    },
+}
+
+/// What becomes of stable while a routed canary takes its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StableScale {
+    /// It keeps all of its pods.
+    Full,
+    /// It shrinks as its share does.
+    Dynamic,
+}
+
+/// How long versions are kept that no traffic goes to any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScaleDown {
+    /// After they were replaced.
+    pub delay: Duration,
+    /// How many of those at most.
+    pub revision_limit: usize,
+    /// After an abort; `None` keeps the version for ever.
+    pub after_abort: Option<Duration>,
+}
+
+/// A preview beside the active version, and one switch.
+#[derive(Clone, Debug)]
+pub struct BlueGreen {
+    /// Service that users' traffic goes through.
+    pub active_service: String,
+    /// Service that shows the new version before the switch.
+    pub preview_service: Option<String>,
+    /// Pods of the preview before the switch; `None` for all.
+    pub preview_replicas: Option<ReplicaCount>,
+    /// What makes the switch.
+    pub promotion: Promotion,
+    /// Analysis that must pass before the switch.
+    pub pre_promotion: Option<Box<Analysis>>,
+    /// Analysis that must pass after the switch.
+    pub post_promotion: Option<Box<Analysis>>,
+}
+
+/// What makes the switch of a blue-green update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promotion {
+    /// The new version being ready.
+    WhenReady,
+    /// That, and time.
+    After(Duration),
+    /// That, and a person.
+    ByPerson,
 }
 
 /// How many AnalysisRuns are kept.
@@ -102,16 +205,40 @@ pub struct Services {
 pub enum Step {
     /// Gives the canary a share.
     SetWeight(Weight),
+    /// Sizes the canary apart from its share.
+    SetCanaryScale(CanaryScale),
     /// Waits for a time, or for a person.
     Pause(Option<Duration>),
     /// Runs an analysis and waits for it.
     Analysis(Box<Analysis>),
 }
 
+/// The size of a canary apart from its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanaryScale {
+    /// So many percent of `replicas`.
+    Percent(u32),
+    /// So many pods.
+    Replicas(u32),
+    /// The size follows the share again.
+    MatchTrafficWeight,
+}
+
+impl fmt::Display for CanaryScale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "setCanaryScale{{weight: {percent}}}"),
+            Self::Replicas(replicas) => write!(f, "setCanaryScale{{replicas: {replicas}}}"),
+            Self::MatchTrafficWeight => f.write_str("setCanaryScale{matchTrafficWeight: true}"),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetWeight(weight) => write!(f, "setWeight: {weight}"),
+            Self::SetCanaryScale(scale) => scale.fmt(f),
             Self::Pause(None) => f.write_str("pause"),
             Self::Pause(Some(duration)) => write!(f, "pause: {}", format_duration(*duration)),
             Self::Analysis(_) => f.write_str("analysis"),
@@ -151,13 +278,13 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
     let selector = selector(spec, &mut problems);
     let template = template(spec, &selector, &mut problems);
     let min_ready_seconds = not_negative("spec.minReadySeconds", spec.min_ready_seconds, 0, &mut problems);
-    let canary = strategy::parse(snapshot, replicas, &template, &mut problems);
+    let chosen = strategy::parse(snapshot, replicas, &template, &mut problems);
     if let Some(refusal) = &snapshot.refusal {
         problems.push(SpecError::new("spec.template", refusal.clone()));
     }
     let spec = ValidSpec {
         replicas,
-        bounds: canary.bounds,
+        bounds: chosen.bounds,
         selector,
         template,
         min_ready_seconds,
@@ -175,11 +302,20 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
         } else {
             OnDeadline::Report
         },
-        steps: canary.steps,
-        background: canary.background,
-        services: canary.services,
+        strategy: chosen.strategy,
+        steps: chosen.steps,
+        background: chosen.background,
+        services: chosen.services,
+        scale_down: chosen.scale_down,
+        threshold: chosen.threshold,
+        rollback_window: rollback_window(spec, &mut problems),
     };
     Parsed { spec, problems }
+}
+
+fn rollback_window(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> usize {
+    let revisions = spec.rollback_window.as_ref().and_then(|window| window.revisions);
+    limit("spec.rollbackWindow.revisions", revisions, 0, problems)
 }
 
 /// Pods wanted. For a negative number the one that was wanted last stands in, so that an abort brings stable back to it.

@@ -3,8 +3,11 @@
 use super::progress::Progress;
 use super::replicas::{Pods, Sizes, Split, split};
 use super::revision::Revisions;
-use super::snapshot::{ReplicaSet, Snapshot};
-use super::valid::{SpecError, Step, ValidSpec};
+use super::snapshot::{Outcome, ReplicaSet, Snapshot};
+use super::valid::{SpecError, Step, Strategy, ValidSpec};
+use super::weights;
+use crate::api::RolloutStatus;
+use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp, Weight};
 
 /// What a pass works with. The bookkeeping (`Progress`) is apart, because it moves during the pass.
@@ -18,8 +21,8 @@ pub struct World<'a> {
     pub problems: &'a [SpecError],
     /// Identity of the template that the spec asks for.
     pub wanted: PodHash,
-    /// Identity of the steps that the spec asks for.
-    pub wanted_steps: String,
+    /// Identity of the steps that the spec asks for; `None` where there are none to go through.
+    pub wanted_steps: Option<String>,
 }
 
 impl<'a> World<'a> {
@@ -29,13 +32,21 @@ impl<'a> World<'a> {
         self.snapshot.now
     }
 
-    /// Whether the ratio of pods is what splits the traffic. Where something else does, or may do, pods that are taken
-    /// away here could be the ones that traffic still goes to.
+    /// Whether the spec tells what splits the traffic. Where it does not any more, pods that are taken away could be the
+    /// ones that traffic still goes to.
     #[must_use]
-    pub fn splits_by_pods(&self) -> bool {
-        let Some(strategy) = &self.snapshot.rollout.spec.strategy else { return true };
-        let is_routed = strategy.canary.as_ref().is_some_and(|canary| canary.traffic_routing.is_some());
-        strategy.blue_green.is_none() && !is_routed
+    pub fn knows_the_split(&self) -> bool {
+        let strategy = self.snapshot.rollout.spec.strategy.as_ref();
+        let given = strategy.map_or((false, false), |s| (s.canary.is_some(), s.blue_green.is_some()));
+        match given {
+            (true, false) | (false, true) => true,
+            (true, true) => false,
+            (false, false) => self.snapshot.rollout.status.as_ref().is_none_or(|status| {
+                let weights = status.canary.as_ref().and_then(|canary| canary.weights.as_ref());
+                let active = status.blue_green.as_ref().and_then(|found| found.active_selector.as_ref());
+                weights.is_none() && active.is_none()
+            }),
+        }
     }
 
     /// The Rollout's revisions.
@@ -74,18 +85,85 @@ impl<'a> World<'a> {
         self.spec.steps.get(progress.index.get())
     }
 
+    /// The whole of the weights.
+    #[must_use]
+    pub const fn scale(&self) -> Weight {
+        match &self.spec.strategy {
+            Strategy::Routed(routing) => routing.scale,
+            Strategy::ByPods | Strategy::BlueGreen(_) => Weight::FULL,
+        }
+    }
+
     /// The weight in force at the current position: that of the last `setWeight` at or before it.
     #[must_use]
     pub fn weight(&self, progress: &Progress) -> Weight {
         if progress.promote_full || progress.index.get() >= self.spec.steps.len() {
-            return Weight::FULL;
+            return self.scale();
         }
-        let until_now = self.spec.steps.iter().take(progress.index.get().saturating_add(1));
-        let mut weights = until_now.filter_map(|step| match step {
+        self.last_weight(progress.index.get().saturating_add(1))
+    }
+
+    /// The weight that the first `count` steps lead to.
+    #[must_use]
+    pub fn last_weight(&self, count: usize) -> Weight {
+        let mut weights = self.spec.steps.iter().take(count).filter_map(|step| match step {
             Step::SetWeight(weight) => Some(*weight),
-            Step::Pause(_) | Step::Analysis(_) => None,
+            Step::SetCanaryScale(_) | Step::Pause(_) | Step::Analysis(_) => None,
         });
         weights.next_back().unwrap_or(Weight::ZERO)
+    }
+
+    /// Whether the update goes on without pauses and analyses, because a person said so or because the version is known.
+    #[must_use]
+    pub fn skips_analysis(&self, progress: &Progress) -> bool {
+        progress.promote_full || self.is_within_window(progress)
+    }
+
+    /// Whether the wanted revision is one to go straight back to: older than stable by fewer revisions than the rollback
+    /// window, and not one that was taken back.
+    #[must_use]
+    pub fn is_within_window(&self, progress: &Progress) -> bool {
+        let (Some(new), Some(stable)) = (self.new_set(progress), self.stable_set(progress)) else {
+            return false;
+        };
+        let (Some(from), Some(to)) = (new.created_at, stable.created_at) else { return false };
+        let between = self.snapshot.replica_sets.iter().filter(|set| {
+            set.created_at.is_some_and(|created| created > from && created < to)
+        });
+        from < to && new.outcome != Some(Outcome::Aborted) && between.count() < self.spec.rollback_window
+    }
+
+    /// The revision that a Service selects; `None` when there is no such Service or it selects every revision.
+    #[must_use]
+    pub fn selected(&self, service: &str) -> Option<PodHash> {
+        let selector = &self.snapshot.services.get(service)?.selector;
+        selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new)
+    }
+
+    /// What the active and the preview Service of a blue-green rollout select, in this order.
+    #[must_use]
+    pub fn selections(&self) -> (Option<PodHash>, Option<PodHash>) {
+        match &self.spec.strategy {
+            Strategy::BlueGreen(strategy) => (
+                self.selected(&strategy.active_service),
+                strategy.preview_service.as_ref().and_then(|service| self.selected(service)),
+            ),
+            Strategy::ByPods | Strategy::Routed(_) => (None, None),
+        }
+    }
+
+    /// Whether traffic goes, or may go, to the pods of a revision. Where pods share it by their number it goes to all.
+    #[must_use]
+    pub fn is_served(&self, progress: &Progress, hash: &PodHash) -> bool {
+        let selects = |service: &str| self.selected(service).as_ref() == Some(hash);
+        match &self.spec.strategy {
+            Strategy::ByPods => true,
+            Strategy::Routed(routing) => weights::is_served(self, progress, routing, hash),
+            Strategy::BlueGreen(strategy) => {
+                selects(&strategy.active_service)
+                    || strategy.preview_service.as_ref().is_some_and(|service| selects(service))
+            }
+        }
     }
 
     /// Pods of both versions at `weight`; without a stable ReplicaSet to share with, all are new.
@@ -108,14 +186,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether the pods are split as `weight` asks for, with the new ones available and no old ones serving.
+    /// Whether traffic and pods are split as `weight` asks for, with the new pods available and no old ones serving.
     #[must_use]
     pub fn is_at(&self, progress: &Progress, weight: Weight) -> bool {
+        if let Strategy::Routed(routing) = &self.spec.strategy {
+            return weights::is_at(self, progress, routing, weight);
+        }
         let goal = self.goal(progress, weight);
-        let new = match self.new_set(progress) {
-            Some(set) => set.observed && is_exactly(set, goal.new) && set.available.get() >= goal.new,
-            None => goal.new == 0,
-        };
+        let new = self.has_new(progress, goal.new);
         let stable = match self.stable_set(progress) {
             Some(set) => progress.is_settled() || is_exactly(set, goal.stable),
             None => true,
@@ -123,16 +201,42 @@ impl<'a> World<'a> {
         new && stable && self.other_sets(progress).iter().all(|set| set.available == ReplicaCount::ZERO)
     }
 
+    /// Whether the wanted revision has exactly `size` pods, and enough of them available.
+    #[must_use]
+    pub fn has_new(&self, progress: &Progress, size: u32) -> bool {
+        self.new_set(progress).map_or(size == 0, |set| {
+            set.observed && is_exactly(set, size) && self.spec.threshold.is_met(set.available.get(), size)
+        })
+    }
+
     /// Whether the wanted revision alone could serve everything.
     #[must_use]
     pub fn is_new_available(&self, progress: &Progress) -> bool {
+        self.new_set(progress).is_some_and(|set| self.is_whole(set))
+    }
+
+    /// Whether the stable revision alone could serve everything.
+    #[must_use]
+    pub fn is_stable_available(&self, progress: &Progress) -> bool {
+        self.stable_set(progress).is_some_and(|set| set.observed && set.available >= self.spec.replicas)
+    }
+
+    fn is_whole(&self, set: &ReplicaSet) -> bool {
         let wanted = self.spec.replicas;
-        self.new_set(progress)
-            .is_some_and(|set| set.observed && set.size >= wanted && set.available >= wanted)
+        set.observed
+            && set.size >= wanted
+            && self.spec.threshold.is_met(set.available.get(), wanted.get())
     }
 }
 
-fn is_exactly(set: &ReplicaSet, size: u32) -> bool {
+/// What the active and the preview Service selected when the status was written.
+pub(super) fn stored_selections(status: &RolloutStatus) -> (Option<PodHash>, Option<PodHash>) {
+    let stored = status.blue_green.clone().unwrap_or_default();
+    (stored.active_selector.and_then(PodHash::new), stored.preview_selector.and_then(PodHash::new))
+}
+
+/// Whether a ReplicaSet wants `size` pods and has them, available or not.
+pub(super) fn is_exactly(set: &ReplicaSet, size: u32) -> bool {
     set.size.get() == size && set.replicas.get() == size
 }
 

@@ -9,12 +9,18 @@ use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::rollout::Snapshot;
 use crate::rollout::snapshot::{self, Settings};
+use crate::traffic::ObservedTraffic;
 use crate::units::Timestamp;
 
 /// The Rollout's place in its cache; there is only one.
 const ROLLOUT: &str = "rollout";
 /// The place of templates and Services in their cache.
 const CONFIG: &str = "config";
+
+/// The place of the route in its cache.
+const ROUTE: &str = "route";
+/// The plugin that stands for the simulated router.
+pub const ROUTER: &str = "simulated";
 
 /// Objects that only users change.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +38,16 @@ pub enum Kind {
     ReplicaSets,
     /// Its AnalysisRuns.
     AnalysisRuns,
+    /// Services and templates.
+    Services,
+    /// The route.
+    Route,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Rollout, Self::ReplicaSets, Self::AnalysisRuns];
+    pub const ALL: [Self; 5] =
+        [Self::Rollout, Self::ReplicaSets, Self::AnalysisRuns, Self::Services, Self::Route];
 }
 
 /// What the controller sees of each kind of object.
@@ -46,6 +57,7 @@ pub(super) struct Caches {
     replica_sets: Watched<snapshot::ReplicaSet>,
     runs: Watched<AnalysisRun>,
     config: Watched<Config>,
+    traffic: Watched<ObservedTraffic>,
 }
 
 /// Who made a change, and so whether the controller knows of it at once.
@@ -101,6 +113,8 @@ impl Cluster {
             Kind::Rollout => self.caches.rollout.set_lag(lag),
             Kind::ReplicaSets => self.caches.replica_sets.set_lag(lag),
             Kind::AnalysisRuns => self.caches.runs.set_lag(lag),
+            Kind::Services => self.caches.config.set_lag(lag),
+            Kind::Route => self.caches.traffic.set_lag(lag),
         }
     }
 
@@ -110,6 +124,7 @@ impl Cluster {
         self.caches.replica_sets.break_until(until);
         self.caches.runs.break_until(until);
         self.caches.config.break_until(until);
+        self.caches.traffic.break_until(until);
     }
 
     /// All caches show what is stored, as after a restart.
@@ -118,6 +133,7 @@ impl Cluster {
         self.caches.replica_sets.relist();
         self.caches.runs.relist();
         self.caches.config.relist();
+        self.caches.traffic.relist();
     }
 
     /// The Rollout that the controller sees; `None` before it sees one.
@@ -143,10 +159,11 @@ impl Cluster {
             analysis_runs: self.caches.runs.shown().values().cloned().collect(),
             templates: config.templates,
             services: config.services,
+            traffic: self.caches.traffic.shown().get(ROUTE).cloned(),
             refusal: memory.refusal(rollout.metadata.generation, self.now()),
             counts_pending_since: memory.counts_pending_since,
             rollout,
-            settings: Settings::default(),
+            settings: Settings { router_plugins: [ROUTER.to_owned()].into(), ..Settings::default() },
         })
     }
 
@@ -158,6 +175,7 @@ impl Cluster {
             caches.replica_sets.next_change(),
             caches.runs.next_change(),
             caches.config.next_change(),
+            caches.traffic.next_change(),
         ]
         .into_iter()
         .flatten()
@@ -171,7 +189,8 @@ impl Cluster {
         let rollout = self.caches.rollout.advance(now);
         let replica_sets = self.caches.replica_sets.advance(now);
         let config = self.caches.config.advance(now);
-        let rollout = [&rollout, &replica_sets, &config, &runs].iter().any(|news| !news.is_empty());
+        let traffic = self.caches.traffic.advance(now);
+        let rollout = [&rollout, &replica_sets, &config, &traffic, &runs].iter().any(|news| !news.is_empty());
         Changed { rollout, runs }
     }
 
@@ -201,6 +220,14 @@ impl Cluster {
         let change = Change { name: name.to_owned(), version, object: self.runs.get(name).cloned() };
         let now = self.now();
         announce(&mut self.caches.runs, now, change, writer);
+    }
+
+    /// Announces what the router does, or that it cannot be read.
+    pub(super) fn publish_router(&mut self, writer: Writer) {
+        let version = self.next_version();
+        let change = Change { name: ROUTE.to_owned(), version, object: self.router.observe() };
+        let now = self.now();
+        announce(&mut self.caches.traffic, now, change, writer);
     }
 
     /// Announces templates and Services.

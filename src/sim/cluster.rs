@@ -12,6 +12,7 @@ use super::images::{Image, tag};
 use super::merge_patch::merge;
 use super::pods::Pod;
 use super::replica_sets::ReplicaSet;
+use super::router::Router;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::rollout::snapshot;
@@ -84,6 +85,7 @@ pub struct Cluster {
     pub(super) images: BTreeMap<String, Image>,
     pub(super) quota: Option<usize>,
     pub(super) forbidden: Option<String>,
+    pub(super) router: Router,
     pub(super) caches: Caches,
 }
 
@@ -103,6 +105,7 @@ impl Cluster {
             images: BTreeMap::new(),
             quota: None,
             forbidden: None,
+            router: Router::default(),
             caches: Caches::default(),
         }
     }

@@ -35,6 +35,8 @@ pub enum Write {
     ReplicaSet,
     /// A Service.
     Service,
+    /// The route.
+    Route,
     /// An AnalysisRun: created, stopped or deleted.
     AnalysisRun,
     /// An AnalysisRun's status.
@@ -52,6 +54,7 @@ impl Write {
             Self::Revision => "revision",
             Self::ReplicaSet => "ReplicaSet",
             Self::Service => "Service",
+            Self::Route => "route",
             Self::AnalysisRun => "AnalysisRun",
             Self::RunStatus => "run status",
             Self::Event => "Event",
@@ -306,6 +309,7 @@ impl Controller {
             | Effect::UpdateReplicaSet { .. }
             | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
             Effect::SwitchService { .. } => Write::Service,
+            Effect::SetTraffic(_) => Write::Route,
             Effect::SetRevision { .. } => Write::Revision,
             Effect::CreateAnalysisRun(_)
             | Effect::TerminateAnalysisRun { .. }
@@ -316,9 +320,10 @@ impl Controller {
             Effect::CreateReplicaSet(wanted) => {
                 done_when(&ApiError::AlreadyExists, cluster.create_replica_set(wanted, writer))
             }
-            Effect::ScaleReplicaSet { name, from, to, desired } => {
-                cluster.scale_replica_set(name, (*from, *to), *desired, writer)
+            Effect::ScaleReplicaSet { name, from, to, desired, annotations } => {
+                cluster.scale_replica_set(name, (*from, *to), *desired, annotations, writer)
             }
+            Effect::SetTraffic(target) => cluster.set_traffic(target, writer),
             Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
                 cluster.update_replica_set(name, annotations, *min_ready_seconds, writer)
             }

@@ -1,7 +1,8 @@
 //! A model of the cluster on virtual time, with scripted faults, that drives the same `decide` as the controller.
 //!
 //! A scenario is a text: what users, images and the metrics server do, and the log that an operator would read. The
-//! parts, from the bottom up: `watched` (caches that may lag), `pods` and `replica_sets` (what Kubernetes itself does),
+//! parts, from the bottom up: `watched` (caches that may lag), `pods` and `replica_sets` (what Kubernetes itself does), `router` (what a
+//! router does),
 //! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
 //! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
 //! text out).
@@ -21,6 +22,7 @@ mod owned;
 mod player;
 mod pods;
 mod replica_sets;
+mod router;
 mod runs;
 pub mod script;
 pub mod simulation;

@@ -1,13 +1,13 @@
 //! The objects that a Rollout owns or adopts, and how they are changed through the API server.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::caches::Writer;
 use super::cluster::{ApiError, Cluster};
 use super::replica_sets::ReplicaSet;
 use crate::api::{AnalysisRun, AnalysisRunStatus, labels};
-use crate::rollout::effect::NewReplicaSet;
+use crate::rollout::effect::{Annotations, NewReplicaSet};
+use crate::traffic::TrafficTarget;
 use crate::units::{PodHash, ReplicaCount};
 
 impl Cluster {
@@ -39,6 +39,7 @@ impl Cluster {
         name: &str,
         (from, to): (ReplicaCount, ReplicaCount),
         desired: ReplicaCount,
+        annotations: &Annotations,
         writer: Writer,
     ) -> Result<(), ApiError> {
         let now = self.now();
@@ -48,6 +49,7 @@ impl Cluster {
         }
         set.size = to;
         set.annotations.insert(labels::DESIRED_REPLICAS.to_owned(), desired.to_string());
+        set.annotate(annotations);
         set.touch(now);
         self.publish_replica_set(name, writer);
         Ok(())
@@ -60,13 +62,13 @@ impl Cluster {
     pub fn update_replica_set(
         &mut self,
         name: &str,
-        annotations: &BTreeMap<String, String>,
+        annotations: &Annotations,
         min_ready_seconds: Option<i32>,
         writer: Writer,
     ) -> Result<(), ApiError> {
         let now = self.now();
         let set = self.replica_sets.get_mut(name).ok_or(ApiError::NotFound)?;
-        set.annotations.extend(annotations.clone());
+        set.annotate(annotations);
         if let Some(seconds) = min_ready_seconds {
             set.min_ready = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
             set.touch(now);
@@ -163,6 +165,23 @@ impl Cluster {
         service.selector.insert(labels::POD_TEMPLATE_HASH.to_owned(), hash.as_str().to_owned());
         service.managed_by = Some(owner.to_owned());
         self.publish_config(writer);
+        Ok(())
+    }
+
+    // ---- The router -------------------------------------------------------------------------------------------
+
+    /// Makes the router split the traffic; it follows after its delay.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] while it cannot be read.
+    pub fn set_traffic(&mut self, target: &TrafficTarget, writer: Writer) -> Result<(), ApiError> {
+        let now = self.now();
+        let shares = [
+            (target.canary.name.clone(), target.weight.get()),
+            (target.stable.name.clone(), target.weight.rest_of(target.scale).get()),
+        ];
+        self.router.route(shares.into(), now)?;
+        self.publish_router(writer);
         Ok(())
     }
 }

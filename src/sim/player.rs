@@ -127,6 +127,9 @@ impl<'a> Player<'a> {
             | Statement::DeleteReplicaSet(_)
             | Statement::ResizeReplicaSet(..)
             | Statement::DeleteRuns
+            | Statement::RouterDelay(_)
+            | Statement::RouterReadable(_)
+            | Statement::Route(_)
             | Statement::Quota(_)
             | Statement::Forbid(_)) => {
                 self.transcript.say(now, "world", line.text.clone());
@@ -164,6 +167,9 @@ impl<'a> Player<'a> {
             Statement::ResizeReplicaSet(tag, size) => simulation.cluster.resize_replica_sets_of(tag, *size),
             Statement::DeleteRuns => simulation.cluster.delete_runs(),
             Statement::Quota(quota) => simulation.cluster.set_quota(*quota),
+            Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
+            Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
+            Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),
             _ => {}
         }
     }

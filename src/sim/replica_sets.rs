@@ -10,7 +10,7 @@ use super::cluster::Cluster;
 use super::images::tag;
 use super::pods::Pod;
 use crate::api::labels;
-use crate::rollout::effect::NewReplicaSet;
+use crate::rollout::effect::{Annotations, NewReplicaSet};
 use crate::rollout::snapshot;
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
@@ -54,6 +54,16 @@ impl ReplicaSet {
         }
     }
 
+    /// Some of its annotations are changed.
+    pub(super) fn annotate(&mut self, annotations: &Annotations) {
+        for (key, value) in annotations {
+            match value {
+                Some(value) => self.annotations.insert(key.clone(), value.clone()),
+                None => self.annotations.remove(key),
+            };
+        }
+    }
+
     /// Its spec was changed at `now`.
     pub(super) fn touch(&mut self, now: Timestamp) {
         self.observed = false;
@@ -91,6 +101,8 @@ impl ReplicaSet {
             observed: self.observed,
             failure: self.failure.clone(),
             min_ready_seconds: i32::try_from(self.min_ready.as_secs()).unwrap_or(i32::MAX),
+            scale_down_deadline: annotation(labels::SCALE_DOWN_DEADLINE).and_then(Timestamp::parse),
+            outcome: annotation(labels::OUTCOME).and_then(snapshot::Outcome::parse),
         })
     }
 

@@ -17,14 +17,17 @@
 //! | `forbid ReplicaSets WHY`, `allow ReplicaSets` | the API server accepts no new ones |
 //! | `crash after N writes`, `crash` | the controller dies |
 //! | `crash everywhere` | the script is played again with a crash before each single write, and must end the same |
-//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag all D` | caches fall behind |
+//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag all D` | caches fall behind |
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
 //! | `conflict N writes`, `refuse N writes`, `lose N answers`, `server down for D` | writes fail |
+//! | `router slow D`, `router prompt`, `router down`, `router up` | the router follows later and says so, or at once; its route can be read or not |
+//! | `route SERVICE N SERVICE N` | somebody else rewrites the route |
 //! | `wait D`, `until CONDITION [within D]` | time passes |
 //! | `at MM:SS STATEMENT` | the statement happens at that time, in the middle of a later `wait` or `until` |
 //!
 //! A condition is a phase, `step N`, or `at rest` (nothing is due any more).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -118,6 +121,12 @@ pub enum Statement {
     DeleteRuns,
     /// How many pods may exist.
     Quota(Option<usize>),
+    /// How long the router takes to follow; `None` for one that nobody can ask.
+    RouterDelay(Option<Duration>),
+    /// Whether the route can be read.
+    RouterReadable(bool),
+    /// Somebody else rewrites the route.
+    Route(BTreeMap<String, u32>),
     /// ReplicaSets are forbidden, for this reason, or allowed again.
     Forbid(Option<String>),
     /// The controller dies after this many writes; now without a number.
@@ -266,6 +275,14 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
             Statement::ResizeReplicaSet((*tag).to_owned(), size.parse().ok()?)
         }
         ["delete", "runs"] => Statement::DeleteRuns,
+        ["router", "slow", delay] => Statement::RouterDelay(Some(parse_duration(delay)?)),
+        ["router", "prompt"] => Statement::RouterDelay(None),
+        ["router", "down"] => Statement::RouterReadable(false),
+        ["router", "up"] => Statement::RouterReadable(true),
+        ["route", one, share, other, rest] => Statement::Route(BTreeMap::from([
+            ((*one).to_owned(), share.parse().ok()?),
+            ((*other).to_owned(), rest.parse().ok()?),
+        ])),
         ["quota", "none"] => Statement::Quota(None),
         ["quota", count] => Statement::Quota(Some(count.parse().ok()?)),
         _ => return None,
@@ -342,6 +359,8 @@ fn parse_kinds(word: &str) -> Option<Vec<Kind>> {
         "rollout" => vec![Kind::Rollout],
         "ReplicaSets" => vec![Kind::ReplicaSets],
         "AnalysisRuns" => vec![Kind::AnalysisRuns],
+        "Services" => vec![Kind::Services],
+        "route" => vec![Kind::Route],
         "all" => Kind::ALL.to_vec(),
         _ => return None,
     })

@@ -84,8 +84,12 @@ impl Simulation {
     /// When something happens next by itself; `None` when everything is at rest.
     #[must_use]
     pub fn next_event(&self) -> Option<Timestamp> {
-        let parts =
-            [self.cluster.next_pod_change(), self.cluster.next_cache_change(), self.controller.next_due()];
+        let parts = [
+            self.cluster.next_pod_change(),
+            self.cluster.next_router_change(),
+            self.cluster.next_cache_change(),
+            self.controller.next_due(),
+        ];
         parts.into_iter().flatten().min()
     }
 
@@ -97,6 +101,7 @@ impl Simulation {
         };
         self.cluster.set_now(at);
         self.cluster.advance_pods();
+        self.cluster.advance_router();
         self.deliver();
         if self.controller.is_down() {
             let back = self.controller.restart_if_due(&mut self.cluster);

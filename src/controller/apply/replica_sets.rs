@@ -1,7 +1,5 @@
 //! Changes of ReplicaSets.
 
-use std::collections::BTreeMap;
-
 use kube::api::Patch;
 use serde_json::{Value, json};
 
@@ -10,7 +8,7 @@ use crate::api::labels;
 use crate::controller::error::PassError;
 use crate::controller::store::Key;
 use crate::controller::wire::ReplicaSetObject;
-use crate::rollout::effect::NewReplicaSet;
+use crate::rollout::effect::{Annotations, NewReplicaSet};
 use crate::units::ReplicaCount;
 
 impl Writer {
@@ -41,6 +39,7 @@ impl Writer {
         name: &str,
         (from, to): (ReplicaCount, ReplicaCount),
         desired: ReplicaCount,
+        annotations: &Annotations,
     ) -> Result<(), PassError> {
         let key = target.key(name);
         let annotated = self.caches.replica_sets.get(&key).is_none_or(|known| known.value.annotated);
@@ -51,8 +50,14 @@ impl Writer {
         if !annotated {
             operations.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
         }
-        let annotation = format!("/metadata/annotations/{}", labels::DESIRED_REPLICAS.replace('/', "~1"));
-        operations.push(json!({"op": "add", "path": annotation, "value": desired.to_string()}));
+        let desired = (labels::DESIRED_REPLICAS.to_owned(), Some(desired.to_string()));
+        for (name, value) in annotations.iter().chain([(&desired.0, &desired.1)]) {
+            let path = format!("/metadata/annotations/{}", name.replace('~', "~0").replace('/', "~1"));
+            operations.push(match value {
+                Some(value) => json!({"op": "add", "path": path, "value": value}),
+                None => json!({"op": "remove", "path": path}),
+            });
+        }
         let encode = |source| PassError::Encoding { object: key.clone(), source };
         let patch = Patch::Json::<()>(serde_json::from_value(Value::from(operations)).map_err(encode)?);
         let action = || format!("scale ReplicaSet {key} from {from} to {to}");
@@ -63,7 +68,7 @@ impl Writer {
         &self,
         target: &Target,
         name: &str,
-        annotations: &BTreeMap<String, String>,
+        annotations: &Annotations,
         min_ready_seconds: Option<i32>,
     ) -> Result<(), PassError> {
         let key = target.key(name);

@@ -61,6 +61,8 @@ pub(super) fn free_name(world: &World, progress: &Progress, kind: RunKind) -> St
     let base = match kind {
         RunKind::Step => format!("{base}-{}", progress.index),
         RunKind::Background => base,
+        RunKind::PrePromotion => format!("{base}-pre"),
+        RunKind::PostPromotion => format!("{base}-post"),
     };
     let taken: BTreeSet<&str> = world
         .snapshot

@@ -2,6 +2,7 @@
 
 use super::super::progress::Progress;
 use super::super::targets::Targets;
+use super::super::valid::{Destinations, Routing, Strategy};
 use super::super::world::World;
 use super::Outcome;
 use crate::events::Event;
@@ -9,21 +10,33 @@ use crate::units::StepIndex;
 
 /// Makes the wanted version the stable one.
 pub(super) fn enter(world: &World, progress: &Progress, why: String) -> Outcome {
+    let revision = world.number(progress);
+    let completed = progress.hash.clone().map(|hash| Event::Completed { revision, hash, why });
+    Outcome::Move(promoted(world, progress), completed.into_iter().collect())
+}
+
+/// Makes the first version ever the stable one.
+pub(super) fn enter_first(world: &World, progress: &Progress) -> Outcome {
+    let revision = world.number(progress);
+    let deployed = progress.hash.clone().map(|hash| Event::Deployed { revision, hash });
+    Outcome::Move(promoted(world, progress), deployed.into_iter().collect())
+}
+
+fn promoted(world: &World, progress: &Progress) -> Progress {
     let mut next = progress.clone();
     next.stable.clone_from(&progress.hash);
     next.index = StepIndex::from(world.spec.steps.len());
     next.promote_full = false;
-    next.step_run = None;
-    next.background_run = None;
+    next.forget_runs();
     next.end_abort();
     next.end_pauses();
-    let hash = progress.hash.clone();
-    let completed = hash.map(|hash| Event::Completed { revision: world.number(progress), hash, why });
-    Outcome::Move(next, completed.into_iter().collect())
+    if let Strategy::Routed(Routing { destinations: Destinations::PingPong { .. }, .. }) = world.spec.strategy {
+        next.swap_roles();
+    }
+    next
 }
 
 /// Keeps the stable version at its size.
 pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
-    let targets = Targets::at_weight(world, progress, world.weight(progress));
-    Outcome::Stay(targets.with_services_on_stable(world, progress.stable.as_ref()))
+    Outcome::Stay(Targets::at_rest(world, progress))
 }

@@ -10,6 +10,7 @@ use super::super::world::World;
 use super::{Outcome, aborted, stepping};
 use crate::api::labels;
 use crate::events::Event;
+use crate::units::Weight;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -26,28 +27,47 @@ pub enum Reason<'a> {
 
 /// Waits, unless an analysis has failed.
 pub(super) fn act(reason: Reason, world: &World, progress: &Progress) -> Outcome {
+    if let Reason::SpecPaused | Reason::Inconclusive = reason {
+        return freeze(world, progress);
+    }
     let analysed = match runs::background(world, progress) {
         runs::Watched::Failed(why) => return aborted::enter(world, progress, why),
         runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
         runs::Watched::Going(analysed) => analysed,
     };
     match reason {
-        Reason::SpecPaused | Reason::Inconclusive => Outcome::Stay(frozen(world, progress, analysed)),
+        Reason::SpecPaused | Reason::Inconclusive => freeze(world, progress),
         Reason::PauseStep(duration) => pause(duration, world, progress, analysed),
         Reason::AnalysisStep(analysis) => analysis_step(analysis, world, progress, analysed),
     }
 }
 
-/// Nothing moves, but a change of `spec.replicas` is followed: it is not part of the update.
-fn frozen(world: &World, progress: &Progress, analysed: Analysed) -> Targets {
+/// Nothing moves until a person says so; runs that go on go on, and one that fails takes the update back.
+fn freeze(world: &World, progress: &Progress) -> Outcome {
+    match runs::failures(world, progress) {
+        runs::Watched::Failed(why) => aborted::enter(world, progress, why),
+        runs::Watched::Moved(next, events) => Outcome::Move(*next, events),
+        runs::Watched::Going(_) => Outcome::Stay(frozen(world, progress)),
+    }
+}
+
+/// Everything stays, but a change of `spec.replicas` is followed: it is not part of the update. The share is the one that
+/// was reached.
+fn frozen(world: &World, progress: &Progress) -> Targets {
     let mut targets = if was_resized(world, progress) {
-        Targets::at_weight(world, progress, world.weight(progress))
+        Targets::at_weight(world, progress, reached(world, progress))
     } else {
         Targets::hold()
     };
     targets.clock = ProgressClock::Stopped;
-    targets.keep_runs.extend(progress.step_run.iter().map(|run| run.name.clone()));
-    analysed.into_targets(targets)
+    targets.keep_runs.extend(runs::current_names(progress));
+    targets
+}
+
+/// The weight of the steps that are done, and of the current one if it was reached.
+fn reached(world: &World, progress: &Progress) -> Weight {
+    let current = world.weight(progress);
+    if world.is_at(progress, current) { current } else { world.last_weight(progress.index.get()) }
 }
 
 /// Whether `spec.replicas` has changed since pods were last counted out.

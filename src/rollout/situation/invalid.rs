@@ -10,8 +10,10 @@ use super::{Outcome, aborted};
 
 /// Holds everything as it is, and keeps the runs that go on.
 pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
-    if let Some(why) = runs::failure(world, progress) {
-        return aborted::enter(world, progress, why);
+    match runs::failures(world, progress) {
+        runs::Watched::Failed(why) => return aborted::enter(world, progress, why),
+        runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
+        runs::Watched::Going(_) => {}
     }
     Outcome::Stay(Targets { keep_runs: runs::current_names(progress), ..Targets::default() })
 }

@@ -4,6 +4,7 @@
 //! asked again. Where a pass comes to rest, the situation says all that it wants of the cluster (`Outcome::Stay`).
 
 pub mod aborted;
+pub(super) mod bluegreen;
 mod complete;
 mod holding;
 mod initial;
@@ -15,10 +16,11 @@ mod stepping;
 
 use super::progress::{PAUSE_INCONCLUSIVE, Progress};
 use super::targets::Targets;
-use super::valid::Step;
+use super::valid::{BlueGreen, Step, Strategy};
 use super::world::World;
 use crate::events::Event;
-use crate::units::{ReplicaCount, Weight};
+use crate::units::ReplicaCount;
+use stepping::Goal;
 
 /// What is going on.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +43,10 @@ pub enum Situation<'a> {
     Promoting,
     /// Something or somebody is waited for.
     Holding(holding::Reason<'a>),
-    /// The canary is brought to a weight.
-    Stepping(Weight),
+    /// The canary is brought to a weight or a size.
+    Stepping(Goal),
+    /// The preview is on its way to users, or with them and not stable yet.
+    BlueGreen(&'a BlueGreen),
 }
 
 /// What a situation leads to.
@@ -57,15 +61,15 @@ pub enum Outcome {
 /// Tells what is going on. The order of the questions is the order of their importance.
 #[must_use]
 pub fn classify<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
-    let can_go_back = progress.abort && progress.stable.is_some() && world.splits_by_pods();
+    let can_go_back = progress.abort && progress.stable.is_some() && world.knows_the_split();
     if !world.problems.is_empty() && !can_go_back {
         return Situation::Invalid;
     }
     if let Some(request) = requested::find(progress) {
         return Situation::Requested(request);
     }
-    let revised = progress.hash.as_ref() != Some(&world.wanted)
-        || progress.step_hash.as_ref() != Some(&world.wanted_steps);
+    let revised =
+        progress.hash.as_ref() != Some(&world.wanted) || progress.step_hash != world.wanted_steps;
     if world.problems.is_empty() && revised {
         return Situation::Revised;
     }
@@ -87,9 +91,13 @@ fn updating<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
     if progress.pause(PAUSE_INCONCLUSIVE).is_some() {
         return Situation::Holding(Reason::Inconclusive);
     }
+    if let Strategy::BlueGreen(strategy) = &world.spec.strategy {
+        return Situation::BlueGreen(strategy);
+    }
     match world.step(progress).filter(|_| !progress.promote_full) {
         None => Situation::Promoting,
-        Some(Step::SetWeight(weight)) => Situation::Stepping(*weight),
+        Some(Step::SetWeight(weight)) => Situation::Stepping(Goal::Weight(*weight)),
+        Some(Step::SetCanaryScale(_)) => Situation::Stepping(Goal::Scale),
         Some(Step::Pause(duration)) => Situation::Holding(Reason::PauseStep(*duration)),
         Some(Step::Analysis(analysis)) => Situation::Holding(Reason::AnalysisStep(analysis)),
     }
@@ -115,6 +123,7 @@ pub fn act(situation: Situation, world: &World, progress: &Progress) -> Outcome 
         Situation::Complete => complete::act(world, progress),
         Situation::Promoting => promoting::act(world, progress),
         Situation::Holding(reason) => holding::act(reason, world, progress),
-        Situation::Stepping(weight) => stepping::act(weight, world, progress),
+        Situation::Stepping(goal) => stepping::act(goal, world, progress),
+        Situation::BlueGreen(strategy) => bluegreen::act(strategy, world, progress),
     }
 }

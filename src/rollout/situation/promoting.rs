@@ -5,9 +5,10 @@ use super::super::deadline;
 use super::super::progress::Progress;
 use super::super::runs;
 use super::super::targets::Targets;
+use super::super::valid::Strategy;
+use super::super::weights;
 use super::super::world::World;
 use super::{Outcome, aborted, complete, stepping};
-use crate::units::Weight;
 
 /// Goes to full weight, then makes the new version stable.
 pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
@@ -19,20 +20,28 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
     if let Some(resumed) = stepping::forget_pause(progress) {
         return resumed;
     }
-    if world.is_new_available(progress) {
+    if world.is_new_available(progress) && has_all_traffic(world, progress) {
         return complete::enter(world, progress, reason(world, progress));
     }
     if let Some(why) = deadline::abort(world, progress) {
         return aborted::enter(world, progress, why);
     }
-    let targets = Targets::at_weight(world, progress, Weight::FULL).with_services(world, progress);
+    let targets = Targets::at_weight(world, progress, world.scale()).with_services(world, progress);
     Outcome::Stay(analysed.into_targets(targets))
 }
 
+/// Whether the router, if there is one, was observed to send everything to the new version.
+fn has_all_traffic(world: &World, progress: &Progress) -> bool {
+    match &world.spec.strategy {
+        Strategy::ByPods | Strategy::BlueGreen(_) => true,
+        Strategy::Routed(routing) => weights::observed(world, progress, routing) == Some(routing.scale),
+    }
+}
+
 fn reason(world: &World, progress: &Progress) -> String {
-    if progress.promote_full {
-        "Full promotion requested".to_owned()
-    } else {
-        format!("Completed all {} canary steps", world.spec.steps.len())
+    match () {
+        () if progress.promote_full => "Full promotion requested".to_owned(),
+        () if world.is_within_window(progress) => "Rollback within window".to_owned(),
+        () => format!("Completed all {} canary steps", world.spec.steps.len()),
     }
 }

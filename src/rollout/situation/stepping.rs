@@ -10,8 +10,17 @@ use super::{Outcome, aborted};
 use crate::events::Event;
 use crate::units::Weight;
 
-/// Goes to `weight`, unless an analysis has failed or the progress deadline aborts the update.
-pub(super) fn act(weight: Weight, world: &World, progress: &Progress) -> Outcome {
+/// What a step brings the canary to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// A share of the traffic, with the pods that it takes.
+    Weight(Weight),
+    /// A size apart from its share, which stays as it is.
+    Scale,
+}
+
+/// Goes to the goal, unless an analysis has failed or the progress deadline aborts the update.
+pub(super) fn act(goal: Goal, world: &World, progress: &Progress) -> Outcome {
     let analysed = match runs::background(world, progress) {
         runs::Watched::Failed(why) => return aborted::enter(world, progress, why),
         runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
@@ -20,6 +29,10 @@ pub(super) fn act(weight: Weight, world: &World, progress: &Progress) -> Outcome
     if let Some(resumed) = forget_pause(progress) {
         return resumed;
     }
+    let weight = match goal {
+        Goal::Weight(weight) => weight,
+        Goal::Scale => world.weight(progress),
+    };
     if world.is_at(progress, weight) {
         return finish(world, progress);
     }

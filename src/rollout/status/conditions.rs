@@ -4,6 +4,7 @@
 use super::super::deadline;
 use super::super::progress::Progress;
 use super::super::targets::ProgressClock;
+use super::super::valid::Strategy;
 use super::super::world::World;
 use super::{Counts, Pass};
 use crate::api::{Condition, RolloutStatus};
@@ -230,7 +231,15 @@ impl Standing<'_> {
 
     fn healthy(&self) -> Says {
         let wanted = self.world.spec.replicas;
-        let all_new = self.counts.updated == wanted && self.counts.all == wanted;
+        let hash = &self.progress.hash;
+        let all_new = self.counts.updated == wanted
+            && match &self.world.spec.strategy {
+                Strategy::ByPods | Strategy::Routed(_) => self.counts.all == wanted,
+                Strategy::BlueGreen(strategy) => {
+                    let (active, preview) = self.world.selections();
+                    active == *hash && (strategy.preview_service.is_none() || preview == *hash)
+                }
+            };
         let is_healthy = !self.is_paused()
             && self.world.problems.is_empty()
             && self.progress.is_settled()

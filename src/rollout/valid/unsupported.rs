@@ -4,7 +4,7 @@
 use super::SpecError;
 use crate::api::RolloutSpec;
 use crate::api::canary_step::CanaryStep;
-use crate::api::rollout::CanaryStrategy;
+use crate::api::rollout::{BlueGreenStrategy, CanaryStrategy};
 
 /// Adds a problem for each field outside the strategy that would have no effect.
 pub(super) fn check_spec(spec: &RolloutSpec, problems: &mut Vec<SpecError>) {
@@ -13,13 +13,22 @@ pub(super) fn check_spec(spec: &RolloutSpec, problems: &mut Vec<SpecError>) {
         &[
             ("workloadRef", spec.workload_ref.is_some()),
             ("restartAt", spec.restart_at.is_some()),
-            ("rollbackWindow", spec.rollback_window.is_some()),
         ],
         problems,
     );
-    if let Some(strategy) = &spec.strategy {
-        refuse("spec.strategy", &[("blueGreen", strategy.blue_green.is_some())], problems);
-    }
+}
+
+/// Adds a problem for each field of the blue-green strategy that would have no effect.
+pub(super) fn check_blue_green(strategy: &BlueGreenStrategy, problems: &mut Vec<SpecError>) {
+    refuse(
+        "spec.strategy.blueGreen",
+        &[
+            ("antiAffinity", strategy.anti_affinity.is_some()),
+            ("previewMetadata", strategy.preview_metadata.is_some()),
+            ("activeMetadata", strategy.active_metadata.is_some()),
+        ],
+        problems,
+    );
 }
 
 /// Adds a problem for each field of the canary strategy that would have no effect.
@@ -27,20 +36,21 @@ pub(super) fn check_canary(canary: &CanaryStrategy, problems: &mut Vec<SpecError
     refuse(
         "spec.strategy.canary",
         &[
-            ("trafficRouting", canary.traffic_routing.is_some()),
             ("antiAffinity", canary.anti_affinity.is_some()),
             ("canaryMetadata", canary.canary_metadata.is_some()),
             ("stableMetadata", canary.stable_metadata.is_some()),
-            ("pingPong", canary.ping_pong.is_some()),
-            ("minPodsPerReplicaSet", canary.min_pods_per_replica_set.is_some()),
-            ("replicaProgressThreshold", canary.replica_progress_threshold.is_some()),
-            ("scaleDownDelayRevisionLimit", canary.scale_down_delay_revision_limit.is_some()),
         ],
         problems,
     );
+    if canary.traffic_routing.is_some() {
+        return;
+    }
     let only_with_routing = [
         ("scaleDownDelaySeconds", canary.scale_down_delay_seconds.is_some()),
+        ("scaleDownDelayRevisionLimit", canary.scale_down_delay_revision_limit.is_some()),
         ("dynamicStableScale", canary.dynamic_stable_scale == Some(true)),
+        ("minPodsPerReplicaSet", canary.min_pods_per_replica_set.is_some()),
+        ("pingPong", canary.ping_pong.is_some()),
     ];
     for (name, _) in only_with_routing.into_iter().filter(|(_, set)| *set) {
         let message = format!("Canary {name} can only be used with traffic routing");
@@ -53,7 +63,6 @@ pub(super) fn check_step(field: &str, step: &CanaryStep, problems: &mut Vec<Spec
     refuse(
         field,
         &[
-            ("setCanaryScale", step.set_canary_scale.is_some()),
             ("experiment", step.experiment.is_some()),
             ("plugin", step.plugin.is_some()),
             ("setHeaderRoute", step.set_header_route.is_some()),

@@ -1,0 +1,85 @@
+//! When the pods of a version go that traffic does not go to any more: after a delay that starts once the traffic was
+//! *observed* to be gone, so that whatever is on its way to them still arrives.
+//!
+//! The time is kept on the ReplicaSet, in the annotation `scale-down-deadline`, where people and tools look for it.
+
+use std::time::Duration;
+
+use super::deadline::{Deadline, Wake};
+use super::progress::Progress;
+use super::snapshot::ReplicaSet;
+use super::targets::Targets;
+use super::valid::Strategy;
+use super::world::World;
+use crate::units::{ReplicaCount, Timestamp};
+
+/// What becomes of the pods of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// They are needed, or may be.
+    Needed,
+    /// They go at this time.
+    Until(Timestamp),
+    /// They stay until somebody does something.
+    Kept,
+    /// They go now.
+    Gone,
+}
+
+/// The versions that are neither wanted nor stable: each is kept for its delay, the newest ones first.
+pub(super) fn of_others(world: &World, progress: &Progress, targets: &mut Targets) {
+    let mut delayed = 0;
+    for set in world.other_sets(progress) {
+        let fate = match fate(world, progress, set, Some(world.spec.scale_down.delay)) {
+            Fate::Until(_) if delayed >= world.spec.scale_down.revision_limit => Fate::Gone,
+            fate => fate,
+        };
+        delayed += usize::from(matches!(fate, Fate::Until(_)));
+        meet(world, set, fate, targets);
+    }
+}
+
+/// The version that was taken back: kept while stable is not whole again, and then for its delay.
+pub(super) fn of_aborted(world: &World, progress: &Progress, targets: &mut Targets) {
+    let Some(set) = world.new_set(progress) else { return };
+    let fate = if world.is_stable_available(progress) {
+        fate(world, progress, set, world.spec.scale_down.after_abort)
+    } else {
+        Fate::Needed
+    };
+    meet(world, set, fate, targets);
+}
+
+fn fate(world: &World, progress: &Progress, set: &ReplicaSet, delay: Option<Duration>) -> Fate {
+    if world.is_served(progress, &set.hash) {
+        return Fate::Needed;
+    }
+    let Some(delay) = delay else { return Fate::Kept };
+    match set.scale_down_deadline {
+        _ if set.size == ReplicaCount::ZERO || delay.is_zero() => Fate::Gone,
+        Some(at) if at <= world.now() => Fate::Gone,
+        Some(at) => Fate::Until(at),
+        None => Fate::Until(world.now().plus(delay).whole_seconds()),
+    }
+}
+
+fn meet(world: &World, set: &ReplicaSet, fate: Fate, targets: &mut Targets) {
+    let (deadline, size) = match fate {
+        Fate::Needed | Fate::Kept => (None, set.size),
+        Fate::Until(at) => {
+            targets.wakes.push(Wake { at, why: Deadline::ScaleDown });
+            (Some(at), delayed_size(world, set))
+        }
+        Fate::Gone => (None, ReplicaCount::ZERO),
+    };
+    targets.sizes.insert(set.name.clone(), size);
+    targets.deadlines.insert(set.name.clone(), deadline);
+}
+
+/// An environment that may be switched back to has as many pods as the other; a canary keeps what it had.
+fn delayed_size(world: &World, set: &ReplicaSet) -> ReplicaCount {
+    match world.spec.strategy {
+        Strategy::BlueGreen(_) => set.size.min(world.spec.replicas),
+        Strategy::ByPods | Strategy::Routed(_) => set.size,
+    }
+}

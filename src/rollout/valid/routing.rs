@@ -1,0 +1,114 @@
+//! The router of a canary: where it sends traffic to, and what its fields allow.
+
+use serde_json::Value;
+
+use super::{Destinations, Routing, Services, SpecError, StableScale, services};
+use crate::api::rollout::{CanaryStrategy, PingPong};
+use crate::api::traffic_routing::TrafficRouting;
+use crate::rollout::snapshot::Snapshot;
+use crate::units::Weight;
+
+const CANARY: &str = "spec.strategy.canary";
+const PATH: &str = "spec.strategy.canary.trafficRouting";
+
+/// Parses the router and the fields of the canary that need one.
+pub(super) fn parse(
+    snapshot: &Snapshot,
+    canary: &CanaryStrategy,
+    routing: &TrafficRouting,
+    roles: &Services,
+    problems: &mut Vec<SpecError>,
+) -> Routing {
+    check_routers(snapshot, routing, problems);
+    let is_dynamic = canary.dynamic_stable_scale == Some(true);
+    if is_dynamic && canary.scale_down_delay_seconds.is_some() {
+        let message = "Canary dynamicStableScale cannot be used with scaleDownDelaySeconds";
+        problems.push(SpecError::new(format!("{CANARY}.scaleDownDelaySeconds"), message));
+    }
+    let min_pods = canary.min_pods_per_replica_set.unwrap_or_default();
+    Routing {
+        destinations: match &canary.ping_pong {
+            Some(pair) => ping_pong(snapshot, pair, problems),
+            None => by_role(roles, problems),
+        },
+        scale: scale(routing, problems),
+        stable_scale: if is_dynamic { StableScale::Dynamic } else { StableScale::Full },
+        min_pods: u32::try_from(min_pods).unwrap_or_else(|_| {
+            let message = format!("must be 0 or more, not {min_pods}");
+            problems.push(SpecError::new(format!("{CANARY}.minPodsPerReplicaSet"), message));
+            0
+        }),
+    }
+}
+
+/// Every router that this process cannot drive is refused by its name.
+fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut Vec<SpecError>) {
+    let plugins = routing.plugins.iter().flatten().map(|(name, _)| name);
+    let mut known = 0;
+    for name in plugins {
+        if snapshot.settings.router_plugins.contains(name) {
+            known += 1;
+        } else {
+            let message = "is no router that this controller knows; remove it to let this Rollout run";
+            problems.push(SpecError::new(format!("{PATH}.plugins.{name}"), message));
+        }
+    }
+    let fields = serde_json::to_value(routing).unwrap_or_default();
+    let others = fields.as_object().into_iter().flatten();
+    let others: Vec<_> = others.filter(|(name, value)| *name != "plugins" && value.is_object()).collect();
+    for (name, _) in &others {
+        let message = "is not supported yet; remove it to let this Rollout run";
+        problems.push(SpecError::new(format!("{PATH}.{name}"), message));
+    }
+    if known > 1 {
+        problems.push(SpecError::new(PATH, "names several routers: keep one"));
+    }
+    if known == 0 && others.is_empty() && routing.plugins.as_ref().is_none_or(|plugins| plugins.is_empty()) {
+        problems.push(SpecError::new(PATH, "names no router: name one, or remove the field"));
+    }
+    if !matches!(fields.get("managedRoutes"), None | Some(Value::Null)) {
+        let message = "is not supported yet; remove it to let this Rollout run";
+        problems.push(SpecError::new(format!("{PATH}.managedRoutes"), message));
+    }
+}
+
+fn scale(routing: &TrafficRouting, problems: &mut Vec<SpecError>) -> Weight {
+    let Some(given) = routing.max_traffic_weight else { return Weight::FULL };
+    match u32::try_from(given) {
+        Ok(scale) if scale > 0 => Weight::observed(scale),
+        _ => {
+            let message = format!("must be greater than 0, not {given}");
+            problems.push(SpecError::new(format!("{PATH}.maxTrafficWeight"), message));
+            Weight::FULL
+        }
+    }
+}
+
+fn by_role(roles: &Services, problems: &mut Vec<SpecError>) -> Destinations {
+    let (Some(canary), Some(stable)) = (&roles.canary, &roles.stable) else {
+        let message = "Canary service and Stable service must to be set to use Traffic Routing";
+        problems.push(SpecError::new(PATH, message));
+        return Destinations::ByRole { canary: String::new(), stable: String::new() };
+    };
+    Destinations::ByRole { canary: canary.clone(), stable: stable.clone() }
+}
+
+fn ping_pong(snapshot: &Snapshot, pair: &PingPong, problems: &mut Vec<SpecError>) -> Destinations {
+    let field = format!("{CANARY}.pingPong");
+    let (ping, pong) =
+        (services::named(pair.ping_service.as_ref()), services::named(pair.pong_service.as_ref()));
+    let template = snapshot.rollout.spec.template.as_ref().unwrap_or(&Value::Null);
+    let named = [("pingService", ping.as_ref()), ("pongService", pong.as_ref())];
+    services::check(snapshot, &field, template, &named, problems);
+    let (Some(ping), Some(pong)) = (ping, pong) else {
+        let message = "Ping service and Pong service must to be set to use Ping-Pong feature";
+        problems.push(SpecError::new(field, message));
+        return Destinations::PingPong { ping: String::new(), pong: String::new() };
+    };
+    if ping == pong {
+        let message = "This rollout uses the same service for the ping and pong services, \
+                       but two different services are required.";
+        problems.push(SpecError::new(field, message));
+    }
+    Destinations::PingPong { ping, pong }
+}

@@ -1,0 +1,59 @@
+//! The Services that a spec names: they exist, select the template's pods, and belong to no other Rollout.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{SpecError, template_labels};
+use crate::api::labels::POD_TEMPLATE_HASH;
+use crate::rollout::snapshot::Snapshot;
+
+/// The name of a Service, if there is one: charts render a Service that is not used as an empty name.
+pub(super) fn named(service: Option<&String>) -> Option<String> {
+    service.cloned().filter(|name| !name.is_empty())
+}
+
+/// Checks the Services of a strategy, each with its field.
+pub(super) fn check(
+    snapshot: &Snapshot,
+    path: &str,
+    template: &Value,
+    services: &[(&str, Option<&String>)],
+    problems: &mut Vec<SpecError>,
+) {
+    let labels = template_labels(template);
+    for (name, service) in services.iter().filter_map(|(name, service)| Some((name, (*service)?))) {
+        check_service(snapshot, &format!("{path}.{name}"), service, &labels, problems);
+    }
+}
+
+fn check_service(
+    snapshot: &Snapshot,
+    field: &str,
+    service: &str,
+    labels: &BTreeMap<String, String>,
+    problems: &mut Vec<SpecError>,
+) {
+    let Some(found) = snapshot.services.get(service) else {
+        let message =
+            format!("Service \"{service}\" not found: create it in this namespace, or correct the name");
+        problems.push(SpecError::new(field, message));
+        return;
+    };
+    let strangers = found
+        .selector
+        .iter()
+        .filter(|(key, value)| *key != POD_TEMPLATE_HASH && labels.get(*key) != Some(value));
+    for (key, _) in strangers {
+        let message = format!(
+            "Service \"{service}\" has unmatch label \"{key}\" in rollout: its selector finds no pod of the template"
+        );
+        problems.push(SpecError::new(field, message));
+    }
+    let owner =
+        found.managed_by.as_deref().filter(|owner| Some(*owner) != snapshot.rollout.metadata.name.as_deref());
+    if let Some(owner) = owner {
+        let message = format!("Service \"{service}\" is managed by another Rollout, \"{owner}\"");
+        problems.push(SpecError::new(field, message));
+    }
+}

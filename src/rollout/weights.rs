@@ -1,0 +1,178 @@
+//! Which share a router gives the canary now, and how many pods that takes. Pure arithmetic over what is observed.
+//!
+//! Three rules keep requests away from pods that are not there. A share rises only once the pods that it takes are
+//! available, and only while its destination selects the wanted revision. Pods go only once the share that needs them was
+//! *observed* to be gone. And a share falls at once, but never faster than stable can take it up. A router that cannot be
+//! read holds everything where it is.
+
+use super::progress::{PingPong, Progress};
+use super::replicas::{Split, pods_for, share_of};
+use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step};
+use super::world::{World, is_exactly};
+use crate::traffic::{Destination, ObservedTraffic, TrafficTarget};
+use crate::units::{PodHash, Weight};
+
+/// Names of the two destinations, by the roles that they have now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Roles<'a> {
+    pub(super) canary: &'a str,
+    pub(super) stable: &'a str,
+}
+
+/// Which destination has which role.
+pub(super) fn roles<'a>(routing: &'a Routing, progress: &Progress) -> Roles<'a> {
+    match (&routing.destinations, progress.stable_ping_pong) {
+        (Destinations::ByRole { canary, stable }, _) => Roles { canary, stable },
+        (Destinations::PingPong { ping, pong }, Some(PingPong::Ping)) => Roles { canary: pong, stable: ping },
+        (Destinations::PingPong { ping, pong }, Some(PingPong::Pong) | None) => {
+            Roles { canary: ping, stable: pong }
+        }
+    }
+}
+
+/// The canary's share that is in force; `None` when it is not known.
+pub(super) fn observed(world: &World, progress: &Progress, routing: &Routing) -> Option<Weight> {
+    let share = world.snapshot.traffic.as_ref()?.share(roles(routing, progress).canary)?;
+    Some(share.min(routing.scale))
+}
+
+/// Whether traffic goes, or may go, to the pods of a revision.
+pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, hash: &PodHash) -> bool {
+    let roles = roles(routing, progress);
+    let gets = |name: &str| {
+        let share = world.snapshot.traffic.as_ref().and_then(|traffic| traffic.share(name));
+        world.selected(name).as_ref() == Some(hash) && share != Some(Weight::ZERO)
+    };
+    gets(roles.canary) || gets(roles.stable)
+}
+
+/// Whether the canary's destination may select another revision: nothing goes through it.
+pub(super) fn is_idle(world: &World, progress: &Progress, routing: &Routing) -> bool {
+    observed(world, progress, routing) == Some(Weight::ZERO)
+}
+
+/// Whether traffic and pods are as `weight` asks for.
+pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weight: Weight) -> bool {
+    let size = canary_size(world, progress, routing, weight);
+    let stable = match (world.stable_set(progress), routing.stable_scale) {
+        (Some(set), StableScale::Full) => is_exactly(set, world.spec.replicas.get()),
+        (Some(_), StableScale::Dynamic) | (None, _) => true,
+    };
+    world.has_new(progress, size) && stable && observed(world, progress, routing) == Some(weight)
+}
+
+/// What the router should do on the way to `goal`.
+pub(super) fn target(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> TrafficTarget {
+    let roles = roles(routing, progress);
+    let destination = |name: &str, hash: Option<&PodHash>| Destination {
+        name: name.to_owned(),
+        hash: hash.cloned(),
+    };
+    TrafficTarget {
+        canary: destination(roles.canary, progress.hash.as_ref()),
+        stable: destination(roles.stable, progress.stable.as_ref().or(progress.hash.as_ref())),
+        weight: risen(world, progress, routing, goal).max(kept(world, progress, routing)),
+        scale: routing.scale,
+    }
+}
+
+/// Whether the router already does what it should.
+pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> bool {
+    let share = |destination: &Destination| observed.shares.get(&destination.name).copied().unwrap_or_default();
+    share(&target.canary) == target.weight.get()
+        && share(&target.stable) == target.weight.rest_of(target.scale).get()
+}
+
+/// The share that the wanted revision can have on the way to `goal`.
+fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Weight {
+    let Some(set) = world.new_set(progress) else { return Weight::ZERO };
+    let is_behind = world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref();
+    if !is_behind || set.available.get() == 0 {
+        return Weight::ZERO;
+    }
+    let before = world.last_weight(progress.index.get());
+    let current = observed(world, progress, routing).unwrap_or(before);
+    let wanted = wanted_size(world, progress, routing, goal);
+    let is_ready = set.observed
+        && set.size.get() >= wanted
+        && world.spec.threshold.is_met(set.available.get(), wanted);
+    if goal <= current || is_ready { goal } else { before.min(goal) }
+}
+
+/// The share that the canary's destination must keep because stable could not take it up; none of pods that are dead.
+fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
+    let StableScale::Dynamic = routing.stable_scale else { return Weight::ZERO };
+    let behind = world.selected(roles(routing, progress).canary);
+    let is_alive = |hash: &PodHash| {
+        world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0)
+    };
+    let stable = progress.stable.as_ref().or(progress.hash.as_ref());
+    let Some(current) = observed(world, progress, routing) else { return Weight::ZERO };
+    if behind.as_ref() == stable || !behind.as_ref().is_some_and(is_alive) {
+        return Weight::ZERO;
+    }
+    let available = world.revisions().find(stable).map_or(0, |set| set.available.get());
+    share_of(available, routing.scale, world.spec.replicas.get()).rest_of(routing.scale).min(current)
+}
+
+/// Pods of both versions on the way to `goal`: enough for the share that is wanted, for the one that is asked for now, and
+/// for the one that is still in force.
+pub(super) fn sizes(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Split {
+    let replicas = world.spec.replicas.get();
+    if progress.is_settled() || world.stable_set(progress).is_none() {
+        return Split { new: replicas, stable: 0 };
+    }
+    let current = observed(world, progress, routing);
+    let now = target(world, progress, routing, goal).weight;
+    let stable = match (routing.stable_scale, current) {
+        (StableScale::Full, _) | (StableScale::Dynamic, None) => replicas,
+        (StableScale::Dynamic, Some(current)) => {
+            let least = goal.min(now).min(current).rest_of(routing.scale);
+            pods_for(least, routing.scale, replicas, routing.min_pods)
+        }
+    };
+    Split { new: canary_size(world, progress, routing, goal), stable }
+}
+
+/// Pods of the canary on the way to `goal`.
+fn canary_size(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> u32 {
+    let wanted = wanted_size(world, progress, routing, goal);
+    let current = world.new_set(progress).map_or(0, |set| set.size.get());
+    let is_behind = world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref();
+    match observed(world, progress, routing) {
+        // Nothing is taken away while it is not known what still needs it.
+        None => wanted.max(current),
+        Some(_) if !is_behind || scale_in_force(world, progress).is_some() => wanted,
+        Some(share) => {
+            let needed = share.max(target(world, progress, routing, goal).weight);
+            wanted.max(pods_for(needed, routing.scale, world.spec.replicas.get(), routing.min_pods))
+        }
+    }
+}
+
+/// Pods of the canary that `goal`, or a step that sizes it apart from its share, asks for.
+fn wanted_size(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> u32 {
+    let replicas = world.spec.replicas.get();
+    match scale_in_force(world, progress) {
+        Some(CanaryScale::Replicas(pods)) => pods,
+        Some(CanaryScale::Percent(percent)) => {
+            pods_for(Weight::observed(percent), Weight::FULL, replicas, routing.min_pods)
+        }
+        Some(CanaryScale::MatchTrafficWeight) | None => {
+            pods_for(goal, routing.scale, replicas, routing.min_pods)
+        }
+    }
+}
+
+/// The size that a step gave the canary apart from its share; `None` once it follows the share, or all steps are done.
+fn scale_in_force(world: &World, progress: &Progress) -> Option<CanaryScale> {
+    if progress.promote_full || progress.abort || world.step(progress).is_none() {
+        return None;
+    }
+    let until_now = world.spec.steps.iter().take(progress.index.get().saturating_add(1));
+    let mut scales = until_now.filter_map(|step| match step {
+        Step::SetCanaryScale(scale) => Some(*scale),
+        Step::SetWeight(_) | Step::Pause(_) | Step::Analysis(_) => None,
+    });
+    scales.next_back().filter(|scale| *scale != CanaryScale::MatchTrafficWeight)
+}

@@ -1,0 +1,89 @@
+//! A router: it sends shares of the traffic to Services, and follows what it is told after a while.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::caches::Writer;
+use super::cluster::{ApiError, Cluster};
+use crate::traffic::ObservedTraffic;
+use crate::units::Timestamp;
+
+/// Shares by Service.
+type Shares = BTreeMap<String, u32>;
+
+/// The router.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Router {
+    told: Shares,
+    /// What it really does.
+    does: Shares,
+    /// From being told to doing it; `None` where nobody can ask whether it follows.
+    delay: Option<Duration>,
+    /// When it follows.
+    follows_at: Option<Timestamp>,
+    is_unreadable: bool,
+}
+
+impl Router {
+    /// It is told to split the traffic.
+    pub(super) fn route(&mut self, shares: Shares, now: Timestamp) -> Result<(), ApiError> {
+        if self.is_unreadable {
+            return Err(ApiError::NotFound);
+        }
+        self.told = shares;
+        self.follows_at = self.delay.map(|delay| now.plus(delay));
+        if self.delay.is_none() {
+            self.does.clone_from(&self.told);
+        }
+        Ok(())
+    }
+
+    /// What can be read of it.
+    pub(super) fn observe(&self) -> Option<ObservedTraffic> {
+        let verified = self.delay.map(|_| self.told == self.does);
+        (!self.is_unreadable).then(|| ObservedTraffic { shares: self.told.clone(), verified })
+    }
+}
+
+impl Cluster {
+    /// The share of each Service as the router splits the traffic now.
+    #[must_use]
+    pub const fn shares(&self) -> &BTreeMap<String, u32> {
+        &self.router.does
+    }
+
+    /// How long the router takes to follow from now on; `None` for one that nobody can ask.
+    pub fn set_router_delay(&mut self, delay: Option<Duration>) {
+        self.router.delay = delay;
+        self.router.follows_at = delay.map(|delay| self.now().plus(delay));
+        self.publish_router(Writer::Other);
+    }
+
+    /// Whether the route can be read.
+    pub fn set_router_readable(&mut self, is_readable: bool) {
+        self.router.is_unreadable = !is_readable;
+        self.publish_router(Writer::Other);
+    }
+
+    /// Somebody else rewrites the route.
+    pub fn rewrite_route(&mut self, shares: BTreeMap<String, u32>) {
+        let now = self.now();
+        if self.router.route(shares, now).is_ok() {
+            self.publish_router(Writer::Other);
+        }
+    }
+
+    /// When the router changes next by itself.
+    pub(super) const fn next_router_change(&self) -> Option<Timestamp> {
+        self.router.follows_at
+    }
+
+    /// The router does what it is due to do.
+    pub(super) fn advance_router(&mut self) {
+        if self.router.follows_at.is_some_and(|at| at <= self.now()) {
+            self.router.follows_at = None;
+            self.router.does.clone_from(&self.router.told);
+            self.publish_router(Writer::Other);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What a router is told and what it says back. Pure: which objects carry it is the business of each router.
+//!
+//! A router sends shares of the traffic to destinations: Services, or whatever else it knows pods by. The core decides on
+//! a [`TrafficTarget`] and looks at what was [`ObservedTraffic`]; it never knows which router is behind it.
+
+use std::collections::BTreeMap;
+
+use crate::units::{PodHash, Weight};
+
+/// Something a router sends traffic to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destination {
+    /// The Service, or the name the router itself gives it.
+    pub name: String,
+    /// The revision whose pods should be behind it; `None` while there is none.
+    pub hash: Option<PodHash>,
+}
+
+/// What a router should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrafficTarget {
+    /// Where the canary's share goes.
+    pub canary: Destination,
+    /// Where the rest goes.
+    pub stable: Destination,
+    /// The canary's share, from 0 to `scale`.
+    pub weight: Weight,
+    /// The whole: 100 unless `maxTrafficWeight` says otherwise.
+    pub scale: Weight,
+}
+
+/// What a router says that it does. That it cannot be read is told by its absence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedTraffic {
+    /// The share of each destination, by name; one that is not named has none.
+    pub shares: BTreeMap<String, u32>,
+    /// Whether the router was seen to do what its objects say; `None` when it cannot be asked.
+    pub verified: Option<bool>,
+}
+
+impl ObservedTraffic {
+    /// The share of a destination that is in force; `None` while the router is known not to follow its objects yet.
+    #[must_use]
+    pub fn share(&self, name: &str) -> Option<Weight> {
+        let share = self.shares.get(name).copied().unwrap_or_default();
+        (self.verified != Some(false)).then(|| Weight::observed(share))
+    }
+}
