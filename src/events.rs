@@ -87,6 +87,17 @@ pub enum Event {
         /// Why.
         why: &'static str,
     },
+    /// An AnalysisRun changed its phase.
+    AnalysisRun {
+        /// Which analysis of the rollout.
+        kind: RunKind,
+        /// Its name.
+        name: String,
+        /// Its phase until now; `None` when it is new.
+        previous: Option<AnalysisPhase>,
+        /// Its phase from now on.
+        phase: AnalysisPhase,
+    },
     /// A step is done.
     StepCompleted {
         /// Its index.
@@ -131,17 +142,6 @@ pub enum Event {
         from: Option<Weight>,
         /// The canary's share from now on.
         to: Weight,
-    },
-    /// An AnalysisRun changed its phase.
-    AnalysisRun {
-        /// Which analysis of the rollout.
-        kind: RunKind,
-        /// Its name.
-        name: String,
-        /// Its phase until now; `None` when it is new.
-        previous: Option<AnalysisPhase>,
-        /// Its phase from now on.
-        phase: AnalysisPhase,
     },
     /// The rollout waits.
     Paused,

@@ -96,6 +96,8 @@ pub struct CanaryStatus {
     pub current_step_analysis_run_status: Option<AnalysisRunRef>,
     /// The AnalysisRun beside the steps.
     pub current_background_analysis_run_status: Option<AnalysisRunRef>,
+    /// Hash of the steps before the current one: an edit of the steps that leaves those unchanged goes on where it was.
+    pub passed_steps_hash: Option<String>,
     /// The Experiment of the current step.
     pub current_experiment: Option<String>,
     /// Which of the two Services is stable: `ping` or `pong`.

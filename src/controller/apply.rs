@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{NamespaceResourceScope, Request};
 use kube::{Client, Resource};
@@ -47,6 +47,15 @@ pub(crate) struct Writer {
     pub(crate) fence: Fence,
     pub(crate) announcer: Announcer,
     pub(crate) clock: Clock,
+}
+
+/// Whose an object may be that already has a name.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    /// This Rollout's.
+    Ours,
+    /// This Rollout's, or nobody's, so that it can be adopted.
+    OursOrNobodys,
 }
 
 /// The Rollout that a plan is for.
@@ -196,11 +205,12 @@ impl Writer {
         Ok(version)
     }
 
-    /// What already has the name, if it is this Rollout's.
+    /// What already has the name, if it is whose it may be.
     async fn existing<K>(
         &self,
         target: &Target,
         name: &str,
+        whose: Whose,
         action: impl Fn() -> String,
     ) -> Result<K, PassError>
     where
@@ -215,7 +225,8 @@ impl Writer {
         let ours = owners
             .filter(|owner| owner.controller == Some(true))
             .any(|owner| *owner.uid == *target.identity.uid);
-        if ours && found.meta().deletion_timestamp.is_none() {
+        let nobodys = matches!(whose, Whose::OursOrNobodys) && is_orphan(found.meta());
+        if (ours || nobodys) && found.meta().deletion_timestamp.is_none() {
             Ok(found)
         } else {
             Err(PassError::NameTaken { action: action(), name: name.to_owned() })
@@ -269,6 +280,11 @@ impl Writer {
     {
         Api::namespaced(self.client.clone(), namespace)
     }
+}
+
+/// Whether nothing controls an object.
+fn is_orphan(meta: &ObjectMeta) -> bool {
+    !meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
 }
 
 fn patch_parameters() -> PatchParams {

@@ -30,6 +30,8 @@ const STALE_PATIENCE: Duration = Duration::from_secs(1);
 const USER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a ReplicaSet that was refused is not tried again.
 const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
+/// Names of one Rollout known to be taken; with more, something else is wrong.
+const TAKEN_NAMES: usize = 16;
 /// Share of the resync period by which Rollouts are spread, so that they do not all come at once.
 const RESYNC_SPREAD: u32 = 10;
 
@@ -81,11 +83,15 @@ impl Rollouts {
         let pending = (plan.counts_pending && plan.status.is_none())
             .then(|| memory.counts_pending_since.unwrap_or(snapshot.now));
         let refusal = memory.refusal.filter(|_| snapshot.refusal.is_some());
-        let retry = refusal.as_ref().map(|refusal| refusal.until);
-        self.remember(key, Memory { counts_pending_since: pending, refusal });
+        let retry = refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
+        self.remember(key, Memory { counts_pending_since: pending, refusal, ..memory });
         if !plan.is_idle() {
             debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
+            let creates = plan.creates_replica_set();
             self.writer.carry_out(&snapshot.rollout, plan).await?;
+            if creates {
+                self.remember(key, Memory { refusal: None, ..self.memory(key) });
+            }
         }
         let wakes =
             wake.into_iter().chain(retry).map(|at| at.since(self.clock.now()) + Duration::from_millis(1));
@@ -115,6 +121,14 @@ impl Rollouts {
             let refusal = Some(Refusal { message: message.clone(), generation, until });
             self.remember(key, Memory { refusal, ..self.memory(key) });
             return Next::After(Duration::ZERO);
+        }
+        if let PassError::NameTaken { name, .. } = error {
+            let mut memory = self.memory(key);
+            if memory.taken_names.len() < TAKEN_NAMES && memory.taken_names.insert(name.clone()) {
+                warn!(rollout = %key, name, "a name is taken by an object of somebody else, trying another one");
+                self.remember(key, memory);
+                return Next::After(Duration::ZERO);
+            }
         }
         next_after(key, error)
     }

@@ -1,6 +1,6 @@
 //! A Rollout's snapshot out of the caches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::caches::Caches;
@@ -10,7 +10,7 @@ use super::store::{Identity, Key};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisTemplateSpec, Rollout, RolloutSpec};
 use crate::rollout::Snapshot;
-use crate::rollout::snapshot::{Service, Settings};
+use crate::rollout::snapshot::{self, Service, Settings};
 use crate::units::Timestamp;
 
 /// Templates that one Rollout can reach; more are as good as absent, so that a pass stays small.
@@ -23,6 +23,8 @@ pub(crate) struct Memory {
     pub(crate) counts_pending_since: Option<Timestamp>,
     /// What the API server said against the ReplicaSet.
     pub(crate) refusal: Option<Refusal>,
+    /// Names that belong to somebody else's objects.
+    pub(crate) taken_names: BTreeSet<String>,
 }
 
 /// A ReplicaSet that the API server does not accept.
@@ -36,10 +38,10 @@ pub(crate) struct Refusal {
 }
 
 impl Memory {
-    /// The refusal as long as it counts: not past its time, and not for another generation.
-    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<String> {
-        let refusal = self.refusal.as_ref()?;
-        (refusal.generation == generation && now < refusal.until).then(|| refusal.message.clone())
+    /// The refusal as long as it counts: not for another generation.
+    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<snapshot::Refusal> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.generation == generation)?;
+        Some(snapshot::Refusal { message: refusal.message.clone(), is_due: now >= refusal.until })
     }
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn rollout(
         services: services(caches, &rollout.spec, namespace),
         traffic: None,
         refusal: memory.refusal(rollout.metadata.generation, now),
+        taken_names: memory.taken_names.clone(),
         counts_pending_since: memory.counts_pending_since,
         settings: settings.clone(),
         rollout,

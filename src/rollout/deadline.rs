@@ -86,6 +86,10 @@ pub fn has_progressed(world: &World, progress: &Progress) -> bool {
     {
         return true;
     }
+    if then.step_run.is_some() && progress.step_run.is_none() {
+        // An analysis that was waited for is over, or a person went past it.
+        return true;
+    }
     if world.selections() != world::stored_selections(before) {
         return true;
     }

@@ -58,6 +58,7 @@ pub fn decide(snapshot: &Snapshot) -> Plan {
         snapshot,
         spec: &parsed.spec,
         problems: &parsed.problems,
+        retries: parsed.retries,
         wanted: revision::wanted_hash(snapshot),
         wanted_steps: revision::wanted_step_hash(snapshot),
     };

@@ -37,6 +37,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether the plan creates a ReplicaSet.
+    #[must_use]
+    pub fn creates_replica_set(&self) -> bool {
+        self.stages.iter().flatten().any(|effect| matches!(effect, Effect::CreateReplicaSet(_)))
+    }
+
     /// Whether the plan changes nothing in the cluster.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -61,6 +67,7 @@ pub fn build(
     events.extend(first_sight(world));
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
     events.extend(changed_conditions(world, progress, targets.clock, &before));
+    announce_resumption(&before, progress, &mut events);
     events.sort();
     let pass = Pass { events: &events, clock: targets.clock, traffic: targets.traffic.as_ref() };
     let next = status::next(world, progress, &pass);
@@ -96,7 +103,8 @@ fn stages(
 
 /// The wanted revision's ReplicaSet, should it be missing, and the revision numbers.
 fn created(world: &World, progress: &Progress, targets: &Targets, events: &mut Vec<Event>) -> Vec<Effect> {
-    let (Some(hash), true) = (progress.hash.as_ref(), world.problems.is_empty()) else { return vec![] };
+    let may_create = world.problems.is_empty() || world.retries;
+    let (Some(hash), true) = (progress.hash.as_ref(), may_create) else { return vec![] };
     let number = world.number(progress);
     let mut effects = Vec::new();
     match (world.new_set(progress), targets.create) {
@@ -152,12 +160,7 @@ fn scaled(
 }
 
 /// What is noted on a ReplicaSet: when it goes, and what became of the last update to it.
-fn noted(
-    progress: &Progress,
-    targets: &Targets,
-    set: &ReplicaSet,
-    size: ReplicaCount,
-) -> Annotations {
+fn noted(progress: &Progress, targets: &Targets, set: &ReplicaSet, size: ReplicaCount) -> Annotations {
     let mut annotations = Annotations::new();
     let deadline = targets.deadlines.get(&set.name).copied().filter(|_| size > ReplicaCount::ZERO);
     let deadline = deadline.unwrap_or_default();
@@ -235,6 +238,18 @@ fn changed_conditions(
     }
     events.extend(manual_pause(world, progress, before));
     events
+}
+
+/// The end of a pause is announced once, however it came to its end; not where an abort tells more.
+fn announce_resumption(before: &RolloutStatus, progress: &Progress, events: &mut Vec<Event>) {
+    let was_paused = before.pause_conditions.as_ref().is_some_and(|pauses| !pauses.is_empty())
+        || before.controller_pause == Some(true);
+    let is_over = was_paused && progress.pauses.is_empty() && !progress.abort;
+    if is_over && !events.contains(&Event::Resumed) {
+        events.push(Event::Resumed);
+    }
+    let mut announced = false;
+    events.retain(|event| *event != Event::Resumed || !std::mem::replace(&mut announced, true));
 }
 
 /// The beginning or the end of a pause by `spec.paused`.

@@ -14,6 +14,10 @@ pub const PAUSE_INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
 
 /// Where an update stands.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of its own in the status, and people set them one by one"
+)]
 pub struct Progress {
     /// The revision that is wanted; `None` before the first pass.
     pub hash: Option<PodHash>,
@@ -21,6 +25,9 @@ pub struct Progress {
     pub step_hash: Option<String>,
     /// Position in the steps; the number of steps once all are done.
     pub index: StepIndex,
+    /// Hash of the steps before the position, as they were when it was written; `None` once the position has moved since,
+    /// or when it was written by somebody who keeps no such hash.
+    pub passed_steps: Option<String>,
     /// The revision that serves as stable; `None` until the first deploy is complete.
     pub stable: Option<PodHash>,
     /// Whether the update is aborted.
@@ -69,6 +76,15 @@ impl PingPong {
     }
 }
 
+/// The position that a status tells of. One that tells of none has its steps behind it, or, in mid-update, before it.
+fn position(status: &RolloutStatus, steps: usize) -> StepIndex {
+    match status.current_step_index {
+        Some(index) => StepIndex::from_status(index, steps),
+        None if status.current_pod_hash != status.stable_rs && status.stable_rs.is_some() => StepIndex::FIRST,
+        None => StepIndex::from(steps),
+    }
+}
+
 impl Progress {
     /// Reads it from a status. `steps` is the number of steps in the spec.
     #[must_use]
@@ -78,9 +94,8 @@ impl Progress {
         Self {
             hash: status.current_pod_hash.clone().and_then(PodHash::new),
             step_hash: status.current_step_hash.clone(),
-            index: status
-                .current_step_index
-                .map_or(StepIndex::from(steps), |i| StepIndex::from_status(i, steps)),
+            index: position(status, steps),
+            passed_steps: canary.passed_steps_hash,
             stable: status.stable_rs.clone().and_then(PodHash::new),
             abort: status.abort.unwrap_or_default(),
             aborted_at: status.aborted_at,
@@ -168,8 +183,14 @@ impl Progress {
 
     /// Leaves the current step for the next one.
     pub fn advance(&mut self) {
-        self.index = self.index.next();
+        self.go_to(self.index.next());
         self.step_run = None;
+    }
+
+    /// Goes to another position.
+    pub fn go_to(&mut self, index: StepIndex) {
+        self.index = index;
+        self.passed_steps = None;
     }
 
     /// Takes the update back.
@@ -177,7 +198,7 @@ impl Progress {
         self.abort = true;
         self.aborted_at = Some(now.whole_seconds());
         self.promote_full = false;
-        self.index = StepIndex::FIRST;
+        self.go_to(StepIndex::FIRST);
         self.forget_runs();
         self.end_pauses();
     }
@@ -192,7 +213,7 @@ impl Progress {
     pub fn begin(&mut self, hash: PodHash, step_hash: Option<String>, index: StepIndex) {
         self.hash = Some(hash);
         self.step_hash = step_hash;
-        self.index = index;
+        self.go_to(index);
         self.promote_full = false;
         self.forget_runs();
         self.end_abort();

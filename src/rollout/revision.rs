@@ -9,19 +9,42 @@ use super::effect::{Effect, NewReplicaSet};
 use super::pod_hash;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::valid::{ValidSpec, template_labels};
+use crate::api::canary_step::CanaryStep;
 use crate::api::labels::{
     DESIRED_REPLICAS, LAST_APPLIED, NOTIFIED_PREFIX, POD_TEMPLATE_HASH, REVISION, REVISION_HISTORY,
 };
-use crate::units::{PodHash, ReplicaCount, Revision};
+use crate::units::{PodHash, ReplicaCount, Revision, StepIndex};
 
 /// The identity of the template that the spec asks for.
 #[must_use]
 pub fn wanted_hash(snapshot: &Snapshot) -> PodHash {
+    salted_hash(snapshot, collisions(snapshot))
+}
+
+/// How many names of the template's ReplicaSet belong to somebody else: the salt of its identity. `None` for none.
+#[must_use]
+pub fn collisions(snapshot: &Snapshot) -> Option<i32> {
+    let known = snapshot.rollout.status.as_ref().and_then(|status| status.collision_count);
+    let is_taken = |count: Option<i32>| {
+        snapshot.taken_names.contains(&replica_set_name(snapshot, &salted_hash(snapshot, count)))
+    };
+    // No more names are taken than are known to be.
+    (0..snapshot.taken_names.len()).fold(known, |count, _| {
+        if is_taken(count) { Some(count.unwrap_or_default().saturating_add(1)) } else { count }
+    })
+}
+
+fn salted_hash(snapshot: &Snapshot, collisions: Option<i32>) -> PodHash {
     let template = snapshot.rollout.spec.template.as_ref().unwrap_or(&Value::Null);
-    let collisions = snapshot.rollout.status.as_ref().and_then(|status| status.collision_count);
     let hash = pod_hash::pod_template_hash(template, collisions);
     // The hash is never empty; its own text stands in so that no panic is possible.
     PodHash::new(hash).unwrap_or_else(PodHash::unknown)
+}
+
+/// Whether the ReplicaSet of the wanted revision exists.
+#[must_use]
+pub fn exists(snapshot: &Snapshot) -> bool {
+    Revisions::of(&snapshot.replica_sets).find(Some(&wanted_hash(snapshot))).is_some()
 }
 
 /// The identity of the steps that the spec asks for; `None` for blue-green, which has none.
@@ -31,10 +54,20 @@ pub fn wanted_step_hash(snapshot: &Snapshot) -> Option<String> {
     if strategy.is_some_and(|strategy| strategy.canary.is_none() && strategy.blue_green.is_some()) {
         return None;
     }
-    let canary = strategy.and_then(|strategy| strategy.canary.as_ref());
-    let steps =
-        canary.and_then(|canary| canary.steps.as_ref()).and_then(|steps| serde_json::to_value(steps).ok());
+    let steps = steps(snapshot).and_then(|steps| serde_json::to_value(steps).ok());
     Some(pod_hash::steps_hash(steps.as_ref()))
+}
+
+/// The identity of the steps before a position; `None` before the first one and where there are none.
+#[must_use]
+pub fn passed_steps_hash(snapshot: &Snapshot, index: StepIndex) -> Option<String> {
+    let passed = steps(snapshot)?.get(..index.get()).filter(|passed| !passed.is_empty())?;
+    let passed = serde_json::to_value(passed).ok()?;
+    Some(pod_hash::steps_hash(Some(&passed)))
+}
+
+fn steps(snapshot: &Snapshot) -> Option<&Vec<CanaryStep>> {
+    snapshot.rollout.spec.strategy.as_ref()?.canary.as_ref()?.steps.as_ref()
 }
 
 /// The revisions of a Rollout, told apart.

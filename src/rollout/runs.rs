@@ -15,8 +15,8 @@ use super::targets::Targets;
 use super::valid::{SpecError, Step};
 use super::world::World;
 use crate::analysis::template::{self, Advice};
-use crate::api::labels::STEP_INDEX;
 use crate::api::analysis_template::AnalysisTemplateRef;
+use crate::api::labels::STEP_INDEX;
 use crate::api::rollout::{PodMetadata, RolloutAnalysis, RolloutAnalysisBackground};
 use crate::api::rollout_status::AnalysisRunRef;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunSpec};
@@ -140,6 +140,9 @@ pub fn watch(
     let kind = analysis.kind;
     let Some(recorded) = progress.run(kind) else { return begin(world, progress, analysis) };
     let Some(run) = find(world.snapshot, &recorded.name) else {
+        if world.snapshot.taken_names.contains(&recorded.name) {
+            return begin(world, progress, analysis);
+        }
         let run = build::run(world, progress, analysis, &recorded.name, label);
         return Watched::Going(Analysed { is_successful: false, keep: None, start: Some(Box::new(run)) });
     };
@@ -177,11 +180,23 @@ pub fn failures(world: &World, progress: &Progress) -> Watched {
     });
     match failed {
         None => Watched::Going(Analysed::default()),
-        Some((kind, recorded, run, phase)) if phase.map(AnalysisPhase::as_str) != recorded.status.as_deref() => {
+        Some((kind, recorded, run, phase))
+            if phase.map(AnalysisPhase::as_str) != recorded.status.as_deref() =>
+        {
             follow(progress, kind, recorded, run, phase)
         }
         Some((kind, _, run, _)) => Watched::Failed(why(kind, run)),
     }
+}
+
+/// Whether the recorded run measures what the analysis asks for.
+#[must_use]
+pub fn is_of(snapshot: &Snapshot, progress: &Progress, analysis: &Analysis) -> bool {
+    let recorded = progress.run(analysis.kind).and_then(|recorded| find(snapshot, &recorded.name));
+    recorded.is_some_and(|run| {
+        (&run.spec.metrics, &run.spec.args, &run.spec.dry_run)
+            == (&analysis.spec.metrics, &analysis.spec.args, &analysis.spec.dry_run)
+    })
 }
 
 /// Names of the runs that the status records.
@@ -249,6 +264,12 @@ fn follow(
 fn undecided(world: &World, progress: &Progress, analysis: &Analysis) -> Watched {
     if progress.was_unpaused() {
         let mut next = progress.clone();
+        for kind in RunKind::ALL {
+            // One word of a person is for every analysis that waits for it.
+            if progress.run(kind).is_some_and(|run| run.status.as_deref() == Some("Inconclusive")) {
+                next.set_run(kind, None);
+            }
+        }
         next.set_run(analysis.kind, None);
         // At a pause step the same word of a person also ends the pause, which is told by this flag.
         if !matches!(world.step(progress), Some(Step::Pause(_))) {

@@ -7,6 +7,7 @@
 use super::effect::Effect;
 use super::progress::Progress;
 use super::snapshot::{ReplicaSet, Service};
+use super::targets::Targets;
 use super::valid::{Destinations, Routing, Strategy};
 use super::weights;
 use super::world::World;
@@ -87,12 +88,7 @@ fn by_role(world: &World, stable: Option<&PodHash>, canary: Option<&PodHash>) ->
 
 /// The destination of the canary's share is switched only while nothing goes through it; one of an alternating pair keeps
 /// its pods until the next update.
-fn routed(
-    world: &World,
-    progress: &Progress,
-    routing: &Routing,
-    canary: Option<&PodHash>,
-) -> Vec<Selection> {
+fn routed(world: &World, progress: &Progress, routing: &Routing, canary: Option<&PodHash>) -> Vec<Selection> {
     let roles = weights::roles(routing, progress);
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
     let is_kept = matches!(routing.destinations, Destinations::PingPong { .. }) && canary == stable;
@@ -110,8 +106,50 @@ fn routed(
     wanted
 }
 
+/// Where pods split the traffic by their number, a Service goes to the other version once its own is to have no pods, and
+/// a version that a Service still selects keeps one until the Service has gone.
+pub(super) fn follow_pods(world: &World, progress: &Progress, targets: &mut Targets) {
+    if !matches!(world.spec.strategy, Strategy::ByPods) {
+        return;
+    }
+    let goes = |hash: &PodHash| {
+        let set = world.revisions().find(Some(hash));
+        set.is_some_and(|set| targets.sizes.get(&set.name) == Some(&ReplicaCount::ZERO))
+    };
+    let others = [progress.hash.as_ref(), progress.stable.as_ref()];
+    let moved: Vec<Selection> = targets
+        .services
+        .iter()
+        .map(|wanted| {
+            let other = others.into_iter().flatten().find(|hash| goes(&wanted.hash) && !goes(hash));
+            Selection { hash: other.unwrap_or(&wanted.hash).clone(), ..wanted.clone() }
+        })
+        .collect();
+    targets.services = moved;
+    let switched = switches(world, progress, &targets.services);
+    for set in world.snapshot.replica_sets.iter().filter(|set| answers(set)) {
+        let is_left = |name: &str| {
+            switched.iter().any(
+                |(effect, _)| matches!(effect, Effect::SwitchService { name: found, .. } if found == name),
+            )
+        };
+        let is_needed = targets.services.iter().any(|wanted| {
+            world.selected(&wanted.service).as_ref() == Some(&set.hash) && !is_left(&wanted.service)
+        });
+        if let Some(size) =
+            targets.sizes.get_mut(&set.name).filter(|size| is_needed && **size == ReplicaCount::ZERO)
+        {
+            *size = ReplicaCount::new(1);
+        }
+    }
+}
+
 /// A Service that should select a revision; `None` where either is missing.
-pub(super) fn selection(service: Option<&String>, hash: Option<&PodHash>, demand: Demand) -> Option<Selection> {
+pub(super) fn selection(
+    service: Option<&String>,
+    hash: Option<&PodHash>,
+    demand: Demand,
+) -> Option<Selection> {
     Some(Selection { service: service?.clone(), hash: hash?.clone(), demand })
 }
 

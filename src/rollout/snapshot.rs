@@ -25,12 +25,23 @@ pub struct Snapshot {
     /// What the router does; `None` when there is none, or when it cannot be read.
     pub traffic: Option<ObservedTraffic>,
     /// What the API server said when it last refused to create this Rollout's ReplicaSet as illegal (422) or forbidden
-    /// (403); `None` once it may be tried again: after a while, or when the Rollout has changed.
-    pub refusal: Option<String>,
+    /// (403); `None` when it has not, or when the Rollout has changed since.
+    pub refusal: Option<Refusal>,
+    /// Names that the Rollout would give to an object of its own, and that belong to somebody else's.
+    pub taken_names: BTreeSet<String>,
     /// Since when a change of counts has been waiting to be written; `None` when none waits.
     pub counts_pending_since: Option<Timestamp>,
     /// Settings of the controller that show in what it writes.
     pub settings: Settings,
+}
+
+/// A ReplicaSet that the API server does not accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it said.
+    pub message: String,
+    /// Whether to try again now.
+    pub is_due: bool,
 }
 
 /// A ReplicaSet, as far as decisions need it.

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::progress::Progress;
+use super::revision;
 use super::snapshot::{GenerationFormat, ReplicaSet};
 use super::targets::ProgressClock;
 use super::valid::Strategy;
@@ -56,7 +57,9 @@ impl Counts {
     pub fn observe(world: &World, progress: &Progress) -> Self {
         let sets = &world.snapshot.replica_sets;
         let serves = |set: &&ReplicaSet| match &world.spec.strategy {
-            Strategy::BlueGreen(strategy) => world.selected(&strategy.active_service).as_ref() == Some(&set.hash),
+            Strategy::BlueGreen(strategy) => {
+                world.selected(&strategy.active_service).as_ref() == Some(&set.hash)
+            }
             Strategy::ByPods | Strategy::Routed(_) => true,
         };
         let serving = || sets.iter().filter(serves);
@@ -104,9 +107,14 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
     let counts = Counts::observe(world, progress);
     let mut status = before.clone();
     progress.write(world.spec.steps.len(), &mut status);
+    let canary = status.canary.get_or_insert_default();
+    canary.passed_steps_hash = revision::passed_steps_hash(world.snapshot, progress.index);
+    status.collision_count = revision::collisions(world.snapshot);
     if !world.problems.is_empty() && !has_moved(world, progress, &before) {
         // A spec that is wrong does not tell how many steps there are: the position stays as it is stored.
         status.current_step_index = before.current_step_index;
+        let passed = before.canary.as_ref().and_then(|canary| canary.passed_steps_hash.clone());
+        status.canary.get_or_insert_default().passed_steps_hash = passed;
     }
     counts.write(&mut status);
     let (active, preview) = world.selections();

@@ -126,6 +126,7 @@ impl Targets {
     #[must_use]
     pub fn with_services(mut self, world: &World, progress: &Progress) -> Self {
         self.services = services::of_both(world, progress);
+        services::follow_pods(world, progress, &mut self);
         self
     }
 
@@ -133,6 +134,7 @@ impl Targets {
     #[must_use]
     pub fn with_services_on_stable(mut self, world: &World, progress: &Progress) -> Self {
         self.services = services::of_stable(world, progress);
+        services::follow_pods(world, progress, &mut self);
         self
     }
 }

@@ -39,6 +39,7 @@ impl Bench {
             services: [].into(),
             traffic: None,
             refusal: None,
+            taken_names: [].into(),
             counts_pending_since: None,
             settings: Settings::default(),
         };

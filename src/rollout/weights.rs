@@ -64,10 +64,8 @@ pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weigh
 /// What the router should do on the way to `goal`.
 pub(super) fn target(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> TrafficTarget {
     let roles = roles(routing, progress);
-    let destination = |name: &str, hash: Option<&PodHash>| Destination {
-        name: name.to_owned(),
-        hash: hash.cloned(),
-    };
+    let destination =
+        |name: &str, hash: Option<&PodHash>| Destination { name: name.to_owned(), hash: hash.cloned() };
     TrafficTarget {
         canary: destination(roles.canary, progress.hash.as_ref()),
         stable: destination(roles.stable, progress.stable.as_ref().or(progress.hash.as_ref())),
@@ -78,7 +76,8 @@ pub(super) fn target(world: &World, progress: &Progress, routing: &Routing, goal
 
 /// Whether the router already does what it should.
 pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> bool {
-    let share = |destination: &Destination| observed.shares.get(&destination.name).copied().unwrap_or_default();
+    let share =
+        |destination: &Destination| observed.shares.get(&destination.name).copied().unwrap_or_default();
     share(&target.canary) == target.weight.get()
         && share(&target.stable) == target.weight.rest_of(target.scale).get()
 }
@@ -93,9 +92,8 @@ fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) ->
     let before = world.last_weight(progress.index.get());
     let current = observed(world, progress, routing).unwrap_or(before);
     let wanted = wanted_size(world, progress, routing, goal);
-    let is_ready = set.observed
-        && set.size.get() >= wanted
-        && world.spec.threshold.is_met(set.available.get(), wanted);
+    let is_ready =
+        set.observed && set.size.get() >= wanted && world.spec.threshold.is_met(set.available.get(), wanted);
     if goal <= current || is_ready { goal } else { before.min(goal) }
 }
 
@@ -103,9 +101,8 @@ fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) ->
 fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     let StableScale::Dynamic = routing.stable_scale else { return Weight::ZERO };
     let behind = world.selected(roles(routing, progress).canary);
-    let is_alive = |hash: &PodHash| {
-        world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0)
-    };
+    let is_alive =
+        |hash: &PodHash| world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0);
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
     let Some(current) = observed(world, progress, routing) else { return Weight::ZERO };
     if behind.as_ref() == stable || !behind.as_ref().is_some_and(is_alive) {

@@ -19,6 +19,8 @@ pub struct World<'a> {
     pub spec: &'a ValidSpec,
     /// What is wrong with the spec.
     pub problems: &'a [SpecError],
+    /// Whether the only problem is a ReplicaSet that was refused, and it is time to try again.
+    pub retries: bool,
     /// Identity of the template that the spec asks for.
     pub wanted: PodHash,
     /// Identity of the steps that the spec asks for; `None` where there are none to go through.
@@ -127,9 +129,11 @@ impl<'a> World<'a> {
             return false;
         };
         let (Some(from), Some(to)) = (new.created_at, stable.created_at) else { return false };
-        let between = self.snapshot.replica_sets.iter().filter(|set| {
-            set.created_at.is_some_and(|created| created > from && created < to)
-        });
+        let between = self
+            .snapshot
+            .replica_sets
+            .iter()
+            .filter(|set| set.created_at.is_some_and(|created| created > from && created < to));
         from < to && new.outcome != Some(Outcome::Aborted) && between.count() < self.spec.rollback_window
     }
 
@@ -223,9 +227,7 @@ impl<'a> World<'a> {
 
     fn is_whole(&self, set: &ReplicaSet) -> bool {
         let wanted = self.spec.replicas;
-        set.observed
-            && set.size >= wanted
-            && self.spec.threshold.is_met(set.available.get(), wanted.get())
+        set.observed && set.size >= wanted && self.spec.threshold.is_met(set.available.get(), wanted.get())
     }
 }
 

@@ -90,10 +90,10 @@ pub struct Refusal {
 }
 
 impl Memory {
-    /// The refusal as long as it counts: not past its time, and not for another generation.
-    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<String> {
-        let refusal = self.refusal.as_ref()?;
-        (refusal.generation == generation && now < refusal.until).then(|| refusal.message.clone())
+    /// The refusal as long as it counts: not for another generation.
+    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<snapshot::Refusal> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.generation == generation)?;
+        Some(snapshot::Refusal { message: refusal.message.clone(), is_due: now >= refusal.until })
     }
 }
 
@@ -161,6 +161,7 @@ impl Cluster {
             services: config.services,
             traffic: self.caches.traffic.shown().get(ROUTE).cloned(),
             refusal: memory.refusal(rollout.metadata.generation, self.now()),
+            taken_names: BTreeSet::new(),
             counts_pending_since: memory.counts_pending_since,
             rollout,
             settings: Settings { router_plugins: [ROUTER.to_owned()].into(), ..Settings::default() },

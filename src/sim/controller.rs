@@ -231,6 +231,9 @@ impl Controller {
                 self.look_at(now.plus(delay));
             }
             None => {
+                if plan.creates_replica_set() {
+                    memory.refusal = None;
+                }
                 let retry = memory.refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
                 self.agenda.failures = 0;
                 for at in plan.wake.map(|wake| wake.at.max(now)).into_iter().chain(retry) {

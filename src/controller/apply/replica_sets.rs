@@ -1,9 +1,13 @@
 //! Changes of ReplicaSets.
 
+use std::collections::BTreeMap;
+
 use kube::api::Patch;
 use serde_json::{Value, json};
 
-use super::{Target, Writer, delete_parameters, is_code, is_gone, owner_reference, patch_parameters};
+use super::{
+    Target, Whose, Writer, delete_parameters, is_code, is_gone, is_orphan, owner_reference, patch_parameters,
+};
 use crate::api::labels;
 use crate::controller::error::PassError;
 use crate::controller::store::Key;
@@ -22,7 +26,11 @@ impl Writer {
         match self.create::<ReplicaSetObject>(target.namespace(), &body, action).await {
             Ok(created) => self.caches.wrote_replica_set(&created),
             Err(error) if is_code(&error, 409) => {
-                let found = self.existing::<ReplicaSetObject>(target, &new.name, action).await?;
+                let found = self
+                    .existing::<ReplicaSetObject>(target, &new.name, Whose::OursOrNobodys, action)
+                    .await?;
+                let found =
+                    if is_orphan(&found.metadata) { self.adopt(target, new, found).await? } else { found };
                 self.caches.wrote_replica_set(&found);
             }
             Err(error) if is_code(&error, 422) || is_code(&error, 403) => {
@@ -31,6 +39,25 @@ impl Writer {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Takes over the ReplicaSet that an earlier Rollout of this name left behind, if it is of the same revision.
+    async fn adopt(
+        &self,
+        target: &Target,
+        new: &NewReplicaSet,
+        found: ReplicaSetObject,
+    ) -> Result<ReplicaSetObject, PassError> {
+        let action = || format!("adopt ReplicaSet {}", target.key(&new.name));
+        let hash = |labels: &BTreeMap<String, String>| labels.get(labels::POD_TEMPLATE_HASH).cloned();
+        if found.metadata.labels.as_ref().and_then(hash) != hash(&new.labels) {
+            return Err(PassError::NameTaken { action: action(), name: new.name.clone() });
+        }
+        let patch = json!({"metadata": {
+            "resourceVersion": found.metadata.resource_version, "ownerReferences": [owner_reference(target)],
+        }});
+        let (api, parameters) = (self.api::<ReplicaSetObject>(target.namespace()), patch_parameters());
+        self.call(action, async { api.patch(&new.name, &parameters, &Patch::Merge(&patch)).await }).await
     }
 
     pub(super) async fn scale(

@@ -3,7 +3,7 @@
 use kube::api::Patch;
 use serde_json::{Value, json};
 
-use super::{Target, Writer, delete_parameters, is_code, is_gone, owner_reference, patch_parameters};
+use super::{Target, Whose, Writer, delete_parameters, is_code, is_gone, owner_reference, patch_parameters};
 use crate::api::AnalysisRun;
 use crate::controller::error::PassError;
 use crate::controller::store::Key;
@@ -18,7 +18,7 @@ impl Writer {
         let encode = |source| PassError::Encoding { object: target.key(name), source };
         let body = serde_json::to_value(&run).map_err(encode)?;
         let run = match self.create::<AnalysisRun>(target.namespace(), &body, action).await {
-            Err(error) if is_code(&error, 409) => self.existing(target, name, action).await?,
+            Err(error) if is_code(&error, 409) => self.existing(target, name, Whose::Ours, action).await?,
             outcome => outcome?,
         };
         self.caches.wrote_run(run);

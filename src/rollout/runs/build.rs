@@ -70,6 +70,7 @@ pub(super) fn free_name(world: &World, progress: &Progress, kind: RunKind) -> St
         .iter()
         .filter(|run| run.spec.terminate == Some(true) || has_ended(run))
         .filter_map(|run| run.metadata.name.as_deref())
+        .chain(world.snapshot.taken_names.iter().map(String::as_str))
         .collect();
     let numbered = (1..=taken.len()).map(|number| format!("{base}.{number}"));
     std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name.as_str())).unwrap_or(base)

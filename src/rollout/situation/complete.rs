@@ -25,12 +25,13 @@ pub(super) fn enter_first(world: &World, progress: &Progress) -> Outcome {
 fn promoted(world: &World, progress: &Progress) -> Progress {
     let mut next = progress.clone();
     next.stable.clone_from(&progress.hash);
-    next.index = StepIndex::from(world.spec.steps.len());
+    next.go_to(StepIndex::from(world.spec.steps.len()));
     next.promote_full = false;
     next.forget_runs();
     next.end_abort();
     next.end_pauses();
-    if let Strategy::Routed(Routing { destinations: Destinations::PingPong { .. }, .. }) = world.spec.strategy {
+    if let Strategy::Routed(Routing { destinations: Destinations::PingPong { .. }, .. }) = world.spec.strategy
+    {
         next.swap_roles();
     }
     next

@@ -121,8 +121,9 @@ fn end_pause(world: &World, progress: &Progress) -> Outcome {
 }
 
 fn analysis_step(analysis: &Analysis, world: &World, progress: &Progress, background: Analysed) -> Outcome {
-    let is_left_over = progress.step_run.is_none() || progress.pause(PAUSE_STEP).is_some();
-    if let Some(resumed) = stepping::forget_pause(progress).filter(|_| is_left_over) {
+    let is_left_over =
+        progress.pause(PAUSE_STEP).is_some() || (progress.step_run.is_none() && progress.was_unpaused());
+    if is_left_over && let Some(resumed) = stepping::forget_wait(progress) {
         return resumed;
     }
     let step_label = (labels::STEP_INDEX, progress.index.to_string());

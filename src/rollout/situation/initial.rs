@@ -2,12 +2,13 @@
 //!
 //! A first deploy runs no steps: there is nothing to compare with and nothing to fall back to.
 
-use super::super::progress::Progress;
+use super::super::progress::{PAUSE_STEP, Progress};
 use super::super::services;
 use super::super::snapshot;
 use super::super::targets::Targets;
-use super::super::valid::Strategy;
+use super::super::valid::{Step, Strategy};
 use super::super::world::World;
+use super::super::{revision, runs};
 use super::{Outcome, complete};
 use crate::events::Event;
 use crate::units::{StepIndex, Weight};
@@ -15,16 +16,43 @@ use crate::units::{StepIndex, Weight};
 /// The spec asks for another version, or for other steps: the update begins at its first step. Going back to stable,
 /// and a first deploy, have no steps to go through.
 pub(super) fn revise(world: &World, progress: &Progress) -> Outcome {
-    let mut next = progress.clone();
     let is_new_version = progress.hash.as_ref() != Some(&world.wanted);
+    if !is_new_version && let Some(next) = continued(world, progress) {
+        return Outcome::Move(next, vec![]);
+    }
+    let mut next = progress.clone();
     next.begin(world.wanted.clone(), world.wanted_steps.clone(), StepIndex::FIRST);
     let shortcut = shortcut(world, &next);
     if shortcut.is_some() || progress.stable.is_none() {
-        next.index = StepIndex::from(world.spec.steps.len());
+        next.go_to(StepIndex::from(world.spec.steps.len()));
     }
     next.promote_full = shortcut == Some(Shortcut::Delay);
     let events = if is_new_version { announced(world, &next, shortcut) } else { vec![] };
     Outcome::Move(next, events)
+}
+
+/// Where the update goes on when only steps that are still to come were edited, or the current one; `None` when a step
+/// that is done was, or nothing is on its way.
+fn continued(world: &World, progress: &Progress) -> Option<Progress> {
+    let passed = revision::passed_steps_hash(world.snapshot, progress.index);
+    let is_kept = progress.passed_steps == passed && passed.is_some();
+    if !is_kept || progress.abort || progress.is_settled() || progress.stable.is_none() {
+        return None;
+    }
+    let mut next = progress.clone();
+    next.step_hash.clone_from(&world.wanted_steps);
+    let step = world.step(progress);
+    if !matches!(step, Some(Step::Pause(_))) && progress.pause(PAUSE_STEP).is_some() {
+        next.end_pauses();
+    }
+    let is_same_analysis = match step {
+        Some(Step::Analysis(analysis)) => runs::is_of(world.snapshot, progress, analysis),
+        _ => false,
+    };
+    if !is_same_analysis {
+        next.step_run = None;
+    }
+    Some(next)
 }
 
 /// Why a version need not prove itself again.
@@ -56,8 +84,7 @@ fn shortcut(world: &World, next: &Progress) -> Option<Shortcut> {
 
 fn announced(world: &World, next: &Progress, shortcut: Option<Shortcut>) -> Vec<Event> {
     let revision = world.number(next);
-    let is_first_blue_green =
-        next.stable.is_none() && matches!(world.spec.strategy, Strategy::BlueGreen(_));
+    let is_first_blue_green = next.stable.is_none() && matches!(world.spec.strategy, Strategy::BlueGreen(_));
     let mut events = vec![Event::Updated { revision }];
     if shortcut != Some(Shortcut::Stable) && !is_first_blue_green {
         events.push(Event::NotCompleted { revision, hash: world.wanted.clone() });

@@ -7,6 +7,7 @@ use super::super::runs;
 use super::super::targets::Targets;
 use super::super::world::World;
 use super::{Outcome, aborted};
+use crate::units::ReplicaCount;
 
 /// Holds everything as it is, and keeps the runs that go on.
 pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
@@ -15,5 +16,7 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
         runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
         runs::Watched::Going(_) => {}
     }
-    Outcome::Stay(Targets { keep_runs: runs::current_names(progress), ..Targets::default() })
+    // A ReplicaSet that was refused is tried again, empty, while everything else still says so.
+    let create = world.retries.then_some(ReplicaCount::ZERO);
+    Outcome::Stay(Targets { create, keep_runs: runs::current_names(progress), ..Targets::default() })
 }

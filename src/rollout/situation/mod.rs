@@ -65,16 +65,18 @@ pub fn classify<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
     if !world.problems.is_empty() && !can_go_back {
         return Situation::Invalid;
     }
-    if let Some(request) = requested::find(progress) {
+    if let Some(request) = requested::find(world, progress) {
         return Situation::Requested(request);
     }
-    let revised =
-        progress.hash.as_ref() != Some(&world.wanted) || progress.step_hash != world.wanted_steps;
+    let revised = progress.hash.as_ref() != Some(&world.wanted) || progress.step_hash != world.wanted_steps;
     if world.problems.is_empty() && revised {
         return Situation::Revised;
     }
     match () {
         () if progress.stable.is_none() => Situation::Initial,
+        () if progress.is_settled() && has_others(world, progress) && world.spec.paused => {
+            Situation::Holding(holding::Reason::SpecPaused)
+        }
         () if progress.is_settled() && has_others(world, progress) => Situation::Returning,
         () if progress.is_settled() => Situation::Complete,
         () if progress.abort => Situation::Aborted,

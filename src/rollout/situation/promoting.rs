@@ -17,7 +17,7 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
         runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
         runs::Watched::Going(analysed) => analysed,
     };
-    if let Some(resumed) = stepping::forget_pause(progress) {
+    if let Some(resumed) = stepping::forget_wait(progress) {
         return resumed;
     }
     if world.is_new_available(progress) && has_all_traffic(world, progress) {

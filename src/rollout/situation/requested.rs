@@ -1,6 +1,7 @@
 //! What people ask for through the status: abort, retry, full promotion.
 
 use super::super::progress::Progress;
+use super::super::revision;
 use super::super::world::World;
 use super::{Outcome, aborted};
 use crate::events::Event;
@@ -15,12 +16,14 @@ pub enum Request {
     Retry,
     /// `status.promoteFull` was set.
     PromoteFull,
+    /// `status.currentStepIndex` was changed.
+    Jump,
     /// Something was asked for where nothing is in progress.
     Nothing,
 }
 
 /// Finds what was asked for and not yet answered.
-pub(super) fn find(progress: &Progress) -> Option<Request> {
+pub(super) fn find(world: &World, progress: &Progress) -> Option<Request> {
     let in_progress = progress.stable.is_some() && !progress.is_settled();
     let asked = progress.abort || progress.aborted_at.is_some() || progress.promote_full;
     if !in_progress {
@@ -32,8 +35,16 @@ pub(super) fn find(progress: &Progress) -> Option<Request> {
         () if progress.abort && progress.aborted_at.is_none() => Some(Request::Abort),
         () if progress.promote_full && blocked => Some(Request::PromoteFull),
         () if !progress.abort && progress.aborted_at.is_some() => Some(Request::Retry),
+        () if !progress.abort && has_jumped(world, progress) => Some(Request::Jump),
         () => None,
     }
+}
+
+/// Whether somebody else moved the position: the steps before it are others than when it was written.
+fn has_jumped(world: &World, progress: &Progress) -> bool {
+    let is_same_list = progress.step_hash == world.wanted_steps;
+    let passed = revision::passed_steps_hash(world.snapshot, progress.index);
+    is_same_list && progress.passed_steps.is_some() && progress.passed_steps != passed
 }
 
 /// Answers it.
@@ -43,13 +54,21 @@ pub(super) fn act(request: Request, world: &World, progress: &Progress) -> Outco
         Request::Abort => aborted::enter(world, progress, String::new()),
         Request::Retry => {
             next.end_abort();
-            next.index = StepIndex::FIRST;
+            next.go_to(StepIndex::FIRST);
             Outcome::Move(next, vec![Event::Retried])
         }
         Request::PromoteFull => {
             next.end_abort();
             next.end_pauses();
             Outcome::Move(next, vec![Event::Resumed])
+        }
+        Request::Jump => {
+            // What was begun at the step before must not count for this one.
+            next.go_to(progress.index);
+            next.step_run = None;
+            let events = if next.pauses.is_empty() { vec![] } else { vec![Event::Resumed] };
+            next.end_pauses();
+            Outcome::Move(next, events)
         }
         Request::Nothing => {
             next.end_abort();

@@ -26,7 +26,7 @@ pub(super) fn act(goal: Goal, world: &World, progress: &Progress) -> Outcome {
         runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
         runs::Watched::Going(analysed) => analysed,
     };
-    if let Some(resumed) = forget_pause(progress) {
+    if let Some(resumed) = forget_wait(progress) {
         return resumed;
     }
     let weight = match goal {
@@ -43,12 +43,18 @@ pub(super) fn act(goal: Goal, world: &World, progress: &Progress) -> Outcome {
     Outcome::Stay(analysed.into_targets(targets))
 }
 
-/// Forgets a pause that a user went past, with or without ending it; what it leaves would end a later pause at once.
-pub(super) fn forget_pause(progress: &Progress) -> Option<Outcome> {
-    (progress.was_unpaused() || progress.pause(PAUSE_STEP).is_some()).then(|| {
+/// Forgets a pause or an analysis that a user went past, with or without ending it; what it leaves would end a later one
+/// at once.
+pub(super) fn forget_wait(progress: &Progress) -> Option<Outcome> {
+    let was_paused = progress.was_unpaused() || progress.pause(PAUSE_STEP).is_some();
+    (was_paused || progress.step_run.is_some()).then(|| {
         let mut next = progress.clone();
-        next.end_pauses();
-        Outcome::Move(next, vec![Event::Resumed])
+        next.step_run = None;
+        let events = if was_paused { vec![Event::Resumed] } else { vec![] };
+        if was_paused {
+            next.end_pauses();
+        }
+        Outcome::Move(next, events)
     })
 }
 

@@ -198,7 +198,11 @@ impl Standing<'_> {
             let message = deadline::stuck_message(self.world, self.progress);
             return says("False", "ProgressDeadlineExceeded", message);
         }
-        let stale = ["RolloutPaused", "RolloutAborted", "NewReplicaSetAvailable", "InvalidSpec"];
+        let mut stale = vec!["RolloutPaused", "RolloutAborted", "NewReplicaSetAvailable", "InvalidSpec"];
+        if self.pass.clock == ProgressClock::Stopped {
+            // Pods are not waited for any more.
+            stale.push("ProgressDeadlineExceeded");
+        }
         stored
             .filter(|c| !c.reason.as_deref().is_some_and(|reason| stale.contains(&reason)))
             .map_or_else(updated, kept)

@@ -83,7 +83,8 @@ fn threshold(
             Threshold::All
         }
         _ => {
-            let message = "needs a type, Percent with a value from 0 to 100 or Pods with a value of 0 or more";
+            let message =
+                "needs a type, Percent with a value from 0 to 100 or Pods with a value of 0 or more";
             problems.push(SpecError::new(field, message));
             Threshold::All
         }
@@ -179,7 +180,8 @@ fn parse_scale(
         _ => None,
     };
     Step::SetCanaryScale(parsed.unwrap_or_else(|| {
-        let message = "needs exactly one of weight from 0 to 100, replicas of 0 or more, or matchTrafficWeight: true";
+        let message =
+            "needs exactly one of weight from 0 to 100, replicas of 0 or more, or matchTrafficWeight: true";
         problems.push(SpecError::new(field, message));
         CanaryScale::MatchTrafficWeight
     }))
@@ -203,7 +205,8 @@ fn background(
     canary: &CanaryStrategy,
     problems: &mut Vec<SpecError>,
 ) -> Option<Background> {
-    let background = canary.analysis.as_ref()?;
+    // Charts render an analysis that is not used as one without templates.
+    let background = canary.analysis.as_ref().filter(|found| found.templates.iter().flatten().count() > 0)?;
     let field = format!("{PATH}.analysis");
     let starting_step = usize::try_from(background.starting_step.unwrap_or_default()).unwrap_or_else(|_| {
         problems.push(SpecError::new(format!("{field}.startingStep"), "must be 0 or more"));

@@ -1,5 +1,7 @@
 //! The router of a canary: where it sends traffic to, and what its fields allow.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{Destinations, Routing, Services, SpecError, StableScale, services};
@@ -63,7 +65,7 @@ fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut V
     if known > 1 {
         problems.push(SpecError::new(PATH, "names several routers: keep one"));
     }
-    if known == 0 && others.is_empty() && routing.plugins.as_ref().is_none_or(|plugins| plugins.is_empty()) {
+    if known == 0 && others.is_empty() && routing.plugins.as_ref().is_none_or(BTreeMap::is_empty) {
         problems.push(SpecError::new(PATH, "names no router: name one, or remove the field"));
     }
     if !matches!(fields.get("managedRoutes"), None | Some(Value::Null)) {
@@ -95,20 +97,20 @@ fn by_role(roles: &Services, problems: &mut Vec<SpecError>) -> Destinations {
 
 fn ping_pong(snapshot: &Snapshot, pair: &PingPong, problems: &mut Vec<SpecError>) -> Destinations {
     let field = format!("{CANARY}.pingPong");
-    let (ping, pong) =
+    let (one, other) =
         (services::named(pair.ping_service.as_ref()), services::named(pair.pong_service.as_ref()));
     let template = snapshot.rollout.spec.template.as_ref().unwrap_or(&Value::Null);
-    let named = [("pingService", ping.as_ref()), ("pongService", pong.as_ref())];
+    let named = [("pingService", one.as_ref()), ("pongService", other.as_ref())];
     services::check(snapshot, &field, template, &named, problems);
-    let (Some(ping), Some(pong)) = (ping, pong) else {
+    let (Some(one), Some(other)) = (one, other) else {
         let message = "Ping service and Pong service must to be set to use Ping-Pong feature";
         problems.push(SpecError::new(field, message));
         return Destinations::PingPong { ping: String::new(), pong: String::new() };
     };
-    if ping == pong {
+    if one == other {
         let message = "This rollout uses the same service for the ping and pong services, \
                        but two different services are required.";
         problems.push(SpecError::new(field, message));
     }
-    Destinations::PingPong { ping, pong }
+    Destinations::PingPong { ping: one, pong: other }
 }

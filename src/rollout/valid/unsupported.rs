@@ -10,10 +10,7 @@ use crate::api::rollout::{BlueGreenStrategy, CanaryStrategy};
 pub(super) fn check_spec(spec: &RolloutSpec, problems: &mut Vec<SpecError>) {
     refuse(
         "spec",
-        &[
-            ("workloadRef", spec.workload_ref.is_some()),
-            ("restartAt", spec.restart_at.is_some()),
-        ],
+        &[("workloadRef", spec.workload_ref.is_some()), ("restartAt", spec.restart_at.is_some())],
         problems,
     );
 }
