@@ -156,17 +156,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether traffic goes, or may go, to the pods of a revision. Where pods share it by their number it goes to all.
+    /// Whether users' traffic goes, or may go, to the pods of a revision. Where pods share it by their number it goes to
+    /// all. A preview does not count: it goes on showing a version that was taken back.
     #[must_use]
     pub fn is_served(&self, progress: &Progress, hash: &PodHash) -> bool {
-        let selects = |service: &str| self.selected(service).as_ref() == Some(hash);
         match &self.spec.strategy {
             Strategy::ByPods => true,
             Strategy::Routed(routing) => weights::is_served(self, progress, routing, hash),
-            Strategy::BlueGreen(strategy) => {
-                selects(&strategy.active_service)
-                    || strategy.preview_service.as_ref().is_some_and(|service| selects(service))
-            }
+            Strategy::BlueGreen(strategy) => self.selected(&strategy.active_service).as_ref() == Some(hash),
         }
     }
 
