@@ -10,6 +10,8 @@ pub const REVISION_HISTORY: &str = "rollout.argoproj.io/revision-history";
 pub const DESIRED_REPLICAS: &str = "rollout.argoproj.io/desired-replicas";
 /// Annotation on a ReplicaSet: RFC 3339 time after which it is scaled to zero.
 pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
+/// Annotation on a ReplicaSet whose pod hash was computed in another way: the hash of its template as it is computed now.
+pub const TEMPLATE_HASH: &str = "rollout.argoproj.io/template-hash";
 /// Annotation on a ReplicaSet: what became of the last update to its revision, `promoted` or `aborted`.
 pub const OUTCOME: &str = "rollout.argoproj.io/outcome";
 /// Label that shards objects over controllers (`--instance-id`).

@@ -225,6 +225,7 @@ fn view(object: &ReplicaSetObject) -> Option<ReplicaSet> {
     Some(ReplicaSet {
         name: meta.name.clone().unwrap_or_default(),
         hash: PodHash::new(label?.clone())?,
+        template_hash: annotation(labels::TEMPLATE_HASH).cloned().and_then(PodHash::new),
         revision: Revision::parse(annotation(labels::REVISION).map(String::as_str)),
         revision_history: annotation(labels::REVISION_HISTORY).cloned(),
         created_at: meta.creation_timestamp.as_ref().map(Timestamp::from),

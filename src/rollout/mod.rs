@@ -59,6 +59,7 @@ pub fn decide(snapshot: &Snapshot) -> Plan {
         spec: &parsed.spec,
         problems: &parsed.problems,
         retries: parsed.retries,
+        template_hash: revision::template_hash(snapshot),
         wanted: revision::wanted_hash(snapshot),
         wanted_steps: revision::wanted_step_hash(snapshot),
     };

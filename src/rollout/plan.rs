@@ -118,7 +118,10 @@ fn created(world: &World, progress: &Progress, targets: &Targets, events: &mut V
             }
             effects.push(Effect::CreateReplicaSet(Box::new(set)));
         }
-        (Some(set), _) => effects.extend(revision::renumbered(set, number)),
+        (Some(set), _) => {
+            effects.extend(revision::renumbered(set, number));
+            effects.extend(revision::recognised(set, &world.template_hash));
+        }
     }
     let annotations = world.snapshot.rollout.metadata.annotations.as_ref();
     let shown = Revision::parse(annotations.and_then(|all| all.get(REVISION)).map(String::as_str));

@@ -3,22 +3,57 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::effect::{Effect, NewReplicaSet};
-use super::pod_hash;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::valid::{ValidSpec, template_labels};
+use super::{pod_hash, status};
 use crate::api::canary_step::CanaryStep;
 use crate::api::labels::{
     DESIRED_REPLICAS, LAST_APPLIED, NOTIFIED_PREFIX, POD_TEMPLATE_HASH, REVISION, REVISION_HISTORY,
+    TEMPLATE_HASH,
 };
 use crate::units::{PodHash, ReplicaCount, Revision, StepIndex};
 
 /// The identity of the template that the spec asks for.
+///
+/// It is the hash of the template, unless a ReplicaSet of that template got another one: from an older way to compute it, or
+/// from another controller. Such a ReplicaSet is known by a note, or because the status, which was computed from this very
+/// spec, names it. Nothing is created anew because hashes are computed otherwise than before.
 #[must_use]
 pub fn wanted_hash(snapshot: &Snapshot) -> PodHash {
+    let computed = template_hash(snapshot);
+    let sets = &snapshot.replica_sets;
+    if sets.iter().any(|set| set.hash == computed) {
+        return computed;
+    }
+    let noted = sets.iter().find(|set| set.template_hash.as_ref() == Some(&computed));
+    noted.or_else(|| named_by_status(snapshot)).map_or(computed, |set| set.hash.clone())
+}
+
+/// The hash of the template that the spec asks for, as it is computed now.
+#[must_use]
+pub fn template_hash(snapshot: &Snapshot) -> PodHash {
     salted_hash(snapshot, collisions(snapshot))
+}
+
+/// The ReplicaSet of the spec as it is, by the word of the status; `None` where the status belongs to another spec, or to
+/// one that could not be worked with.
+fn named_by_status(snapshot: &Snapshot) -> Option<&ReplicaSet> {
+    let status = snapshot.rollout.status.as_ref()?;
+    let observed = match status.observed_generation.as_ref()? {
+        IntOrString::Int(number) => i64::from(*number),
+        IntOrString::String(text) => text.parse().ok()?,
+    };
+    let is_current = Some(observed) == snapshot.rollout.metadata.generation;
+    let is_invalid = status::condition(status, "InvalidSpec").is_some();
+    let named = snapshot
+        .replica_sets
+        .iter()
+        .find(|set| Some(set.hash.as_str()) == status.current_pod_hash.as_deref());
+    named.filter(|set| is_current && !is_invalid && set.template_hash.is_none())
 }
 
 /// How many names of the template's ReplicaSet belong to somebody else: the salt of its identity. `None` for none.
@@ -123,6 +158,18 @@ pub fn renumbered(set: &ReplicaSet, number: Revision) -> Option<Effect> {
         (REVISION_HISTORY.to_owned(), Some(history)),
     ]);
     Some(Effect::UpdateReplicaSet { name: set.name.clone(), annotations, min_ready_seconds: None })
+}
+
+/// A note on a ReplicaSet whose identity is another one than its template's hash, so that it is found again.
+#[must_use]
+pub fn recognised(set: &ReplicaSet, template_hash: &PodHash) -> Option<Effect> {
+    let is_known = set.hash == *template_hash || set.template_hash.as_ref() == Some(template_hash);
+    let annotations = BTreeMap::from([(TEMPLATE_HASH.to_owned(), Some(template_hash.to_string()))]);
+    (!is_known).then(|| Effect::UpdateReplicaSet {
+        name: set.name.clone(),
+        annotations,
+        min_ready_seconds: None,
+    })
 }
 
 /// The ReplicaSet of a revision that has none yet.

@@ -51,6 +51,9 @@ pub struct ReplicaSet {
     pub name: String,
     /// Its revision's identity, from the label; an owned ReplicaSet without the label is not part of a snapshot.
     pub hash: PodHash,
+    /// The hash of its template as it is computed now, from the annotation `rollout.argoproj.io/template-hash`; `None` when
+    /// that is its identity, or not known.
+    pub template_hash: Option<PodHash>,
     /// Its revision's number.
     pub revision: Revision,
     /// Earlier numbers of the same revision, as the annotation holds them.

@@ -82,6 +82,7 @@ impl Bench {
         match effect {
             Effect::CreateReplicaSet(new) => sets.push(ReplicaSet {
                 hash: PodHash::new(new.labels["rollouts-pod-template-hash"].clone()).unwrap(),
+                template_hash: None,
                 revision: Revision::parse(
                     new.annotations.get("rollout.argoproj.io/revision").map(String::as_str),
                 ),

@@ -90,6 +90,7 @@ impl ReplicaSet {
         Some(snapshot::ReplicaSet {
             name: name.to_owned(),
             hash: self.hash()?,
+            template_hash: annotation(labels::TEMPLATE_HASH).and_then(PodHash::new),
             revision: Revision::parse(annotation(labels::REVISION)),
             revision_history: annotation(labels::REVISION_HISTORY).map(str::to_owned),
             created_at: Some(self.created_at),
