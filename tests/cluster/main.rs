@@ -21,4 +21,5 @@ mod sandbox;
 mod seeds;
 mod shared;
 mod stub_prometheus;
+mod takeover;
 mod virtual_node;

@@ -135,6 +135,11 @@ pub(crate) fn is_in(phase: &'static str) -> impl Condition<Rollout> {
     }
 }
 
+/// Holds once the status was computed from the spec as it is now.
+pub(crate) fn is_observed_now() -> impl Condition<Rollout> {
+    |rollout: Option<&Rollout>| rollout.is_some_and(is_observed)
+}
+
 /// Holds while the message contains `text`.
 pub(crate) fn says(text: &'static str) -> impl Condition<Rollout> {
     move |rollout: Option<&Rollout>| rollout.is_some_and(|rollout| message_of(rollout).contains(text))
