@@ -16,14 +16,15 @@ const LAYERS: [&[&str]; 7] = [
     &["units"],
     &["api"],
     &["events"],
-    &["analysis"],
+    &["analysis", "traffic"],
     &["rollout"],
     &["view", "commands", "sim"],
     &["providers", "controller", "metrics", "cli", "sandbox"],
 ];
 
 /// Modules that decide; they do no I/O and read no clock.
-const PURE: [&str; 8] = ["units", "api", "events", "analysis", "rollout", "view", "commands", "sim"];
+const PURE: [&str; 9] =
+    ["units", "api", "events", "analysis", "traffic", "rollout", "view", "commands", "sim"];
 
 /// What a pure module may not name.
 const IMPURE: [&str; 10] = [
