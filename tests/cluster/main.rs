@@ -15,6 +15,7 @@ mod control_plane;
 mod controller;
 mod controller_process;
 mod faults;
+mod model;
 mod plugin;
 mod rollouts;
 mod sandbox;
