@@ -106,7 +106,7 @@ async fn a_missing_template_and_a_missing_service_heal_when_they_appear() {
     let (subject, _controller) = healthy("missing", plain()).await;
     subject.change(analysed()).await;
     assert_refused(&subject, "AnalysisTemplate 'success-rate' not found").await;
-    let prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(1.0));
     analysis_template(&subject.client, &subject.namespace, "success-rate", &prometheus.url(), json!({}))
         .await;
     subject.until_phase("Healthy").await;
@@ -129,7 +129,7 @@ async fn create_service(client: &Client, namespace: &str, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_condition_that_does_not_parse_is_named_and_heals() {
     let (subject, _controller) = healthy("condition", plain()).await;
-    let prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(1.0));
     let broken = json!({"successCondition": "result[0] >="});
     analysis_template(&subject.client, &subject.namespace, "success-rate", &prometheus.url(), broken).await;
     subject.change(analysed()).await;
@@ -154,7 +154,7 @@ async fn templates_in_a_circle_are_named_and_heal() {
     subject.change(analysed()).await;
     assert_refused(&subject, "includes itself").await;
     templates.delete("success-rate", &DeleteParams::default()).await.unwrap();
-    let prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(1.0));
     analysis_template(&subject.client, &subject.namespace, "success-rate", &prometheus.url(), json!({}))
         .await;
     subject.until_phase("Healthy").await;
@@ -163,7 +163,7 @@ async fn templates_in_a_circle_are_named_and_heal() {
 /// A release whose only measurement is answered as `answer` says; the message that the Rollout ends with.
 async fn judged_by(answer: Option<Answer>) -> String {
     let (subject, _controller) = healthy("answer", plain()).await;
-    let mut prometheus = StubPrometheus::start(answer.unwrap_or(Answer::Empty)).await;
+    let mut prometheus = StubPrometheus::start(answer.unwrap_or(Answer::Empty));
     if answer.is_none() {
         prometheus.go_away().await;
     }
@@ -180,7 +180,7 @@ async fn judged_by(answer: Option<Answer>) -> String {
         prometheus.go_away().await;
     }
     prometheus.answer(Answer::Value(1.0));
-    prometheus.come_back().await;
+    prometheus.come_back();
     subject.change_status(json!({"abort": null})).await;
     subject.until_phase("Healthy").await;
     assert_eq!(subject.sizes().await, [("2".to_owned(), 4)]);

@@ -26,7 +26,7 @@ async fn a_controller_killed_at_every_step_skips_none_and_repeats_none() {
     let client = client();
     definitions_on_shared(&client).await;
     let namespace = namespace(&client, "killed").await;
-    let prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(1.0));
     analysis_template(&client, &namespace, "success-rate", &prometheus.url(), json!({})).await;
     let mut controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
     let steps = json!([
@@ -72,7 +72,7 @@ async fn a_prometheus_that_goes_away_and_comes_back_costs_no_rollout() {
     let client = client();
     definitions_on_shared(&client).await;
     let namespace = namespace(&client, "metrics-gone").await;
-    let mut prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
+    let mut prometheus = StubPrometheus::start(Answer::Value(1.0));
     analysis_template(&client, &namespace, "success-rate", &prometheus.url(), json!({})).await;
     let _controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
     let steps = json!([{"setWeight": 50}, {"analysis": {"templates": [{"templateName": "success-rate"}]}}]);
@@ -98,7 +98,7 @@ async fn a_prometheus_that_goes_away_and_comes_back_costs_no_rollout() {
     };
     let run = tokio::time::timeout(DEADLINE, error).await.expect("no error was recorded");
     assert!(!run.status.unwrap().phase.unwrap().is_completed(), "one error is no verdict");
-    prometheus.come_back().await;
+    prometheus.come_back();
     subject.until_phase("Healthy").await;
     assert_eq!(subject.sizes().await, [("2".to_owned(), 4)]);
 }

@@ -69,7 +69,7 @@ async fn payment_service(prometheus: &StubPrometheus) -> (Subject, ControllerPro
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_payment_service_goes_through_its_steps_beside_its_analysis() {
-    let prometheus = StubPrometheus::start(Answer::Value(0.99)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(0.99));
     let (subject, _controller) = payment_service(&prometheus).await;
     subject.change(json!({"template": template("v2")})).await;
     subject.until(is_in("Healthy")).await;
@@ -80,7 +80,7 @@ async fn a_good_payment_service_goes_through_its_steps_beside_its_analysis() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_payment_service_is_taken_back_with_nobody_touching_it() {
-    let prometheus = StubPrometheus::start(Answer::Value(0.5)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(0.5));
     let (subject, _controller) = payment_service(&prometheus).await;
     // Long enough for the four measurements that the seed's failureLimit of 3 takes.
     let steps = json!([{"setWeight": 10}, {"pause": {"duration": "5m"}}]);
@@ -93,7 +93,7 @@ async fn a_bad_payment_service_is_taken_back_with_nobody_touching_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn announcements_of_an_update_come_in_their_order() {
-    let prometheus = StubPrometheus::start(Answer::Value(0.99)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(0.99));
     let (subject, _controller) = payment_service(&prometheus).await;
     subject.until_announced("RolloutCompleted").await;
     let events: Api<Event> = Api::namespaced(subject.client.clone(), &subject.namespace);
