@@ -160,8 +160,9 @@ async fn templates_in_a_circle_are_named_and_heal() {
     subject.until_phase("Healthy").await;
 }
 
-/// A release whose only measurement is answered as `answer` says; the message that the Rollout ends with.
-async fn judged_by(answer: Option<Answer>) -> String {
+/// A release whose only measurement is answered as `answer` says, or not at all: the Rollout quotes `text`, goes back to
+/// its stable version, and a retry heals it.
+async fn is_judged(answer: Option<Answer>, text: &'static str) {
     let (subject, _controller) = healthy("answer", plain()).await;
     let mut prometheus = StubPrometheus::start(answer.unwrap_or(Answer::Empty));
     if answer.is_none() {
@@ -172,9 +173,10 @@ async fn judged_by(answer: Option<Answer>) -> String {
     subject.change(analysed()).await;
     subject.until_phase("Healthy").await;
     subject.release("v2").await;
-    let aborted = subject.until(says("RolloutAborted")).await;
+    let aborted = message_of(&subject.until(says("RolloutAborted")).await);
+    assert!(aborted.contains(text), "{answer:?}: {aborted}");
     subject.until(is_restored(4)).await;
-    assert_eq!(subject.sizes().await, [("1".to_owned(), 4)]);
+    subject.until_sizes(&[("1", 4)]).await;
 
     if answer.is_some() {
         prometheus.go_away().await;
@@ -183,8 +185,7 @@ async fn judged_by(answer: Option<Answer>) -> String {
     prometheus.come_back();
     subject.change_status(json!({"abort": null})).await;
     subject.until_phase("Healthy").await;
-    assert_eq!(subject.sizes().await, [("2".to_owned(), 4)]);
-    message_of(&aborted)
+    subject.until_sizes(&[("2", 4)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,9 +195,8 @@ async fn a_prometheus_that_answers_badly_is_quoted_in_words_and_a_retry_heals() 
         (Some(Answer::Broken), "500"),
         (Some(Answer::Empty), "no data"),
         (Some(Answer::Value(f64::NAN)), "NaN"),
-        (None, "connect"),
+        (None, "connection refused"),
     ] {
-        let message = judged_by(answer).await;
-        assert!(message.contains(text), "{answer:?}: {message}");
+        is_judged(answer, text).await;
     }
 }

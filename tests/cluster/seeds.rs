@@ -73,7 +73,7 @@ async fn a_good_payment_service_goes_through_its_steps_beside_its_analysis() {
     let (subject, _controller) = payment_service(&prometheus).await;
     subject.change(json!({"template": template("v2")})).await;
     subject.until(is_in("Healthy")).await;
-    assert_eq!(subject.sizes().await, [("2".to_owned(), 1)]);
+    subject.until_sizes(&[("2", 1)]).await;
     let advice = subject.until_announced("AnalysisArgUnknown").await;
     assert!(advice.contains("service-name"), "{advice}");
 }
@@ -87,7 +87,7 @@ async fn a_bad_payment_service_is_taken_back_with_nobody_touching_it() {
     subject.change(json!({"template": template("v2"), "strategy": {"canary": {"steps": steps}}})).await;
     subject.until(says("RolloutAborted")).await;
     subject.until(is_restored(1)).await;
-    assert_eq!(subject.sizes().await, [("1".to_owned(), 1)]);
+    subject.until_sizes(&[("1", 1)]).await;
     assert!(subject.until_announced("RolloutAborted").await.contains("failed (4) > failureLimit (3)"));
 }
 
