@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::process::{Program, Supervised};
 use super::tools::{Tool, Tools};
-use super::traffic::{HttpClient, http_client, request};
+use super::traffic::{HttpClient, PATIENCE, get, http_client};
 use super::workload::DEFAULT_PORT;
 
 /// The in-cluster name that manifests address a Prometheus by.
@@ -137,8 +137,8 @@ impl Prometheus {
     }
 
     async fn is_ready(&self, http: &HttpClient) -> bool {
-        let status = request(http, &format!("http://{}/-/ready", self.address)).await;
-        status.is_some_and(|status| status.is_success())
+        let answer = get(http, &format!("http://{}/-/ready", self.address), PATIENCE).await;
+        answer.is_some_and(|(status, _)| status.is_success())
     }
 
     fn last_lines(&self) -> String {
