@@ -29,7 +29,8 @@ const READY_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 /// How long it may take to end when asked; its data is thrown away.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
-/// An address is chosen before the process binds it; somebody else may take it in between, hence more than one attempt.
+/// An address is chosen before the process binds it, and unlike the control plane it cannot share a port that is held for
+/// it: somebody else may take it in between, hence more than one attempt.
 const ATTEMPTS: usize = 3;
 /// Lines of its log in an error message.
 const QUOTED_LINES: usize = 12;
@@ -136,9 +137,18 @@ impl Prometheus {
         Ok(())
     }
 
+    /// Whether this one is ready, and not another that was faster to take the address: only ours keeps its data in our
+    /// folder.
     async fn is_ready(&self, http: &HttpClient) -> bool {
-        let answer = get(http, &format!("http://{}/-/ready", self.address), PATIENCE).await;
-        answer.is_some_and(|(status, _)| status.is_success())
+        let ask = |path: &'static str| async move {
+            let answer = get(http, &format!("http://{}/{path}", self.address), PATIENCE).await;
+            answer.filter(|(status, _)| status.is_success()).map(|(_, body)| body)
+        };
+        if ask("-/ready").await.is_none() {
+            return false;
+        }
+        let flags = ask("api/v1/status/flags").await.unwrap_or_default();
+        String::from_utf8_lossy(&flags).contains(&*self.state.path().to_string_lossy())
     }
 
     fn last_lines(&self) -> String {
