@@ -103,6 +103,50 @@ async fn a_controller_killed_at_every_step_skips_none_and_repeats_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_throughout_the_first_deploy_deploys_once() {
+    let client = client();
+    definitions_on_shared(&client).await;
+    let namespace = namespace(&client, "killed-first").await;
+    let mut controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    let mut states = follow(&Api::namespaced(client.clone(), &namespace)).await;
+    let steps = json!([{"setWeight": 50}, {"pause": {}}]);
+    let subject = Subject::create(&client, &namespace, "v1", canary(steps)).await;
+    killed_at_every_change(&mut controller, &mut states, is_in("Healthy")).await;
+    subject.until_sizes(&[("1", 4)]).await;
+    subject.until_revisions(&["1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_throughout_an_abort_restores_stable() {
+    let (subject, mut controller) = healthy("killed-abort", json!([{"setWeight": 50}, {"pause": {}}])).await;
+    subject.release("v2").await;
+    subject.until_phase("Paused").await;
+
+    let mut states = follow(&subject.rollouts).await;
+    subject.change_status(json!({"abort": true})).await;
+    let seen = killed_at_every_change(&mut controller, &mut states, is_restored(4)).await;
+    assert!(seen.iter().all(|seen| seen.available >= Some(3)), "{seen:#?}");
+    let aborted = subject.until_phase("Degraded").await;
+    assert!(message_of(&aborted).starts_with("RolloutAborted: "), "{}", message_of(&aborted));
+    subject.until_sizes(&[("1", 4)]).await;
+    subject.until_revisions(&["1", "2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_throughout_a_return_to_stable_returns() {
+    let (subject, mut controller) = healthy("killed-return", json!([{"setWeight": 50}, {"pause": {}}])).await;
+    subject.release("v2").await;
+    subject.until_phase("Paused").await;
+
+    let mut states = follow(&subject.rollouts).await;
+    subject.change(json!({"template": template("v1")})).await;
+    let seen = killed_at_every_change(&mut controller, &mut states, is_in("Healthy")).await;
+    assert!(seen.iter().all(|seen| seen.available >= Some(3)), "{seen:#?}");
+    subject.until_sizes(&[("3", 4)]).await;
+    subject.until_revisions(&["2", "3"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_prometheus_that_goes_away_and_comes_back_costs_no_rollout() {
     let mut prometheus = StubPrometheus::start(Answer::Value(1.0));
     let (subject, _controller) = healthy("metrics-gone", json!([])).await;
