@@ -107,6 +107,16 @@ impl Subject {
         };
         wait_for_all(&events, reason, with_reason).await
     }
+
+    /// Waits for an Event with this reason whose message contains `text`.
+    pub(crate) async fn until_told(&self, reason: &str, text: &str) {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let told = |events: &[Arc<Event>]| {
+            let all = announcements(events.iter().map(Arc::as_ref));
+            all.iter().any(|told| told.reason == reason && told.message.contains(text)).then_some(())
+        };
+        wait_for_all(&events, &format!("{reason} with '{text}'"), told).await;
+    }
 }
 
 /// An Event about a Rollout.
