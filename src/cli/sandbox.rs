@@ -185,7 +185,11 @@ impl ClusterArgs {
         let _ = log.with_writer(io::stderr).try_init();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tools = Tools::locate(&self.tools, &Tool::ALL)?;
-        let traffic = (self.rate > 0).then_some(TrafficOptions { rate: self.rate, seed: self.seed });
+        let traffic = (self.rate > 0).then(|| TrafficOptions {
+            rate: self.rate,
+            seed: self.seed,
+            ..TrafficOptions::default()
+        });
         Ok(ClusterOptions { tools, traffic })
     }
 }

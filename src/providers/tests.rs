@@ -233,9 +233,10 @@ async fn every_unusable_answer_is_told_in_one_clear_sentence() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_or_does_not_answer_is_named() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets the port, but not listening, so that connections are refused.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     assert_eq!(
         failure(&format!("http://{address}")).await,
         format!("Prometheus at http://{address}: connection refused")

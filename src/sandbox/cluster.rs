@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
-use kube::runtime::wait::{await_condition, conditions};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use tokio::time::timeout;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
 
 use super::control_plane::{ControlPlane, ControlPlaneError, ControlPlaneOptions};
 use super::node::VirtualNode;
@@ -22,6 +22,8 @@ use crate::api::crds;
 pub(super) const FIELD_MANAGER: &str = "serin-sandbox";
 /// How long the API server may take to serve the definitions.
 const SERVED_DEADLINE: Duration = Duration::from_secs(30);
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(25);
 
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -153,25 +155,50 @@ impl LocalCluster {
     }
 }
 
-/// Applies the definitions and waits until the API server serves them.
-async fn define(client: &Client) -> Result<(), ClusterError> {
+/// Applies the definitions of Rollouts and their kin, and returns when the API server serves them.
+///
+/// # Errors
+/// When the API server refuses one, or does not serve it in time.
+pub async fn define(client: &Client) -> Result<(), ClusterError> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let mut names = Vec::new();
+    let mut resources = Vec::new();
     for (_, definition) in crds::all() {
-        let name = definition.pointer("/metadata/name").and_then(serde_json::Value::as_str);
-        let name = name.unwrap_or_default().to_owned();
-        definitions
-            .patch(&name, &params, &Patch::Apply(definition))
-            .await
-            .map_err(|source| ClusterError::Api { attempted: format!("defining {name}"), source })?;
-        names.push(name);
+        let resource = resource(&definition);
+        let name = format!("{}.{}", resource.plural, resource.group);
+        let defined = definitions.patch(&name, &params, &Patch::Apply(definition)).await;
+        defined.map_err(|source| ClusterError::Api { attempted: format!("defining {name}"), source })?;
+        resources.push(resource);
     }
-    for name in names {
-        let served = await_condition(definitions.clone(), &name, conditions::is_crd_established());
-        if !matches!(timeout(SERVED_DEADLINE, served).await, Ok(Ok(_))) {
+    for resource in resources {
+        let served = until_served(client, &resource);
+        if timeout(SERVED_DEADLINE, served).await.is_err() {
+            let name = format!("{}.{}", resource.plural, resource.group);
             return Err(ClusterError::NotServed { name });
         }
     }
     Ok(())
+}
+
+/// What a definition defines.
+fn resource(definition: &Value) -> ApiResource {
+    let text =
+        |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (group, version) = (text("/spec/group"), text("/spec/versions/0/name"));
+    ApiResource {
+        api_version: format!("{group}/{version}"),
+        kind: text("/spec/names/kind"),
+        plural: text("/spec/names/plural"),
+        group,
+        version,
+    }
+}
+
+/// Asks until there is an answer. The condition `Established` would not do: what serves the objects learns of it by a
+/// watch of its own.
+async fn until_served(client: &Client, resource: &ApiResource) {
+    let objects: Api<DynamicObject> = Api::all_with(client.clone(), resource);
+    while objects.list(&ListParams::default().limit(1)).await.is_err() {
+        sleep(POLL).await;
+    }
 }

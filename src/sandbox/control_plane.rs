@@ -1,6 +1,6 @@
 //! A real control plane as child processes: etcd, kube-apiserver, kube-controller-manager.
 //!
-//! [`ControlPlane::start`] chooses free ports, makes certificates, starts the processes and returns when objects can be
+//! [`ControlPlane::start`] takes free ports, makes certificates, starts the processes and returns when objects can be
 //! created and controllers act on them. There is no scheduler; [`super::node`] takes the pods. The processes die with
 //! this one, however it ends; dropping a [`ControlPlane`] kills them, [`ControlPlane::stop`] asks them to end first.
 
@@ -9,13 +9,15 @@ mod error;
 mod kubeconfig;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, Config};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
 
 pub use self::arguments::Audit;
@@ -34,8 +36,6 @@ const POLL: Duration = Duration::from_millis(25);
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a process may take to end when asked; nothing that it would save is kept.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
-/// A port is chosen before its process binds it; somebody else may take it in between, hence more than one attempt.
-const ATTEMPTS: usize = 3;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ pub struct ControlPlane {
     api_server: Supervised,
     controller_manager: Supervised,
     options: ControlPlaneOptions,
-    ports: Ports,
+    ports: HeldPorts,
     kubeconfig: String,
     config: Config,
     client: Client,
@@ -78,18 +78,9 @@ impl ControlPlane {
     /// # Errors
     /// When a process does not start, ends, or is not ready within a minute; the message quotes its log.
     pub async fn start(options: ControlPlaneOptions) -> Result<Self, ControlPlaneError> {
-        let mut attempt = 1;
-        loop {
-            match Self::try_start(options.clone()).await {
-                Err(error) if error.is_port_taken() && attempt < ATTEMPTS => attempt += 1,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn try_start(options: ControlPlaneOptions) -> Result<Self, ControlPlaneError> {
         let state = state_folder(&options)?;
-        let ports = free_ports()?;
+        let held = HeldPorts::choose().map_err(ControlPlaneError::Port)?;
+        let ports = held.numbers;
         let kubeconfig = write_state(state.path(), ports, options.audit)?;
         let config = kubeconfig::load(&kubeconfig).await?;
         let client = Client::try_from(config.clone()).map_err(ControlPlaneError::Client)?;
@@ -102,7 +93,17 @@ impl ControlPlane {
         let arguments = arguments::controller_manager(state.path(), &options.more_controllers);
         let mut controller_manager = run(&options, state.path(), Tool::ControllerManager, arguments).await?;
         wait_controllers(&mut controller_manager, &client).await?;
-        Ok(Self { etcd, api_server, controller_manager, options, ports, kubeconfig, config, client, state })
+        Ok(Self {
+            etcd,
+            api_server,
+            controller_manager,
+            options,
+            ports: held,
+            kubeconfig,
+            config,
+            client,
+            state,
+        })
     }
 
     /// A client that may do everything and is never throttled.
@@ -138,7 +139,7 @@ impl ControlPlane {
     /// The API server's URL.
     #[must_use]
     pub fn url(&self) -> String {
-        url(self.ports)
+        url(self.ports.numbers)
     }
 
     /// The folder with keys, logs and data. It goes away with the control plane.
@@ -185,7 +186,7 @@ impl ControlPlane {
     /// When it does not come back within a minute.
     pub async fn restart_api_server(&mut self) -> Result<(), ControlPlaneError> {
         self.kill_api_server().await?;
-        let arguments = arguments::api_server(self.state.path(), self.ports, self.options.audit);
+        let arguments = arguments::api_server(self.state.path(), self.ports.numbers, self.options.audit);
         self.api_server = run(&self.options, self.state.path(), Tool::ApiServer, arguments).await?;
         self.wait_ready(READY_DEADLINE).await
     }
@@ -242,14 +243,27 @@ fn state_folder(options: &ControlPlaneOptions) -> Result<TempDir, ControlPlaneEr
     builder.tempdir_in(&parent).map_err(|source| ControlPlaneError::State { path: parent, source })
 }
 
-/// Ports that are free now. All are held until the last one is found, so that they differ.
-fn free_ports() -> Result<Ports, ControlPlaneError> {
-    let held = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(ControlPlaneError::Port);
-    let (etcd, etcd_peer, api_server) = (held()?, held()?, held()?);
-    let port = |listener: &TcpListener| {
-        listener.local_addr().map(|address| address.port()).map_err(ControlPlaneError::Port)
-    };
-    Ok(Ports { etcd: port(&etcd)?, etcd_peer: port(&etcd_peer)?, api_server: port(&api_server)? })
+/// Ports of this control plane alone, from before its processes start until it ends.
+///
+/// Each is bound by a socket that never listens. The processes bind it as well, which `SO_REUSEPORT` on both sides allows,
+/// and nobody else gets it: neither before they start, nor while one of them is killed and started again.
+struct HeldPorts {
+    numbers: Ports,
+    _sockets: [TcpSocket; 3],
+}
+
+impl HeldPorts {
+    fn choose() -> io::Result<Self> {
+        let held = || {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseport(true)?;
+            socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+            Ok::<_, io::Error>((socket.local_addr()?.port(), socket))
+        };
+        let (etcd, etcd_peer, api_server) = (held()?, held()?, held()?);
+        let numbers = Ports { etcd: etcd.0, etcd_peer: etcd_peer.0, api_server: api_server.0 };
+        Ok(Self { numbers, _sockets: [etcd.1, etcd_peer.1, api_server.1] })
+    }
 }
 
 fn url(ports: Ports) -> String {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::process::{Program, Supervised};
 use super::tools::{Tool, Tools};
-use super::traffic::{HttpClient, http_client, request};
+use super::traffic::{HttpClient, PATIENCE, get, http_client};
 use super::workload::DEFAULT_PORT;
 
 /// The in-cluster name that manifests address a Prometheus by.
@@ -29,7 +29,8 @@ const READY_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 /// How long it may take to end when asked; its data is thrown away.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
-/// An address is chosen before the process binds it; somebody else may take it in between, hence more than one attempt.
+/// An address is chosen before the process binds it, and unlike the control plane it cannot share a port that is held for
+/// it: somebody else may take it in between, hence more than one attempt.
 const ATTEMPTS: usize = 3;
 /// Lines of its log in an error message.
 const QUOTED_LINES: usize = 12;
@@ -136,9 +137,18 @@ impl Prometheus {
         Ok(())
     }
 
+    /// Whether this one is ready, and not another that was faster to take the address: only ours keeps its data in our
+    /// folder.
     async fn is_ready(&self, http: &HttpClient) -> bool {
-        let status = request(http, &format!("http://{}/-/ready", self.address)).await;
-        status.is_some_and(|status| status.is_success())
+        let ask = |path: &'static str| async move {
+            let answer = get(http, &format!("http://{}/{path}", self.address), PATIENCE).await;
+            answer.filter(|(status, _)| status.is_success()).map(|(_, body)| body)
+        };
+        if ask("-/ready").await.is_none() {
+            return false;
+        }
+        let flags = ask("api/v1/status/flags").await.unwrap_or_default();
+        String::from_utf8_lossy(&flags).contains(&*self.state.path().to_string_lossy())
     }
 
     fn last_lines(&self) -> String {

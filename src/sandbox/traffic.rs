@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, StatusCode};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
@@ -18,17 +18,18 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::routes::{Endpoint, Route, routes};
 
-/// Time after which a request counts as unanswered.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time after which users give up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests under way at once; more are not sent, as from users who wait for their answers.
 const MOST_UNANSWERED: usize = 256;
 /// Bytes of an answer that are read; the demo application sends less.
@@ -42,17 +43,22 @@ const IDLE_CONNECTIONS: usize = 2;
 pub(super) type HttpClient = legacy::Client<HttpConnector, Body>;
 
 /// What to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrafficOptions {
     /// Requests per second over all Services together, from 1 to [`HIGHEST_RATE`].
     pub rate: u32,
     /// Decides which pods are picked.
     pub seed: u64,
+    /// The namespace whose Services get requests; `None` for all namespaces.
+    pub namespace: Option<String>,
+    /// Time after which a request counts as unanswered.
+    pub patience: Duration,
 }
 
 impl Default for TrafficOptions {
+    /// A hundred requests a second to every Service, from users who wait two seconds.
     fn default() -> Self {
-        Self { rate: 100, seed: 1 }
+        Self { rate: 100, seed: 1, namespace: None, patience: PATIENCE }
     }
 }
 
@@ -123,7 +129,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Sends requests to every Service with a selector, in turns, from when the first has a ready pod.
+    /// Sends requests to every Service with a selector, picked by chance, from when the first is known.
     #[must_use]
     pub fn start(client: Client, options: TrafficOptions) -> Self {
         let (publish, routes) = watch::channel(Vec::new());
@@ -132,10 +138,12 @@ impl Traffic {
             routes: routes.clone(),
             tally: Arc::clone(&tally),
             http: http_client(),
+            patience: options.patience,
             unanswered: Arc::new(Semaphore::new(MOST_UNANSWERED)),
             dice: Dice::new(options.seed),
         };
-        let tasks = [tokio::spawn(follow(client, publish)), tokio::spawn(generator.send_at(options.rate))];
+        let follow = follow(client, options.namespace, publish);
+        let tasks = [tokio::spawn(follow), tokio::spawn(generator.send_at(options.rate))];
         Self { tally, routes, tasks }
     }
 
@@ -169,15 +177,15 @@ pub(super) fn http_client() -> HttpClient {
 }
 
 /// Keeps the routes in step with Services and pods until nobody looks at them.
-async fn follow(client: Client, publish: watch::Sender<Vec<Route>>) {
+async fn follow(client: Client, namespace: Option<String>, publish: watch::Sender<Vec<Route>>) {
     let (services, services_writer) = reflector::store::<Service>();
     let (pods, pods_writer) = reflector::store::<Pod>();
     let config = watcher::Config::default().streaming_lists();
-    let service_events = watcher(Api::<Service>::all(client.clone()), config.clone())
+    let service_events = watcher(within::<Service>(&client, namespace.as_deref()), config.clone())
         .default_backoff()
         .reflect(services_writer)
         .map(|event| event.map(drop));
-    let pod_events = watcher(Api::<Pod>::all(client), config)
+    let pod_events = watcher(within::<Pod>(&client, namespace.as_deref()), config)
         .modify(|pod| pod.metadata.managed_fields = None)
         .default_backoff()
         .reflect(pods_writer)
@@ -190,6 +198,17 @@ async fn follow(client: Client, publish: watch::Sender<Vec<Route>>) {
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, "watching Services and pods; trying again"),
         }
+    }
+}
+
+/// The objects of one namespace, or of all.
+fn within<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 
@@ -211,6 +230,7 @@ struct Generator {
     routes: watch::Receiver<Vec<Route>>,
     tally: Arc<Mutex<Tally>>,
     http: HttpClient,
+    patience: Duration,
     unanswered: Arc<Semaphore>,
     dice: Dice,
 }
@@ -232,12 +252,13 @@ impl Generator {
         let Some((service, endpoint)) = pick(&self.routes.borrow(), &mut self.dice) else { return };
         let revision = endpoint.as_ref().map(|endpoint| endpoint.revision.clone()).unwrap_or_default();
         let destination = Destination { service, revision };
-        let (http, tally) = (self.http.clone(), Arc::clone(&self.tally));
+        let (http, patience, tally) = (self.http.clone(), self.patience, Arc::clone(&self.tally));
         tokio::spawn(async move {
             let answer = match endpoint {
-                Some(Endpoint { address, .. }) => request(&http, &format!("http://{address}/")).await,
+                Some(Endpoint { address, .. }) => get(&http, &format!("http://{address}/"), patience).await,
                 None => None,
             };
+            let answer = answer.map(|(status, _)| status);
             count(lock(&tally).entry(destination).or_default(), answer);
             drop(permit);
         });
@@ -260,17 +281,17 @@ fn count(counts: &mut Counts, answer: Option<StatusCode>) {
     }
 }
 
-/// The status of the answer to a GET; `None` when there is none in time.
-pub(super) async fn request(http: &HttpClient, url: &str) -> Option<StatusCode> {
+/// The answer to a GET; `None` when there is none within `patience`.
+pub(super) async fn get(http: &HttpClient, url: &str, patience: Duration) -> Option<(StatusCode, Bytes)> {
     let request = Request::get(url).body(Body::empty()).ok()?;
     let exchange = async {
         let answer = http.request(request).await.ok()?;
         let status = answer.status();
         // A connection is used again only after its answer was read to the end.
-        to_bytes(Body::new(answer.into_body()), MOST_BYTES).await.ok()?;
-        Some(status)
+        let body = to_bytes(Body::new(answer.into_body()), MOST_BYTES).await.ok()?;
+        Some((status, body))
     };
-    timeout(ANSWER_TIMEOUT, exchange).await.ok().flatten()
+    timeout(patience, exchange).await.ok().flatten()
 }
 
 /// Marsaglia's xorshift64*: reproducible, and even enough to pick pods.

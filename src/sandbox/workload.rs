@@ -28,9 +28,6 @@ const NETWORK: [u8; 2] = [127, 20];
 /// Addresses tried for one pod. Those of other sandboxes on the machine are taken, and more than a few in a row only
 /// when some program holds the port on every address.
 const ATTEMPTS: u16 = 64;
-/// From a pod's deletion until it takes no more connections, for clients that have not heard of the deletion yet; a
-/// well-kept service has a `preStop` hook for the same reason.
-const DRAIN: Duration = Duration::from_millis(500);
 /// From the start of a container whose tag says `crash` until it ends.
 const CRASHES_AFTER: Duration = Duration::from_millis(200);
 
@@ -85,6 +82,15 @@ impl Workload for Applications {
         PodPlan { outcome, ready_after: CRASHES_AFTER, ..silent }
     }
 
+    /// A pod that is being deleted serves on until no request comes any more: clients need not have heard of the deletion
+    /// yet. A well-kept service has a `preStop` hook for the same reason.
+    async fn drained(&self, uid: &str) {
+        let traffic = self.lock().get(uid).map(Server::traffic);
+        if let Some(traffic) = traffic {
+            traffic.ceased().await;
+        }
+    }
+
     fn stop(&self, uid: &str) {
         drop(self.lock().remove(uid));
     }
@@ -109,7 +115,7 @@ impl Applications {
             Ok((listener, address)) => {
                 let server = Server::start(listener, address, &greeting(pod), behaviour);
                 self.lock().insert(uid.to_owned(), server);
-                PodPlan { stops_after: DRAIN, ..PodPlan::serving(address.ip(), delay) }
+                PodPlan::serving(address.ip(), delay)
             }
             Err(error) => {
                 tracing::error!(pod = pod.name_any(), %error, "the demo application cannot listen");

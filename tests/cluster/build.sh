@@ -16,8 +16,8 @@ readonly here
 # What src/sandbox/tools.rs hashes, in this order.
 readonly module_files=(go.mod etcd/go.mod prometheus/go.mod)
 readonly tools=(etcd kube-apiserver kube-controller-manager kubectl prometheus)
-# The first Go that fetches by itself the newer one that the module files ask for.
-readonly oldest_go_minor=21
+# The first Go that can fetch the newer one that the module files ask for.
+readonly oldest_go=1.21
 
 tools_dir() {
   local key
@@ -75,18 +75,50 @@ usable_on_path() {
 
 # --- Building ---------------------------------------------------------------------------------------------------
 
+# True when the first version is the second one or newer.
+at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
+
+# The Go that the module files ask for.
+needed_go() {
+  (cd "$here" && sed -nE 's/^go ([0-9.]+)$/\1/p' "${module_files[@]}") | sort -V | tail -n 1
+}
+
+# The Go that is installed, without what it would fetch; nothing when there is none.
+installed_go() {
+  command -v go >/dev/null || return 0
+  (cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) | sed -nE 's/^go([0-9]+(\.[0-9]+)*).*/\1/p'
+}
+
+# Ends with the line that installs the Go that is needed.
+lacks_go() {
+  local arch
+  case $(uname -m) in
+    aarch64 | arm64) arch=arm64 ;;
+    *) arch=amd64 ;;
+  esac
+  say "$1; it builds the tools, once. Install it with"
+  say "    sudo rm -rf /usr/local/go && curl -sSfL https://go.dev/dl/go$(needed_go).linux-$arch.tar.gz | sudo tar -C /usr/local -xz && export PATH=/usr/local/go/bin:\$PATH"
+  exit 1
+}
+
 require_go() {
-  local minor
-  if ! command -v go >/dev/null; then
-    say "Go is missing; it builds the tools once. Install it with"
-    say "    sudo apt-get install golang     (or a current one from https://go.dev/dl)"
-    exit 1
-  fi
-  minor=$(go env GOVERSION | sed -nE 's/^go1\.([0-9]+).*/\1/p')
-  if ((${minor:-0} < oldest_go_minor)); then
-    say "$(go env GOVERSION) is too old, 1.$oldest_go_minor or newer is needed; install a current one from https://go.dev/dl"
-    exit 1
-  fi
+  local installed needed
+  installed=$(installed_go)
+  needed=$(needed_go)
+  [[ -n $installed ]] || lacks_go "Go is missing"
+  if at_least "$installed" "$needed"; then return; fi
+  at_least "$installed" "$oldest_go" || lacks_go "Go $installed is too old, $needed is needed"
+  # Distributions switch this off; without it, the module files are refused.
+  export GOTOOLCHAIN=auto
+  say "Go $installed fetches Go $needed"
+  go -C "$here" version >/dev/null || lacks_go "Go $installed cannot fetch Go $needed"
+}
+
+# Nothing is built for another system: the sandbox needs its whole loopback network and /proc.
+require_linux() {
+  [[ $(uname -s) == Linux ]] && return
+  say "Linux is needed, this is $(uname -s): every pod of the sandbox listens on a loopback address of its own"
+  exit 1
 }
 
 # The linker flags that make a Kubernetes binary report the pinned version.
@@ -196,6 +228,7 @@ main() {
     echo "$dir"
     return
   fi
+  require_linux
   mkdir -p "$dir"
   if command -v flock >/dev/null; then
     exec 9>"$dir/.lock"

@@ -1,6 +1,6 @@
 //! The controller in process: who leads, what it waits for, and whose objects it leaves alone.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -9,15 +9,18 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 use serin::api::Rollout;
 use serin::controller::{self, LeaderElection, Options, RunError};
+use serin::sandbox::cluster::define;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::controller_process::{definitions_on_shared, install_definitions};
+use crate::controller_process::definitions_on_shared;
 use crate::rollouts::{Subject, canary};
-use crate::shared::{DEADLINE, client, config, namespace, options as control_plane_options, wait_for};
+use crate::shared::{
+    DEADLINE, client, config, namespace, options as control_plane_options, own_addresses, wait_for,
+};
 
 const LEASE: &str = "argo-rollouts-controller-lock";
 
@@ -135,36 +138,32 @@ async fn rollouts_of_another_shard_are_left_alone() {
     controller.stop().await;
 }
 
-/// The status code and the body of an answer over plain HTTP.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
-    let mut connection = TcpStream::connect(address).await.unwrap();
+/// The status code and the body of an answer over plain HTTP; `None` when there is none.
+async fn get(address: SocketAddr, path: &str) -> Option<(String, String)> {
+    let mut connection = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).await.unwrap();
+    connection.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
-    connection.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    connection.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.to_owned(), body.to_owned()))
 }
 
 /// Asks until the answer is as wanted.
-async fn until(address: SocketAddr, path: &str, is_wanted: impl Fn(&str, &str) -> bool) -> String {
+async fn until(address: SocketAddr, path: &str, is_wanted: impl Fn(&str, &str) -> bool) {
+    let mut last = None;
     let ask = async {
         let mut pause = tokio::time::interval(Duration::from_millis(50));
         loop {
             pause.tick().await;
-            if TcpStream::connect(address).await.is_ok() {
-                let (code, body) = get(address, path).await;
-                if is_wanted(&code, &body) {
-                    return body;
-                }
+            last = get(address, path).await;
+            if last.as_ref().is_some_and(|(code, body)| is_wanted(code, body)) {
+                return;
             }
         }
     };
-    timeout(DEADLINE, ask).await.unwrap_or_else(|_| panic!("{path} does not answer as wanted"))
+    let outcome = timeout(DEADLINE, ask).await;
+    outcome.unwrap_or_else(|_| panic!("{path} does not answer as wanted: {last:?}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,23 +171,22 @@ async fn missing_definitions_are_named_and_waited_for_and_metrics_follow_the_obj
     use serin::sandbox::control_plane::ControlPlane;
     let control_plane = ControlPlane::start(control_plane_options()).await.unwrap();
     let client = control_plane.client();
-    let (health, metrics) = (free_address(), free_address());
+    let [health, metrics] = own_addresses();
     let options =
         Options { health_address: Some(health), metrics_address: Some(metrics), ..in_namespace("default") };
     let controller = Running::start(control_plane.config(), options);
     let problem = "the CustomResourceDefinition rollouts.argoproj.io is not installed";
     until(health, "/readyz", |code, body| code == "503" && body.contains(problem)).await;
-    assert_eq!(get(health, "/healthz").await.0, "200");
+    until(health, "/healthz", |code, _| code == "200").await;
 
-    install_definitions(&client).await;
+    define(&client).await.unwrap();
     until(health, "/readyz", |code, _| code == "200").await;
     let subject = Subject::create(&client, "default", "v1", canary(json!([]))).await;
     subject.until_phase("Progressing").await;
     let info = "rollout_info{namespace=\"default\",name=\"web\",strategy=\"canary\",traffic_router=\"\",phase=\"Progressing\"} 1";
-    let body = until(metrics, "/metrics", |_, body| body.contains(info)).await;
     let written =
         "controller_clientset_k8s_request_total{kind=\"rollouts\",verb=\"Patch\",status_code=\"200\"}";
-    assert!(body.contains(written), "{body}");
+    until(metrics, "/metrics", |_, body| body.contains(info) && body.contains(written)).await;
     subject.rollouts.delete("web", &kube::api::DeleteParams::default()).await.unwrap();
     until(metrics, "/metrics", |_, body| !body.contains("name=\"web\"")).await;
     controller.stop().await;

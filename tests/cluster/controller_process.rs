@@ -2,15 +2,11 @@
 
 use std::process::Stdio;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use kube::api::{Patch, PatchParams};
-use kube::runtime::wait::conditions::is_crd_established;
+use serin::sandbox::cluster::define;
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
-
-use crate::shared::wait_for;
 
 /// A controller that works on one namespace. It is killed when this is dropped.
 pub(crate) struct ControllerProcess {
@@ -63,19 +59,8 @@ fn spawn(arguments: &[String]) -> Child {
         .unwrap()
 }
 
-/// Creates the definitions once per control plane of this binary.
-pub(crate) async fn install_definitions(client: &Client) {
-    let definitions: kube::Api<CustomResourceDefinition> = kube::Api::all(client.clone());
-    for (_, definition) in serin::api::crds::all() {
-        let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
-        let apply = PatchParams::apply("test").force();
-        definitions.patch(&name, &apply, &Patch::Apply(definition)).await.unwrap();
-        wait_for(&definitions, &name, is_crd_established()).await;
-    }
-}
-
 /// Creates the definitions on the shared control plane, once.
 pub(crate) async fn definitions_on_shared(client: &Client) {
     static ONCE: OnceCell<()> = OnceCell::const_new();
-    ONCE.get_or_init(|| install_definitions(client)).await;
+    ONCE.get_or_init(|| async { define(client).await.unwrap() }).await;
 }

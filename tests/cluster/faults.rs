@@ -3,111 +3,179 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use kube::runtime::{WatchStreamExt, watcher};
+use futures::Stream;
+use kube::Api;
+use kube::runtime::wait::Condition;
 use serde_json::json;
-use serin::api::Rollout;
+use serin::api::{AnalysisRun, Rollout};
+use serin::sandbox::cluster::define;
 use serin::sandbox::control_plane::ControlPlane;
 use serin::sandbox::node::{QuickWorkload, VirtualNode};
 
-use crate::controller_process::{ControllerProcess, definitions_on_shared, install_definitions};
-use crate::rollouts::{Subject, analysis_template, canary, is_in, is_restored, message_of, phase_of, says};
-use crate::shared::{DEADLINE, client, kubeconfig, namespace, options};
+use crate::controller_process::{ControllerProcess, definitions_on_shared};
+use crate::rollouts::{
+    Subject, analysis_template, canary, is_in, is_observed, is_restored, message_of, phase_of, says, template,
+};
+use crate::shared::{client, follow, kubeconfig, namespace, next, options, wait_for_all};
 use crate::stub_prometheus::{Answer, StubPrometheus};
 
-/// Where a rollout stands, as far as its users can tell steps apart.
-fn standing(rollout: &Rollout) -> Option<(i32, String)> {
-    let status = rollout.status.as_ref()?;
-    Some((status.current_step_index?, status.phase.clone()?))
+/// Where a rollout stands, as far as its users can tell.
+#[derive(Clone, Debug, PartialEq)]
+struct Standing {
+    is_observed: bool,
+    step: Option<i32>,
+    phase: Option<String>,
+    updated: Option<i32>,
+    available: Option<i32>,
+}
+
+impl Standing {
+    fn of(rollout: &Rollout) -> Self {
+        let is_observed = is_observed(rollout);
+        let status = rollout.status.clone().unwrap_or_default();
+        Self {
+            is_observed,
+            step: status.current_step_index,
+            phase: status.phase,
+            updated: status.updated_replicas,
+            available: status.available_replicas,
+        }
+    }
+}
+
+/// Kills the controller whenever users see a change, which is between its writes, until the end. Returns what they saw.
+async fn killed_at_every_change(
+    controller: &mut ControllerProcess,
+    states: &mut (impl Stream<Item = Rollout> + Unpin),
+    is_over: impl Condition<Rollout>,
+) -> Vec<Standing> {
+    let mut seen: Vec<Standing> = Vec::new();
+    loop {
+        let rollout = next(states).await;
+        let standing = Standing::of(&rollout);
+        let is_news = seen.last() != Some(&standing);
+        if is_news {
+            seen.push(standing);
+        }
+        if is_over.matches_object(Some(&rollout)) {
+            return seen;
+        }
+        if is_news {
+            controller.kill_and_restart().await;
+        }
+    }
+}
+
+/// A Rollout of version 1, Healthy, with its controller.
+async fn healthy(prefix: &str, steps: serde_json::Value) -> (Subject, ControllerProcess) {
+    let client = client();
+    definitions_on_shared(&client).await;
+    let namespace = namespace(&client, prefix).await;
+    let controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    let subject = Subject::create(&client, &namespace, "v1", canary(steps)).await;
+    subject.until_phase("Healthy").await;
+    (subject, controller)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_killed_at_every_step_skips_none_and_repeats_none() {
-    let client = client();
-    definitions_on_shared(&client).await;
-    let namespace = namespace(&client, "killed").await;
-    let prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
-    analysis_template(&client, &namespace, "success-rate", &prometheus.url(), json!({})).await;
-    let mut controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    let prometheus = StubPrometheus::start(Answer::Value(1.0));
+    let (subject, mut controller) = healthy("killed", json!([])).await;
+    analysis_template(&subject.client, &subject.namespace, "success-rate", &prometheus.url(), json!({}))
+        .await;
     let steps = json!([
         {"setWeight": 25}, {"pause": {"duration": 1}},
         {"analysis": {"templates": [{"templateName": "success-rate"}]}},
         {"setWeight": 50}, {"pause": {"duration": 1}}, {"setWeight": 100},
     ]);
-    let subject = Subject::create(&client, &namespace, "v1", canary(steps)).await;
+    subject.change(canary(steps)).await;
     subject.until_phase("Healthy").await;
 
-    let config = watcher::Config::default();
-    let mut changes = Box::pin(watcher(subject.rollouts.clone(), config).applied_objects());
+    let mut states = follow(&subject.rollouts).await;
     subject.release("v2").await;
-    let (mut seen, mut kills) = (Vec::new(), 0);
-    let walk = async {
-        while let Some(rollout) = changes.try_next().await.unwrap() {
-            let Some(now) = standing(&rollout) else { continue };
-            let is_old = rollout.metadata.generation < Some(2) || seen.last() == Some(&now);
-            if is_old || (seen.is_empty() && now.1 == "Healthy") {
-                continue;
-            }
-            let is_done = now == (6, "Healthy".to_owned());
-            seen.push(now);
-            if is_done {
-                break;
-            }
-            controller.kill_and_restart().await;
-            kills += 1;
-        }
-    };
-    tokio::time::timeout(DEADLINE, walk).await.expect("the rollout does not end");
+    let seen = killed_at_every_change(&mut controller, &mut states, is_in("Healthy")).await;
 
-    let mut indices: Vec<_> = seen.iter().map(|(index, _)| *index).collect();
-    indices.dedup();
-    assert!(indices.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seen:?}");
-    assert_eq!((indices.first(), indices.last()), (Some(&0), Some(&6)), "{seen:?}");
-    assert!(kills >= 6, "{seen:?}");
-    assert_eq!(subject.sizes().await, [("2".to_owned(), 4)]);
+    let mut steps: Vec<_> = seen.iter().filter(|seen| seen.is_observed).map(|seen| seen.step).collect();
+    steps.dedup();
+    assert_eq!(steps, (0..=6).map(Some).collect::<Vec<_>>(), "{seen:#?}");
+    subject.until_sizes(&[("2", 4)]).await;
+    subject.until_revisions(&["1", "2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_throughout_the_first_deploy_deploys_once() {
+    let client = client();
+    definitions_on_shared(&client).await;
+    let namespace = namespace(&client, "killed-first").await;
+    let mut controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    let mut states = follow(&Api::namespaced(client.clone(), &namespace)).await;
+    let steps = json!([{"setWeight": 50}, {"pause": {}}]);
+    let subject = Subject::create(&client, &namespace, "v1", canary(steps)).await;
+    killed_at_every_change(&mut controller, &mut states, is_in("Healthy")).await;
+    subject.until_sizes(&[("1", 4)]).await;
+    subject.until_revisions(&["1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_throughout_an_abort_restores_stable() {
+    let (subject, mut controller) = healthy("killed-abort", json!([{"setWeight": 50}, {"pause": {}}])).await;
+    subject.release("v2").await;
+    subject.until_phase("Paused").await;
+
+    let mut states = follow(&subject.rollouts).await;
+    subject.change_status(json!({"abort": true})).await;
+    let seen = killed_at_every_change(&mut controller, &mut states, is_restored(4)).await;
+    assert!(seen.iter().all(|seen| seen.available >= Some(3)), "{seen:#?}");
+    let aborted = subject.until_phase("Degraded").await;
+    assert!(message_of(&aborted).starts_with("RolloutAborted: "), "{}", message_of(&aborted));
+    subject.until_sizes(&[("1", 4)]).await;
+    subject.until_revisions(&["1", "2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_throughout_a_return_to_stable_returns() {
+    let (subject, mut controller) = healthy("killed-return", json!([{"setWeight": 50}, {"pause": {}}])).await;
+    subject.release("v2").await;
+    subject.until_phase("Paused").await;
+
+    let mut states = follow(&subject.rollouts).await;
+    subject.change(json!({"template": template("v1")})).await;
+    let seen = killed_at_every_change(&mut controller, &mut states, is_in("Healthy")).await;
+    assert!(seen.iter().all(|seen| seen.available >= Some(3)), "{seen:#?}");
+    subject.until_sizes(&[("3", 4)]).await;
+    subject.until_revisions(&["2", "3"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prometheus_that_goes_away_and_comes_back_costs_no_rollout() {
-    let client = client();
-    definitions_on_shared(&client).await;
-    let namespace = namespace(&client, "metrics-gone").await;
-    let mut prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
-    analysis_template(&client, &namespace, "success-rate", &prometheus.url(), json!({})).await;
-    let _controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    let mut prometheus = StubPrometheus::start(Answer::Value(1.0));
+    let (subject, _controller) = healthy("metrics-gone", json!([])).await;
+    analysis_template(&subject.client, &subject.namespace, "success-rate", &prometheus.url(), json!({}))
+        .await;
     let steps = json!([{"setWeight": 50}, {"analysis": {"templates": [{"templateName": "success-rate"}]}}]);
-    let subject = Subject::create(&client, &namespace, "v1", canary(steps)).await;
+    subject.change(canary(steps)).await;
     subject.until_phase("Healthy").await;
 
     prometheus.go_away().await;
     subject.release("v2").await;
-    let runs: kube::Api<serin::api::AnalysisRun> = kube::Api::namespaced(client.clone(), &namespace);
-    let has_error = |run: &serin::api::AnalysisRun| {
-        let results =
-            run.status.as_ref().and_then(|status| status.metric_results.clone()).unwrap_or_default();
-        results.iter().any(|result| result.error.unwrap_or_default() > 0)
+    let runs: Api<AnalysisRun> = Api::namespaced(subject.client.clone(), &subject.namespace);
+    let with_an_error = |runs: &[Arc<AnalysisRun>]| {
+        let status = runs.first()?.status.clone()?;
+        let results = status.metric_results.unwrap_or_default();
+        results.iter().any(|result| result.error.unwrap_or_default() > 0).then_some(status.phase)
     };
-    let mut changes = Box::pin(watcher(runs, watcher::Config::default()).applied_objects());
-    let error = async {
-        while let Some(run) = changes.try_next().await.unwrap() {
-            if has_error(&run) {
-                return run;
-            }
-        }
-        unreachable!("a watch does not end");
-    };
-    let run = tokio::time::timeout(DEADLINE, error).await.expect("no error was recorded");
-    assert!(!run.status.unwrap().phase.unwrap().is_completed(), "one error is no verdict");
-    prometheus.come_back().await;
+    let phase = wait_for_all(&runs, "a measurement with an error", with_an_error).await;
+    assert!(!phase.unwrap().is_completed(), "one error is no verdict");
+    prometheus.come_back();
     subject.until_phase("Healthy").await;
-    assert_eq!(subject.sizes().await, [("2".to_owned(), 4)]);
+    subject.until_sizes(&[("2", 4)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_api_server_delays_a_rollout_and_nothing_else() {
     let mut control_plane = ControlPlane::start(options()).await.unwrap();
     let client = control_plane.client();
-    install_definitions(&client).await;
+    define(&client).await.unwrap();
     let workload = Arc::new(QuickWorkload::ready_after(Duration::from_millis(50)));
     let _node = VirtualNode::start(client.clone(), workload).await.unwrap();
     let _controller = ControllerProcess::start(control_plane.kubeconfig(), "default", &[]);
@@ -122,21 +190,14 @@ async fn a_restarted_api_server_delays_a_rollout_and_nothing_else() {
     subject.change_status(json!({"pauseConditions": null})).await;
     let healthy = subject.until(is_in("Healthy")).await;
     assert_eq!(phase_of(&healthy), "Healthy");
-    assert_eq!(subject.sizes().await, [("2".to_owned(), 4)]);
+    subject.until_sizes(&[("2", 4)]).await;
     control_plane.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_never_becomes_ready_is_reported_and_leaves_stable_serving() {
-    let client = client();
-    definitions_on_shared(&client).await;
-    let namespace = namespace(&client, "never-ready").await;
-    let _controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
-    let mut spec = canary(json!([{"setWeight": 50}]));
-    spec["progressDeadlineSeconds"] = json!(2);
-    let subject = Subject::create(&client, &namespace, "v1", spec).await;
-    subject.until_phase("Healthy").await;
-    subject.release("never").await;
+    let (subject, _controller) = healthy("never-ready", json!([{"setWeight": 50}])).await;
+    subject.change(json!({"progressDeadlineSeconds": 2, "template": template("never")})).await;
     let stuck = subject.until(says("ProgressDeadlineExceeded")).await;
     assert_eq!(phase_of(&stuck), "Degraded", "{}", message_of(&stuck));
     assert!(stuck.status.unwrap().available_replicas.unwrap() >= 3);
@@ -144,22 +205,17 @@ async fn a_pod_that_never_becomes_ready_is_reported_and_leaves_stable_serving() 
 
     subject.release("v3").await;
     subject.until_phase("Healthy").await;
-    assert_eq!(subject.sizes().await, [("3".to_owned(), 4)]);
+    subject.until_sizes(&[("3", 4)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_never_becomes_ready_is_taken_back_where_the_spec_says_so() {
-    let client = client();
-    definitions_on_shared(&client).await;
-    let namespace = namespace(&client, "never-abort").await;
-    let _controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
-    let mut spec = canary(json!([{"setWeight": 50}]));
-    spec["progressDeadlineSeconds"] = json!(2);
-    spec["progressDeadlineAbort"] = json!(true);
-    let subject = Subject::create(&client, &namespace, "v1", spec).await;
-    subject.until_phase("Healthy").await;
-    subject.release("never").await;
+    let (subject, _controller) = healthy("never-abort", json!([{"setWeight": 50}])).await;
+    let never = json!({
+        "progressDeadlineSeconds": 2, "progressDeadlineAbort": true, "template": template("never"),
+    });
+    subject.change(never).await;
     subject.until(says("RolloutAborted")).await;
     subject.until(is_restored(4)).await;
-    assert_eq!(subject.sizes().await, [("1".to_owned(), 4)]);
+    subject.until_sizes(&[("1", 4)]).await;
 }

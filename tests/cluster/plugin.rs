@@ -2,9 +2,6 @@
 
 use std::process::Stdio;
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
-use kube::Api;
-use kube::api::ListParams;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -110,7 +107,7 @@ async fn a_user_walks_a_rollout_through_its_life() {
     subject.until_phase("Paused").await;
     assert_eq!(plugin.say("promote web").await, "rollout 'web' promoted\n");
     subject.until_phase("Healthy").await;
-    assert_eq!(subject.sizes().await, [("2".to_owned(), 4)]);
+    subject.until_sizes(&[("2", 4)]).await;
     assert!(plugin.say("abort web").await.contains("nothing to abort"));
 }
 
@@ -125,12 +122,12 @@ async fn undo_finds_the_replica_set_of_the_old_revision_again() {
     subject.until_phase("Healthy").await;
     subject.release("v2").await;
     subject.until_phase("Paused").await;
+    subject.until_revisions(&["1", "2"]).await;
 
     assert_eq!(plugin.say("undo web").await, "rollout 'web' undone to revision 1\n");
     let undone = subject.until_phase("Healthy").await;
     assert_eq!(undone.spec.template, Some(template("v1")));
-    let sets: Api<ReplicaSet> = Api::namespaced(client, &namespace);
-    assert_eq!(sets.list(&ListParams::default()).await.unwrap().items.len(), 2);
+    subject.until_revisions(&["2", "3"]).await;
     assert!(plugin.say("undo web --to-revision 3").await.starts_with("skipped rollback"));
 }
 

@@ -1,16 +1,16 @@
 //! Rollouts of tests: how they are made, changed and waited for.
 
-use futures::TryStreamExt;
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::Condition;
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use serin::api::{AnalysisTemplate, Rollout};
 
-use crate::shared::{DEADLINE, wait_for};
+use crate::shared::{wait_for, wait_for_all};
 
 /// One Rollout in a namespace of its own.
 pub(crate) struct Subject {
@@ -63,33 +63,89 @@ impl Subject {
 
     /// Sizes of its ReplicaSets by revision number, those without pods left out.
     pub(crate) async fn sizes(&self) -> Vec<(String, i32)> {
-        let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &self.namespace);
-        let listed = sets.list(&ListParams::default()).await.unwrap();
-        let size = |set: ReplicaSet| {
-            let revision = set.metadata.annotations?.get("rollout.argoproj.io/revision")?.clone();
-            Some((revision, set.spec?.replicas?))
+        let listed = self.sets().list(&ListParams::default()).await.unwrap();
+        sizes(&listed.items)
+    }
+
+    /// Waits until its ReplicaSets have these sizes, those without pods left out: changes of ReplicaSets follow the status
+    /// that tells of them.
+    pub(crate) async fn until_sizes(&self, expected: &[(&str, i32)]) {
+        let expected: Vec<_> =
+            expected.iter().map(|(revision, size)| ((*revision).to_owned(), *size)).collect();
+        let as_expected =
+            |sets: &[Arc<ReplicaSet>]| (sizes(sets.iter().map(Arc::as_ref)) == expected).then_some(());
+        wait_for_all(&self.sets(), &format!("sizes {expected:?}"), as_expected).await;
+    }
+
+    /// Waits until its ReplicaSets, with pods or without, have these revision numbers.
+    pub(crate) async fn until_revisions(&self, expected: &[&str]) {
+        let as_expected = |sets: &[Arc<ReplicaSet>]| {
+            let mut revisions: Vec<_> = sets.iter().filter_map(|set| revision(set)).collect();
+            revisions.sort_unstable();
+            (revisions == expected).then_some(())
         };
-        let mut sizes: Vec<_> =
-            listed.items.into_iter().filter_map(size).filter(|(_, size)| *size > 0).collect();
-        sizes.sort();
-        sizes
+        wait_for_all(&self.sets(), &format!("revisions {expected:?}"), as_expected).await;
+    }
+
+    fn sets(&self) -> Api<ReplicaSet> {
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     /// Waits for an Event with this reason, and returns its message.
-    pub(crate) async fn until_announced(&self, reason: &'static str) -> String {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut changes = Box::pin(watcher(events, watcher::Config::default()).applied_objects());
-        let found = async {
-            while let Some(event) = changes.try_next().await.unwrap() {
-                let is_ours = event.involved_object.kind.as_deref() == Some("Rollout");
-                if is_ours && event.reason.as_deref() == Some(reason) {
-                    return event.message.unwrap_or_default();
-                }
-            }
-            unreachable!("a watch does not end");
-        };
-        tokio::time::timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("{reason} is not announced"))
+    pub(crate) async fn until_announced(&self, reason: &str) -> String {
+        self.until_announced_after(0, reason).await.pop().unwrap().message
     }
+
+    /// Waits for an Event with this reason among those that come after the first `known` ones. Returns these, up to it.
+    pub(crate) async fn until_announced_after(&self, known: usize, reason: &str) -> Vec<Announcement> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let with_reason = |events: &[Arc<Event>]| {
+            let all = announcements(events.iter().map(Arc::as_ref));
+            let new = all.get(known..)?;
+            let last = new.iter().position(|announcement| announcement.reason == reason)?;
+            Some(new[..=last].to_vec())
+        };
+        wait_for_all(&events, reason, with_reason).await
+    }
+
+    /// Waits for an Event with this reason whose message contains `text`.
+    pub(crate) async fn until_told(&self, reason: &str, text: &str) {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let told = |events: &[Arc<Event>]| {
+            let all = announcements(events.iter().map(Arc::as_ref));
+            all.iter().any(|told| told.reason == reason && told.message.contains(text)).then_some(())
+        };
+        wait_for_all(&events, &format!("{reason} with '{text}'"), told).await;
+    }
+}
+
+/// An Event about a Rollout.
+#[derive(Clone, Debug)]
+pub(crate) struct Announcement {
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+/// The Events about Rollouts in the order in which they were created.
+fn announcements<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Announcement> {
+    let mut ours: Vec<_> =
+        events.filter(|event| event.involved_object.kind.as_deref() == Some("Rollout")).collect();
+    ours.sort_by_key(|event| event.metadata.resource_version.as_ref().unwrap().parse::<u64>().unwrap());
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    ours.iter()
+        .map(|event| Announcement { reason: text(&event.reason), message: text(&event.message) })
+        .collect()
+}
+
+fn revision(set: &ReplicaSet) -> Option<&str> {
+    Some(set.metadata.annotations.as_ref()?.get("rollout.argoproj.io/revision")?.as_str())
+}
+
+fn sizes<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> Vec<(String, i32)> {
+    let size = |set: &ReplicaSet| Some((revision(set)?.to_owned(), set.spec.as_ref()?.replicas?));
+    let mut sizes: Vec<_> = sets.into_iter().filter_map(size).filter(|(_, size)| *size > 0).collect();
+    sizes.sort();
+    sizes
 }
 
 /// A pod template whose image tag tells the virtual node what its pods do.
@@ -166,7 +222,8 @@ pub(crate) fn phase_of(rollout: &Rollout) -> &str {
     rollout.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-fn is_observed(rollout: &Rollout) -> bool {
+/// Whether its status belongs to the spec as it is now.
+pub(crate) fn is_observed(rollout: &Rollout) -> bool {
     use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     let observed = rollout.status.as_ref().and_then(|status| status.observed_generation.clone());
     let generation = rollout.metadata.generation.unwrap_or_default();
@@ -177,7 +234,8 @@ fn is_observed(rollout: &Rollout) -> bool {
     }
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Puts `from` into `into`, object by object.
+pub(crate) fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {

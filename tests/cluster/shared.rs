@@ -5,21 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{ListParams, PostParams};
-use kube::runtime::wait::{Condition, await_condition};
+use kube::runtime::wait::Condition;
+use kube::runtime::watcher::{Event, watch_object};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use serin::sandbox::control_plane::{ControlPlane, ControlPlaneOptions};
 use serin::sandbox::node::{QuickWorkload, VirtualNode};
 use serin::sandbox::tools::{Tool, ToolPlaces, Tools};
+use tokio::time::timeout;
 
-/// The longest that anything may take that a test waits for; a loaded machine needs a fraction of it.
+/// The longest that a single change may take that a test waits for; a loaded machine needs a fraction of it.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a control plane is made of.
@@ -86,10 +92,82 @@ pub(crate) async fn wait_for<K>(api: &Api<K>, name: &str, condition: impl Condit
 where
     K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
 {
-    tokio::time::timeout(DEADLINE, await_condition(api.clone(), name, condition))
-        .await
-        .unwrap_or_else(|_| panic!("{name} is not as expected after {DEADLINE:?}"))
-        .unwrap()
+    let mut last = None;
+    let holds = async {
+        let mut states = pin!(watch_object(api.clone(), name).default_backoff());
+        while let Some(state) = states.next().await {
+            // A watch that breaks, as when the API server restarts, starts over.
+            let Ok(object) = state else { continue };
+            if condition.matches_object(object.as_ref()) {
+                return object;
+            }
+            last = object;
+        }
+        unreachable!("a watch does not end");
+    };
+    let outcome = timeout(DEADLINE, holds).await;
+    outcome.unwrap_or_else(|_| panic!("{name} is not as expected after {DEADLINE:?}: {last:#?}"))
+}
+
+/// Waits until `fact` finds something in the objects of a kind, and returns it.
+pub(crate) async fn wait_for_all<K, T>(api: &Api<K>, what: &str, fact: impl Fn(&[Arc<K>]) -> Option<T>) -> T
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + DeserializeOwned + 'static,
+{
+    let (store, writer) = reflector::store();
+    let holds = async {
+        let changes = watcher(api.clone(), watcher::Config::default()).default_backoff().reflect(writer);
+        let mut changes = pin!(changes);
+        while changes.next().await.is_some() {
+            // Before the first list is complete, objects would only seem to be missing.
+            if store.wait_until_ready().now_or_never().is_some()
+                && let Some(found) = fact(&store.state())
+            {
+                return found;
+            }
+        }
+        unreachable!("a watch does not end");
+    };
+    let outcome = timeout(DEADLINE, holds).await;
+    outcome.unwrap_or_else(|_| panic!("{what}: not after {DEADLINE:?}: {:#?}", store.state()))
+}
+
+/// Every state of the objects of a kind from now on. Returns once the watch has begun, so that nothing that is changed
+/// afterwards is missed.
+pub(crate) async fn follow<K>(api: &Api<K>) -> impl Stream<Item = K> + Unpin + use<K>
+where
+    K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
+{
+    let changes = watcher(api.clone(), watcher::Config::default()).default_backoff();
+    let mut changes = Box::pin(changes.filter_map(async |change| change.ok()));
+    let begun = async {
+        while let Some(change) = changes.next().await {
+            if matches!(change, Event::InitDone) {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, begun).await.expect("the watch does not begin");
+    Box::pin(changes.filter_map(async |change| match change {
+        Event::Apply(object) | Event::InitApply(object) => Some(object),
+        Event::Init | Event::InitDone | Event::Delete(_) => None,
+    }))
+}
+
+/// The next of the states that [`follow`] gives.
+pub(crate) async fn next<K>(states: &mut (impl Stream<Item = K> + Unpin)) -> K {
+    let next = timeout(DEADLINE, states.next()).await.expect("nothing changes any more");
+    next.expect("a watch does not end")
+}
+
+/// Two addresses that nobody else gets, for servers that cannot be asked which port they have: the address of loopback is
+/// this process' own, by its id.
+pub(crate) fn own_addresses() -> [SocketAddr; 2] {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    // Process ids have 22 bits; the rest keeps clear of 127.0.0.1 and of the pods of sandboxes.
+    let address = Ipv4Addr::new(127, 64 | high, middle, low);
+    let held = [(); 2].map(|()| TcpListener::bind((address, 0)).unwrap());
+    held.map(|listener| listener.local_addr().unwrap())
 }
 
 /// A Deployment of one container, whose image tag tells the virtual node what its pods do.
@@ -133,4 +211,12 @@ pub(crate) async fn pods(client: &Client, namespace: &str, app: &str) -> BTreeMa
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let listed = pods.list(&ListParams::default().labels(&format!("app={app}"))).await.unwrap();
     listed.items.into_iter().map(|pod| (pod.name_any(), pod)).collect()
+}
+
+/// Holds while a pod takes requests.
+pub(crate) fn is_pod_ready(pod: Option<&Pod>) -> bool {
+    let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref());
+    conditions.is_some_and(|all| {
+        all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    })
 }

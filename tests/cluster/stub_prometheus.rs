@@ -7,8 +7,12 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 128;
 
 /// What the server answers.
 #[derive(Clone, Copy, Debug)]
@@ -25,29 +29,34 @@ pub(crate) enum Answer {
 
 /// The server.
 pub(crate) struct StubPrometheus {
-    address: SocketAddr,
     answer: Arc<Mutex<Answer>>,
-    server: JoinHandle<()>,
+    /// Bound to the port, but never listening: it keeps the port while the server is away, and connections are refused.
+    held: TcpSocket,
+    server: Option<Running>,
+}
+
+struct Running {
+    end: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
 }
 
 impl StubPrometheus {
     /// Starts a server on a free port.
-    pub(crate) async fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let answer = Arc::new(Mutex::new(answer));
-        let server = tokio::spawn(serve(listener, answer.clone()));
-        Self { address, answer, server }
+    pub(crate) fn start(answer: Answer) -> Self {
+        let held = socket((Ipv4Addr::LOCALHOST, 0).into());
+        let mut stub = Self { answer: Arc::new(Mutex::new(answer)), held, server: None };
+        stub.come_back();
+        stub
     }
 
     /// Its address.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.held.local_addr().unwrap()
     }
 
     /// Its base URL.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
     }
 
     /// Answers like this from now on.
@@ -55,25 +64,37 @@ impl StubPrometheus {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// Refuses every connection from now on.
+    /// Refuses every connection from now on; those that are open are closed.
     pub(crate) async fn go_away(&mut self) {
-        self.server.abort();
-        let _ = (&mut self.server).await;
+        let Running { end, ended } = self.server.take().expect("it is away already");
+        end.send(()).unwrap();
+        ended.await.unwrap();
     }
 
     /// Answers again, at the same address.
-    pub(crate) async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.server = tokio::spawn(serve(listener, self.answer.clone()));
+    pub(crate) fn come_back(&mut self) {
+        let listener = socket(self.address()).listen(BACKLOG).unwrap();
+        let (end, ending) = oneshot::channel();
+        let ended = tokio::spawn(serve(listener, self.answer.clone(), ending));
+        self.server = Some(Running { end, ended });
     }
 }
 
-async fn serve(listener: TcpListener, answer: Arc<Mutex<Answer>>) {
+/// A socket with this address, which it may share with others of this user.
+fn socket(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+async fn serve(listener: TcpListener, answer: Arc<Mutex<Answer>>, ending: oneshot::Receiver<()>) {
     let respond = move || {
         let answer = *answer.lock().unwrap();
         async move { respond(answer) }
     };
-    axum::serve(listener, Router::new().fallback(respond)).await.unwrap();
+    let server = axum::serve(listener, Router::new().fallback(respond));
+    server.with_graceful_shutdown(async { drop(ending.await) }).await.unwrap();
 }
 
 fn respond(answer: Answer) -> Response {

@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
-use crate::shared::{client, deploy, is_ready, namespace, pods, wait_for};
+use crate::shared::{client, deploy, is_pod_ready, is_ready, namespace, pods, wait_for};
 
 fn main_container(pod: &Pod) -> Option<&ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.first()
@@ -29,13 +29,6 @@ async fn pod_when(tag: &str, expected: impl Fn(&Pod) -> bool) -> Pod {
     wait_for(&pods, "one", |pod: Option<&Pod>| pod.is_some_and(&expected)).await.unwrap()
 }
 
-fn is_pod_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| {
-        all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    })
-}
-
 #[tokio::test]
 async fn a_deployment_of_three_pods_becomes_ready_each_at_its_own_address() {
     let client = client();
@@ -56,7 +49,7 @@ async fn a_deployment_of_three_pods_becomes_ready_each_at_its_own_address() {
 
 #[tokio::test]
 async fn a_ready_pod_has_the_conditions_that_a_kubelet_sets() {
-    let pod = pod_when("v1", is_pod_ready).await;
+    let pod = pod_when("v1", |pod| is_pod_ready(Some(pod))).await;
     let status = pod.status.unwrap();
     let mut conditions: Vec<(String, String)> =
         status.conditions.unwrap().into_iter().map(|condition| (condition.type_, condition.status)).collect();
@@ -70,7 +63,8 @@ async fn a_ready_pod_has_the_conditions_that_a_kubelet_sets() {
 async fn a_crashing_pod_ends_up_in_a_crash_loop_and_counts_its_restarts() {
     let pod = pod_when("v1-crash", |pod| waiting_reason(pod) == Some("CrashLoopBackOff")).await;
     let container = main_container(&pod).unwrap();
-    assert_eq!((container.restart_count, container.ready), (1, false));
+    // At least: the wait may have begun after a later crash.
+    assert!(container.restart_count >= 1 && !container.ready, "{container:?}");
     let last = container.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
     assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
 }
@@ -85,7 +79,7 @@ async fn a_pod_whose_image_cannot_be_pulled_stays_pending() {
 async fn a_pod_that_never_becomes_ready_runs_all_the_same() {
     let pod =
         pod_when("never", |pod| main_container(pod).is_some_and(|main| main.started == Some(true))).await;
-    assert!(!is_pod_ready(&pod));
+    assert!(!is_pod_ready(Some(&pod)));
     assert_eq!(pod.status.unwrap().phase.as_deref(), Some("Running"));
 }
 

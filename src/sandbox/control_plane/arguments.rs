@@ -72,6 +72,8 @@ pub(super) fn etcd(state: &Path, ports: Ports) -> Vec<String> {
         option("listen-peer-urls", &peer),
         option("initial-advertise-peer-urls", &peer),
         option("initial-cluster", format!("default={peer}")),
+        // Its ports are held for it, see `HeldPorts`.
+        option("socket-reuse-port", true),
         // Lost with the machine's power, which takes the sandbox along anyway.
         option("unsafe-no-fsync", true),
         option("log-level", "warn"),
@@ -90,6 +92,7 @@ pub(super) fn api_server(state: &Path, ports: Ports, audit: Audit) -> Vec<String
         option("etcd-servers", format!("http://127.0.0.1:{}", ports.etcd)),
         option("bind-address", "127.0.0.1"),
         option("secure-port", ports.api_server),
+        option("permit-port-sharing", true),
         option("tls-cert-file", in_state(file::SERVER_CERTIFICATE)),
         option("tls-private-key-file", in_state(file::SERVER_KEY)),
         option("client-ca-file", in_state(file::AUTHORITY)),

@@ -78,9 +78,4 @@ impl ControlPlaneError {
         let (name, seen, last_lines) = (process.name(), seen.to_owned(), process.last_lines(QUOTED_LINES));
         Self::NotReady { name, waited, seen, last_lines }
     }
-
-    /// True when a process lost the race for its port, so that another attempt with other ports may succeed.
-    pub(super) fn is_port_taken(&self) -> bool {
-        matches!(self, Self::Ended { last_lines, .. } if last_lines.contains("address already in use"))
-    }
 }

@@ -79,17 +79,18 @@ impl<W: Workload> Kubelet<W> {
     /// Drives `pod` until it is gone.
     pub(super) async fn live(self: Arc<Self>, pod: Pod, mut farewell: oneshot::Receiver<Farewell>) {
         let life = Life { kubelet: &self, pods: self.pods_of(&pod), pod: &pod };
-        let mut stops_after = Duration::ZERO;
         let told = tokio::select! {
             biased;
             told = &mut farewell => told,
             // It has reached its last state, in which it stays until it is deleted.
-            _ = life.lead(&mut stops_after) => farewell.await,
+            _ = life.lead() => farewell.await,
         };
+        let uid = pod.uid().unwrap_or_default();
         if let Ok(Farewell { grace }) = told {
-            sleep(stops_after.min(grace)).await;
+            // Either way its time is over.
+            let _ = timeout(grace, self.workload.drained(&uid)).await;
         }
-        self.workload.stop(&pod.uid().unwrap_or_default());
+        self.workload.stop(&uid);
         if told.is_ok() {
             // Either way it is gone.
             let _ = life.remove().await;
@@ -110,10 +111,9 @@ struct Life<'a, W> {
 
 impl<W: Workload> Life<'_, W> {
     /// Takes the pod to the last state of its plan.
-    async fn lead(&self, stops_after: &mut Duration) -> Result<(), End> {
+    async fn lead(&self) -> Result<(), End> {
         self.bind().await?;
         let plan = self.kubelet.workload.start(self.pod).await;
-        *stops_after = plan.stops_after;
         match plan.outcome {
             Outcome::ImagePullBackOff => self.fail_to_pull(&plan).await,
             Outcome::NeverReady => self.run(&plan, &mut None, None).await.map(drop),

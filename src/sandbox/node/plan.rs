@@ -12,6 +12,13 @@ pub trait Workload: Send + Sync + 'static {
     /// different pods overlap. It may wait, for example for a socket; the pod stays `Pending` meanwhile.
     fn start(&self, pod: &Pod) -> impl Future<Output = PodPlan> + Send;
 
+    /// Returns when the pod with this `metadata.uid`, which is being deleted, has no more work; it serves until then. The
+    /// node waits for the grace period of the pod at most.
+    fn drained(&self, uid: &str) -> impl Future<Output = ()> + Send {
+        let _ = uid;
+        std::future::ready(())
+    }
+
     /// Ends the pod with this `metadata.uid`; it need not have been started. Called at least once for every pod, just
     /// before its object goes away.
     fn stop(&self, uid: &str);
@@ -26,15 +33,13 @@ pub struct PodPlan {
     pub ready_after: Duration,
     /// How it goes on.
     pub outcome: Outcome,
-    /// From the deletion of the pod until it is gone, at most its grace period; it serves until then.
-    pub stops_after: Duration,
 }
 
 impl PodPlan {
-    /// A pod that serves at `ip` once it is ready and ends at once when deleted.
+    /// A pod that serves at `ip` once it is ready.
     #[must_use]
     pub fn serving(ip: IpAddr, ready_after: Duration) -> Self {
-        Self { ip, ready_after, outcome: Outcome::Serves, stops_after: Duration::ZERO }
+        Self { ip, ready_after, outcome: Outcome::Serves }
     }
 }
 

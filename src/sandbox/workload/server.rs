@@ -29,6 +29,11 @@ use super::behaviour::Behaviour;
 
 /// How long answers that are under way may take once a server is to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// A pod without a request for this many looks in a row gets none any more. Looks are counted rather than time, so that a
+/// pause of the whole process does not pass for silence.
+const SILENT_LOOKS: u32 = 10;
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(50);
 /// Media type that Prometheus knows the exposition by.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Buckets of the latency histogram: 1 ms, doubled up to 16 s.
@@ -38,6 +43,7 @@ const BUCKETS: (f64, f64, u16) = (0.001, 2.0, 15);
 #[derive(Debug)]
 pub(super) struct Server {
     address: SocketAddr,
+    traffic: Traffic,
     _stop: oneshot::Sender<Infallible>,
 }
 
@@ -50,13 +56,41 @@ impl Server {
         behaviour: Behaviour,
     ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(serve(listener, router(Arc::new(Application::new(name, behaviour))), stopped));
-        Self { address, _stop: stop }
+        let application = Application::new(name, behaviour);
+        let traffic = application.traffic.clone();
+        tokio::spawn(serve(listener, router(Arc::new(application)), stopped));
+        Self { address, traffic, _stop: stop }
     }
 
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The requests that it gets.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.clone()
+    }
+}
+
+/// How many requests have come so far, those for metrics left out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Traffic(Arc<AtomicU64>);
+
+impl Traffic {
+    fn came(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns when no request has come for a while.
+    pub(super) async fn ceased(&self) {
+        let (mut before, mut silent) = (self.0.load(Ordering::Relaxed), 0);
+        while silent < SILENT_LOOKS {
+            sleep(LOOK).await;
+            let now = self.0.load(Ordering::Relaxed);
+            silent = if now == before { silent + 1 } else { 0 };
+            before = now;
+        }
     }
 }
 
@@ -86,6 +120,7 @@ struct RequestLabels {
 struct Application {
     greeting: String,
     behaviour: Behaviour,
+    traffic: Traffic,
     served: AtomicU64,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -107,6 +142,7 @@ impl Application {
         Self {
             greeting: format!("{name}\n"),
             behaviour,
+            traffic: Traffic::default(),
             served: AtomicU64::new(0),
             registry,
             requests,
@@ -131,6 +167,7 @@ fn router(application: Arc<Application>) -> Router {
 }
 
 async fn answer(State(application): State<Arc<Application>>, method: Method) -> Response {
+    application.traffic.came();
     let started = Instant::now();
     sleep(application.behaviour.latency).await;
     let status = if application.next_fails() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
@@ -162,6 +199,19 @@ mod tests {
             assert_eq!(failures_of(percent, 100), usize::from(percent));
             assert_eq!(failures_of(percent, 1000), usize::from(percent) * 10);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn traffic_has_ceased_once_no_request_comes_for_a_while() {
+        let (traffic, start) = (Traffic::default(), Instant::now());
+        let requests = async {
+            for _ in 0..20 {
+                sleep(LOOK * 5).await;
+                traffic.came();
+            }
+        };
+        let ((), ()) = tokio::join!(requests, traffic.ceased());
+        assert!(start.elapsed() >= LOOK * (20 * 5 + SILENT_LOOKS), "{:?}", start.elapsed());
     }
 
     #[test]
