@@ -13,6 +13,20 @@ use crate::units::Timestamp;
 /// Measurements kept of each metric when the run does not say.
 const RETENTION: usize = 10;
 
+/// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
+const OPEN_FIELDS: [&str; 10] = [
+    "/name",
+    "/interval",
+    "/initialDelay",
+    "/count",
+    "/failureLimit",
+    "/inconclusiveLimit",
+    "/consecutiveErrorLimit",
+    "/consecutiveSuccessLimit",
+    "/provider/prometheus/timeout",
+    "/provider/prometheus/rangeQuery",
+];
+
 /// A run's spec, parsed as far as it can be without secrets.
 pub(super) struct Spec<'a> {
     /// Each metric as it was written, its rules, and whether it has a say.
@@ -96,6 +110,11 @@ fn patterns<'a>(
 
 /// Checks a whole metric with a placeholder for each secret, and gives its rules.
 pub(super) fn parse_metric(metric: &Metric, arguments: &Arguments) -> Result<MetricRules, Vec<FieldError>> {
+    // With the placeholder in it, such a field would look right and say something else.
+    let misplaced = misplaced_secrets(metric, arguments);
+    if !misplaced.is_empty() {
+        return Err(misplaced);
+    }
     let filled = match arguments.resolve(metric, SecretSource::Placeholder) {
         Ok(filled) => filled.value,
         Err(Unresolved::Refused(why)) => {
@@ -116,4 +135,21 @@ pub(super) fn parse_metric(metric: &Metric, arguments: &Arguments) -> Result<Met
         }
         (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
     }
+}
+
+/// Secret arguments where they cannot work.
+fn misplaced_secrets(metric: &Metric, arguments: &Arguments) -> Vec<FieldError> {
+    let json = serde_json::to_value(metric).unwrap_or_default();
+    let fields = OPEN_FIELDS.iter().filter_map(|pointer| json.pointer(pointer).map(|field| (pointer, field)));
+    fields
+        .flat_map(|(pointer, field)| arguments.secrets_used(field).into_iter().map(move |name| (pointer, name)))
+        .map(|(pointer, name)| {
+            let path = pointer.trim_start_matches('/').replace('/', ".");
+            let problem = format!(
+                "uses the secret argument '{name}'; a secret can stand in conditions, queries, addresses, headers and \
+                 credentials only"
+            );
+            FieldError::new(path, problem)
+        })
+        .collect()
 }
