@@ -410,6 +410,14 @@ fn retention_keeps_the_latest_and_counts_all() {
 }
 
 #[test]
+fn a_range_from_a_fixed_day_until_now_is_measured() {
+    let range = json!({"start": "date('2023-01-01')", "end": "now()", "step": "1h"});
+    let provider = json!({"prometheus": {"query": "up", "rangeQuery": range}});
+    let mut world = World::new(json!({"metrics": [metric(&json!({"provider": provider}))]}));
+    assert_eq!(world.pass().measure.len(), 1);
+}
+
+#[test]
 fn conditions_and_numbers_may_come_from_arguments() {
     let mut world = World::new(json!({
         "metrics": [metric(&json!({"interval": "{{args.every}}", "count": "{{args.n}}", "successCondition": "result[0] >= {{ args.least }}"}))],

@@ -8,7 +8,6 @@ use super::args::{Arguments, SecretSource, Unresolved};
 use super::{FieldError, MetricRules, Query};
 use crate::api::AnalysisRunSpec;
 use crate::api::analysis_template::Metric;
-use crate::units::Timestamp;
 
 /// Measurements kept of each metric when the run does not say.
 const RETENTION: usize = 10;
@@ -124,16 +123,15 @@ pub(super) fn parse_metric(metric: &Metric, arguments: &Arguments) -> Result<Met
             return Err(vec![FieldError::new("", "cannot be checked without a secret")]);
         }
     };
-    let provider = Query::parse(&filled.provider, Timestamp::from_millis(0));
-    let provider = provider
+    let provider = Query::check(&filled.provider)
         .map_err(|problems| problems.into_iter().map(|one| one.within("provider")).collect::<Vec<_>>());
     match (MetricRules::parse(&filled), provider) {
-        (Ok(rules), Ok(_)) => Ok(rules),
+        (Ok(rules), Ok(())) => Ok(rules),
         (Err(mut problems), Err(more)) => {
             problems.extend(more);
             Err(problems)
         }
-        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+        (Err(problems), Ok(())) | (Ok(_), Err(problems)) => Err(problems),
     }
 }
 
