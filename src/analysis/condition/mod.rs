@@ -6,6 +6,7 @@
 
 mod budget;
 mod builtin;
+mod defaults;
 mod elements;
 mod scan;
 

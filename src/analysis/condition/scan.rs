@@ -4,7 +4,7 @@
 //! level of nesting. So the limits are static: length, number of tokens, nesting, ranges written out in numbers. What
 //! depends on data is counted while it runs, in `budget`.
 
-use super::{builtin, elements};
+use super::{builtin, defaults, elements};
 
 /// Longest expression, in bytes. The longest conditions seen in the field have a few hundred.
 const MAX_LENGTH: usize = 2_048;
@@ -97,6 +97,7 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
     check_forms(&tokens)?;
     let ranges = check_ranges(&tokens)?;
     check_patterns(&tokens)?;
+    defaults::check(&tokens)?;
     let statements = split(text, &tokens)?;
     check_names(&tokens, &statements)?;
     Ok(Scanned {
