@@ -106,6 +106,12 @@ impl Arguments {
         if problems.is_empty() { Ok(Self(sources)) } else { Err(problems) }
     }
 
+    /// Names of the secret arguments that the texts of `thing` use.
+    pub(super) fn secrets_used<T: Serialize>(&self, thing: &T) -> Vec<String> {
+        let is_secret = |name: &String| matches!(self.0.get(name), Some(Source::Secret(_)));
+        names_used(thing).into_iter().filter(is_secret).collect()
+    }
+
     /// Puts the arguments into every text of `thing`.
     ///
     /// # Errors

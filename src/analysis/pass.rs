@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::args::{SecretSource, Unresolved};
 use super::schedule::{self, Next};
 use super::spec::{Deciding, Spec};
-use super::verdict::{self, Course};
+use super::verdict::{self, Course, Verdict};
 use super::{FieldError, MeasureRequest, MetricRules, Query, RunEvent, RunPlan, RunSnapshot, Sample};
 use crate::api::analysis_run::{Measurement, MetricResult};
 use crate::api::analysis_template::Metric;
@@ -118,8 +118,7 @@ impl<'a> Pass<'a> {
         if known {
             return;
         }
-        let Some(rules) = self.conditions(metric, rules) else { return };
-        let verdict = verdict::judge(&rules, &sample.result, self.snapshot.now);
+        let Some(verdict) = self.judge(metric, rules, sample) else { return };
         let measurement = Measurement {
             phase: verdict.phase,
             message: verdict.message,
@@ -141,16 +140,36 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The rules with secrets in their conditions, which were a placeholder until now; `None` while one is unread.
-    fn conditions(&mut self, metric: &Metric, rules: &MetricRules) -> Option<MetricRules> {
-        let bare = Metric { provider: MetricProvider::default(), ..metric.clone() };
-        match self.spec.arguments.resolve(&bare, SecretSource::Read(&self.snapshot.secrets)) {
-            Ok(filled) => Some(MetricRules::parse(&filled.value).unwrap_or_else(|_| rules.clone())),
+    /// Judges a sample by the conditions with their secrets put in, which were a placeholder until now; `None` while
+    /// one is unread. Conditions that cannot be had judge nothing: the measurement is an error.
+    fn judge(&mut self, metric: &Metric, rules: &MetricRules, sample: &Sample) -> Option<Verdict> {
+        let now = self.snapshot.now;
+        let conditions = Metric {
+            success_condition: metric.success_condition.clone(),
+            failure_condition: metric.failure_condition.clone(),
+            ..Metric::default()
+        };
+        let secrets = self.spec.arguments.secrets_used(&conditions);
+        if sample.result.is_err() || secrets.is_empty() {
+            return Some(verdict::judge(rules, &sample.result, now));
+        }
+        match self.spec.arguments.resolve(&conditions, SecretSource::Read(&self.snapshot.secrets)) {
+            Ok(filled) => {
+                // A condition that was written is one even if a secret makes it empty.
+                let filled = MetricRules {
+                    success_condition: rules.success_condition.as_ref().and(filled.value.success_condition),
+                    failure_condition: rules.failure_condition.as_ref().and(filled.value.failure_condition),
+                    ..rules.clone()
+                };
+                let verdict = verdict::judge(&filled, &sample.result, now);
+                let is_error = verdict.phase == AnalysisPhase::Error;
+                Some(if is_error { unjudged(rules, sample, &secrets, now) } else { verdict })
+            }
             Err(Unresolved::Wanted(secrets)) => {
                 self.plan.secrets.extend(secrets);
                 None
             }
-            Err(Unresolved::Refused(_)) => Some(rules.clone()),
+            Err(Unresolved::Refused(why)) => Some(verdict::judge(rules, &Err(why), now)),
         }
     }
 
@@ -298,6 +317,21 @@ impl<'a> Pass<'a> {
         let all = u32::try_from(names.len()).unwrap_or(u32::MAX);
         verdict::summary(all, names.into_iter().filter_map(|name| self.found(name)))
     }
+}
+
+/// The error of conditions that cannot be judged with their secrets in them. Its text would quote pieces of them, so it
+/// is that of the placeholders, or none.
+fn unjudged(rules: &MetricRules, sample: &Sample, secrets: &[String], now: Timestamp) -> Verdict {
+    let open = verdict::judge(rules, &sample.result, now);
+    if open.phase == AnalysisPhase::Error {
+        return open;
+    }
+    let names: Vec<String> = secrets.iter().map(|name| format!("args.{name}")).collect();
+    let why = format!(
+        "the conditions cannot be judged once {} is put in; the reason is not shown, because it could show the secret",
+        names.join(", ")
+    );
+    verdict::judge(rules, &Err(why), now)
 }
 
 /// When a run that ends now in `phase` is to be looked at again.

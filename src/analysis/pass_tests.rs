@@ -253,6 +253,24 @@ fn an_invalid_spec_ends_the_run_with_every_problem() {
     assert!(status.completed_at.is_some());
 }
 
+#[test]
+fn a_list_that_would_take_long_to_read_is_refused_unread() {
+    let many = |entry: serde_json::Value, count: usize| vec![entry; count];
+    let pattern = json!({"metricName": r"(\w{9}){3}x", "limit": 1});
+    let spec = json!({
+        "metrics": many(metric(&json!({})), 201), "dryRun": many(pattern.clone(), 101), "measurementRetention": many(pattern, 101)
+    });
+    let mut world = World::new(spec);
+    world.pass();
+    assert_eq!(
+        world.snapshot.run.status.unwrap().message.as_deref(),
+        Some(
+            "the spec is invalid: metrics has 201 entries; at most 200 are allowed; dryRun has 101 entries; \
+             at most 100 are allowed; measurementRetention has 101 entries; at most 100 are allowed"
+        )
+    );
+}
+
 fn secret_run() -> (World, SecretKeyRef) {
     let key = SecretKeyRef { name: "prom".to_owned(), key: "token".to_owned() };
     let spec = json!({
@@ -297,6 +315,90 @@ fn a_secret_that_cannot_be_read_is_an_error_that_heals() {
     assert_eq!(world.pass().measure.len(), 1);
 }
 
+/// A run whose condition holds a secret, up to where its one measurement, 5, waits to be judged.
+fn secret_condition(condition: &str) -> (World, SecretKeyRef) {
+    let key = SecretKeyRef { name: "limits".to_owned(), key: "most".to_owned() };
+    let mut world = World::new(json!({
+        "metrics": [metric(&json!({"successCondition": condition}))],
+        "args": [{"name": "most", "valueFrom": {"secretKeyRef": key}}]
+    }));
+    let request = world.pass().measure.remove(0);
+    world.answer(&request, Ok(vec![5.0]));
+    (world, key)
+}
+
+/// What a pass with the secret makes of the measurement: its phase and message.
+fn judged(condition: &str, secret: Result<&str, &str>) -> (AnalysisPhase, String) {
+    let (mut world, key) = secret_condition(condition);
+    world.snapshot.secrets.insert(key, secret.map(str::to_owned).map_err(str::to_owned));
+    world.pass();
+    let status = world.snapshot.run.status.unwrap();
+    let measurement = status.metric_results.unwrap().remove(0).measurements.unwrap().remove(0);
+    (measurement.phase, measurement.message.unwrap_or_default())
+}
+
+#[test]
+fn a_condition_with_a_secret_is_judged_by_the_secret_and_by_nothing_else() {
+    let condition = "result[0] >= {{args.most}}";
+    assert_eq!(judged(condition, Ok("5")).0, AnalysisPhase::Successful);
+    assert_eq!(judged(condition, Ok("6")).0, AnalysisPhase::Failed);
+    assert_eq!(
+        judged(condition, Err("not found")),
+        (
+            AnalysisPhase::Error,
+            "args.most was not resolved: key 'most' of Secret 'limits': not found".to_owned()
+        )
+    );
+    let hidden = "the conditions cannot be judged once args.most is put in; the reason is not shown, because it could \
+                  show the secret";
+    for secret in ["s3cret", "", "5 6"] {
+        assert_eq!(judged(condition, Ok(secret)), (AnalysisPhase::Error, hidden.to_owned()), "'{secret}'");
+    }
+    assert_eq!(judged("{{args.most}}", Ok("")), (AnalysisPhase::Error, judged("{{args.most}}", Ok("1")).1));
+}
+
+#[test]
+fn a_sample_waits_for_the_secret_of_its_condition_unless_it_has_no_value() {
+    let (mut world, key) = secret_condition("result[0] >= {{args.most}}");
+    let sample = world.snapshot.samples[0].clone();
+    let plan = world.pass();
+    assert_eq!((plan.secrets, plan.measure), (BTreeSet::from([key]), vec![]));
+    world.snapshot.samples = vec![Sample { result: Err("down".to_owned()), ..sample }];
+    assert!(world.pass().secrets.is_empty());
+    assert_eq!(world.snapshot.run.status.unwrap().metric_results.unwrap()[0].error, Some(1));
+}
+
+#[test]
+fn a_secret_in_a_number_or_a_time_is_refused_by_name() {
+    for (field, value) in [
+        ("interval", json!("{{args.s}}m")),
+        ("count", json!("{{args.s}}")),
+        ("failureLimit", json!("{{ args.s }}")),
+        ("provider", json!({"prometheus": {"query": "up", "timeout": "{{args.s}}"}})),
+        (
+            "provider",
+            json!({"prometheus": {"query": "up", "rangeQuery": {"start": "now()", "end": "now()", "step": "{{args.s}}m"}}}),
+        ),
+    ] {
+        let mut world = World::new(json!({
+            "metrics": [metric(&json!({field: value}))],
+            "args": [{"name": "s", "valueFrom": {"secretKeyRef": {"name": "n", "key": "k"}}}]
+        }));
+        world.pass();
+        let status = world.snapshot.run.status.unwrap();
+        let message = status.message.unwrap_or_default();
+        assert_eq!(status.phase, Some(AnalysisPhase::Error), "{field}");
+        assert!(
+            message.starts_with(&format!("the spec is invalid: metrics[0].{field}"))
+                && message.ends_with(
+                    "uses the secret argument 's'; a secret can stand in conditions, queries, addresses, headers and \
+                     credentials only"
+                ),
+            "{message}"
+        );
+    }
+}
+
 #[test]
 fn a_finished_run_is_deleted_when_its_time_is_over() {
     for (ttl, value, seconds) in [
@@ -323,6 +425,14 @@ fn retention_keeps_the_latest_and_counts_all() {
     let status = world.run(&[Ok(vec![1.0])]);
     let found = &status.metric_results.unwrap()[0];
     assert_eq!((found.count, found.measurements.as_ref().unwrap().len()), (Some(15), 3));
+}
+
+#[test]
+fn a_range_from_a_fixed_day_until_now_is_measured() {
+    let range = json!({"start": "date('2023-01-01')", "end": "now()", "step": "1h"});
+    let provider = json!({"prometheus": {"query": "up", "rangeQuery": range}});
+    let mut world = World::new(json!({"metrics": [metric(&json!({"provider": provider}))]}));
+    assert_eq!(world.pass().measure.len(), 1);
 }
 
 #[test]

@@ -98,6 +98,26 @@ impl Query {
     ///
     /// Every field that cannot be worked with; paths begin at the provider.
     pub fn parse(provider: &MetricProvider, now: Timestamp) -> Result<Self, Vec<FieldError>> {
+        let query = Self::read(provider, now)?;
+        let Self::Prometheus(prometheus) = &query;
+        if prometheus.range.is_some_and(|range| range.end < range.start) {
+            let path = "prometheus.rangeQuery.end";
+            return Err(vec![FieldError::new(path, "lies before rangeQuery.start")]);
+        }
+        Ok(query)
+    }
+
+    /// Checks a provider before it is asked. What depends on the time of a measurement, as the order of a range's
+    /// ends, is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be worked with; paths begin at the provider.
+    pub fn check(provider: &MetricProvider) -> Result<(), Vec<FieldError>> {
+        Self::read(provider, Timestamp::from_millis(0)).map(drop)
+    }
+
+    fn read(provider: &MetricProvider, now: Timestamp) -> Result<Self, Vec<FieldError>> {
         let unsupported = unsupported(provider);
         if !unsupported.is_empty() {
             return Err(unsupported);
@@ -186,11 +206,7 @@ impl QueryRange {
         if step.is_none() {
             problems.push(FieldError::new("rangeQuery.step", "must be a duration such as 1m"));
         }
-        let range = Self { start: start?, end: end?, step: step? };
-        if range.end < range.start {
-            problems.push(FieldError::new("rangeQuery.end", "lies before rangeQuery.start"));
-        }
-        Some(range)
+        Some(Self { start: start?, end: end?, step: step? })
     }
 }
 
@@ -275,6 +291,22 @@ mod tests {
             step: Duration::from_mins(1),
         };
         assert_eq!(query.range, Some(expected));
+    }
+
+    #[test]
+    fn the_order_of_a_range_is_known_when_it_is_measured() {
+        let provider = |start: &str, end: &str| {
+            let range = json!({"start": start, "end": end, "step": "1m"});
+            serde_json::from_value(json!({"prometheus": {"query": "up", "rangeQuery": range}})).unwrap()
+        };
+        let since_new_year = provider("date('2023-01-01')", "now()");
+        assert_eq!(Query::check(&since_new_year), Ok(()));
+        assert!(Query::parse(&since_new_year, Timestamp::from_millis(NOW)).is_ok());
+        let backwards = provider("now()", "now() - duration('5m')");
+        assert_eq!(
+            Query::parse(&backwards, Timestamp::from_millis(NOW)).unwrap_err()[0].to_string(),
+            "prometheus.rangeQuery.end lies before rangeQuery.start"
+        );
     }
 
     #[test]

@@ -5,13 +5,27 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use super::args::{Arguments, SecretSource, Unresolved};
+use super::limits::Lengths;
 use super::{FieldError, MetricRules, Query};
 use crate::api::AnalysisRunSpec;
 use crate::api::analysis_template::Metric;
-use crate::units::Timestamp;
 
 /// Measurements kept of each metric when the run does not say.
 const RETENTION: usize = 10;
+
+/// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
+const OPEN_FIELDS: [&str; 10] = [
+    "/name",
+    "/interval",
+    "/initialDelay",
+    "/count",
+    "/failureLimit",
+    "/inconclusiveLimit",
+    "/consecutiveErrorLimit",
+    "/consecutiveSuccessLimit",
+    "/provider/prometheus/timeout",
+    "/provider/prometheus/rangeQuery",
+];
 
 /// A run's spec, parsed as far as it can be without secrets.
 pub(super) struct Spec<'a> {
@@ -34,6 +48,10 @@ pub(super) enum Deciding {
 impl<'a> Spec<'a> {
     /// Parses a run's spec, every problem at once.
     pub(super) fn parse(wire: &'a AnalysisRunSpec) -> Result<Self, Vec<FieldError>> {
+        let too_long = Lengths::from(wire).too_long();
+        if !too_long.is_empty() {
+            return Err(too_long);
+        }
         let arguments = Arguments::parse(wire.args.as_deref().unwrap_or_default())?;
         let mut problems = Vec::new();
         let dry_run = patterns(
@@ -96,6 +114,11 @@ fn patterns<'a>(
 
 /// Checks a whole metric with a placeholder for each secret, and gives its rules.
 pub(super) fn parse_metric(metric: &Metric, arguments: &Arguments) -> Result<MetricRules, Vec<FieldError>> {
+    // With the placeholder in it, such a field would look right and say something else.
+    let misplaced = misplaced_secrets(metric, arguments);
+    if !misplaced.is_empty() {
+        return Err(misplaced);
+    }
     let filled = match arguments.resolve(metric, SecretSource::Placeholder) {
         Ok(filled) => filled.value,
         Err(Unresolved::Refused(why)) => {
@@ -105,15 +128,31 @@ pub(super) fn parse_metric(metric: &Metric, arguments: &Arguments) -> Result<Met
             return Err(vec![FieldError::new("", "cannot be checked without a secret")]);
         }
     };
-    let provider = Query::parse(&filled.provider, Timestamp::from_millis(0));
-    let provider = provider
+    let provider = Query::check(&filled.provider)
         .map_err(|problems| problems.into_iter().map(|one| one.within("provider")).collect::<Vec<_>>());
     match (MetricRules::parse(&filled), provider) {
-        (Ok(rules), Ok(_)) => Ok(rules),
+        (Ok(rules), Ok(())) => Ok(rules),
         (Err(mut problems), Err(more)) => {
             problems.extend(more);
             Err(problems)
         }
-        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+        (Err(problems), Ok(())) | (Ok(_), Err(problems)) => Err(problems),
     }
+}
+
+/// Secret arguments where they cannot work.
+fn misplaced_secrets(metric: &Metric, arguments: &Arguments) -> Vec<FieldError> {
+    let json = serde_json::to_value(metric).unwrap_or_default();
+    let fields = OPEN_FIELDS.iter().filter_map(|pointer| json.pointer(pointer).map(|field| (pointer, field)));
+    fields
+        .flat_map(|(pointer, field)| arguments.secrets_used(field).into_iter().map(move |name| (pointer, name)))
+        .map(|(pointer, name)| {
+            let path = pointer.trim_start_matches('/').replace('/', ".");
+            let problem = format!(
+                "uses the secret argument '{name}'; a secret can stand in conditions, queries, addresses, headers and \
+                 credentials only"
+            );
+            FieldError::new(path, problem)
+        })
+        .collect()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -21,6 +22,7 @@ var leaves = map[reflect.Type]string{
 	reflect.TypeFor[intstr.IntOrString](): "IntOrString",
 	reflect.TypeFor[metav1.Time]():        "Time",
 	reflect.TypeFor[metav1.FieldsV1]():    "Raw",
+	reflect.TypeFor[json.RawMessage]():    "Raw",
 }
 
 // field is one JSON field of a struct, embedded structs flattened.
@@ -120,7 +122,7 @@ func elementKind(t reflect.Type) string {
 	return kind(t)
 }
 
-// layoutName turns PodTemplateSpec into POD_TEMPLATE_SPEC and HTTPGetAction into HTTP_GET_ACTION.
+// layoutName turns PodTemplateSpec and podTemplateSpec into POD_TEMPLATE_SPEC and HTTPGetAction into HTTP_GET_ACTION.
 func layoutName(t reflect.Type) string {
 	runes := []rune(t.Name())
 	var name strings.Builder
@@ -135,8 +137,8 @@ func layoutName(t reflect.Type) string {
 	return name.String()
 }
 
-// structTypes lists the structs that a pod template is made of, in order of first mention.
-func structTypes() []reflect.Type {
+// structTypes lists the structs that a type is made of, in order of first mention.
+func structTypes(root reflect.Type) []reflect.Type {
 	var types []reflect.Type
 	seen := map[reflect.Type]bool{}
 	names := map[string]reflect.Type{}
@@ -163,23 +165,33 @@ func structTypes() []reflect.Type {
 			visit(f.goType)
 		}
 	}
-	visit(reflect.TypeFor[corev1.PodTemplateSpec]())
+	visit(root)
 	return types
 }
 
-// fieldTables is the text of src/rollout/pod_hash/pod_fields.rs.
-func fieldTables() string {
-	var out strings.Builder
-	out.WriteString(strings.ReplaceAll(`//! The layouts of a pod template and all that it contains, in the notation of 'super::layout'.
+// podFieldTables is the text of src/rollout/pod_hash/pod_fields.rs.
+func podFieldTables() string {
+	return fieldTables(reflect.TypeFor[corev1.PodTemplateSpec](), `//! The layouts of a pod template and all that it contains, in the notation of 'super::layout'.
 //!
 //! Generated from the Go types of k8s.io/api v0.34. After an update of 'tests/pod_hash/go.mod', write it anew there
 //! with 'go run . fields > ../../src/rollout/pod_hash/pod_fields.rs'.
+`)
+}
 
-use super::layout::{Field, Kind, Layout, Presence, layouts};
+// stepFieldTables is the text of src/rollout/pod_hash/step_fields.rs.
+func stepFieldTables() string {
+	return fieldTables(reflect.TypeFor[canaryStep](), `//! The layouts of a canary step and all that it contains, in the notation of 'super::layout'.
+//!
+//! Generated from the structs in 'tests/pod_hash/steps.go', which says where their facts come from. After a change
+//! there, write it anew with 'go run . step-fields > ../../src/rollout/pod_hash/step_fields.rs'.
+`)
+}
 
-layouts! {
-`, "'", "`"))
-	for _, t := range structTypes() {
+func fieldTables(root reflect.Type, doc string) string {
+	var out strings.Builder
+	out.WriteString(strings.ReplaceAll(doc, "'", "`"))
+	out.WriteString("\nuse super::layout::{Field, Kind, Layout, Presence, layouts};\n\nlayouts! {\n")
+	for _, t := range structTypes(root) {
 		line := "    " + layoutName(t) + " {"
 		fields := structFields(t)
 		for i, f := range fields {

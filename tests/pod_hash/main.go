@@ -1,8 +1,11 @@
-// Generates what the pod template hash is made of and checked against, from the Go types of Kubernetes themselves.
+// Generates what the hashes of pod templates and of steps are made of and checked against: from the Go types of
+// Kubernetes themselves, and from those in steps.go.
 //
-//	go run . fields  > ../../src/rollout/pod_hash/pod_fields.rs
-//	go run . vectors > vectors.json
-//	go run . json    < template.json    prints the text that Go hashes
+//	go run . fields      > ../../src/rollout/pod_hash/pod_fields.rs
+//	go run . step-fields > ../../src/rollout/pod_hash/step_fields.rs
+//	go run . vectors     > vectors.json
+//	go run . json        < template.json    prints the text that Go hashes
+//	go run . steps-json  < steps.json       likewise
 package main
 
 import (
@@ -24,19 +27,28 @@ func main() {
 	}
 	switch command {
 	case "fields":
-		fmt.Print(fieldTables())
+		fmt.Print(podFieldTables())
+	case "step-fields":
+		fmt.Print(stepFieldTables())
 	case "vectors":
 		fmt.Print(vectors())
 	case "json":
-		input, err := io.ReadAll(os.Stdin)
-		check(err)
-		text, err := goJSON(input)
-		check(err)
-		fmt.Printf("%s\n", text)
+		printAgain(goJSON)
+	case "steps-json":
+		printAgain(stepsJSON)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: go run . fields|vectors|json")
+		fmt.Fprintln(os.Stderr, "usage: go run . fields|step-fields|vectors|json|steps-json")
 		os.Exit(2)
 	}
+}
+
+// printAgain prints what a function writes for the standard input.
+func printAgain(write func([]byte) ([]byte, error)) {
+	input, err := io.ReadAll(os.Stdin)
+	check(err)
+	text, err := write(input)
+	check(err)
+	fmt.Printf("%s\n", text)
 }
 
 // goJSON decodes a pod template and writes it again.
@@ -54,6 +66,11 @@ func podTemplateHash(template []byte, collisionCount *int32) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return spelled(text, collisionCount), nil
+}
+
+// spelled hashes a text and the collision count, if there is one.
+func spelled(text []byte, collisionCount *int32) string {
 	hash := fnv.New32a()
 	hash.Write(text)
 	if collisionCount != nil {
@@ -61,7 +78,7 @@ func podTemplateHash(template []byte, collisionCount *int32) (string, error) {
 		binary.LittleEndian.PutUint32(count, uint32(*collisionCount))
 		hash.Write(count)
 	}
-	return rand.SafeEncodeString(fmt.Sprint(hash.Sum32())), nil
+	return rand.SafeEncodeString(fmt.Sprint(hash.Sum32()))
 }
 
 func check(err error) {

@@ -24,7 +24,7 @@ type vector struct {
 	Template       json.RawMessage `json:"template"`
 }
 
-// vectors is the text of vectors.json: templates with their hashes, quantities with their canonical form.
+// vectors is the text of vectors.json: templates and steps with their hashes, quantities with their canonical form.
 func vectors() string {
 	var templates []vector
 	for _, c := range writtenCases() {
@@ -35,16 +35,20 @@ func vectors() string {
 
 	var out strings.Builder
 	out.WriteString("{\n\"templates\": [\n")
-	for i, v := range templates {
-		out.WriteString(compact(v) + separator(i, len(templates)))
-	}
+	writeLines(&out, templates)
+	out.WriteString("],\n\"steps\": [\n")
+	writeLines(&out, stepsVectors())
 	out.WriteString("],\n\"quantities\": [\n")
-	rows := quantityRows()
-	for i, row := range rows {
-		out.WriteString(compact(row) + separator(i, len(rows)))
-	}
+	writeLines(&out, quantityRows())
 	out.WriteString("]\n}\n")
 	return out.String()
+}
+
+// writeLines writes each item as a line of JSON.
+func writeLines[T any](out *strings.Builder, items []T) {
+	for i, item := range items {
+		out.WriteString(compact(item) + separator(i, len(items)))
+	}
 }
 
 // newVector hashes a template in the form in which the API server stores it.
@@ -68,17 +72,17 @@ func asStored(template any) []byte {
 	return []byte(compact(decoded))
 }
 
+// states are what all the fields of a struct can be at once: something, their zero value, null, a container of nulls.
+var states = []string{"filled", "zero", "null", "hollow"}
+
 // structVectors exercises every struct that a pod template contains with all of its fields in four states.
 func structVectors() []vector {
 	var result []vector
 	hashes := map[string]bool{}
-	for _, t := range structTypes() {
-		for _, state := range []string{"filled", "zero", "null", "hollow"} {
-			content := object{}
-			for _, f := range structFields(t) {
-				content[f.name] = sample(f, state)
-			}
-			v := newVector(t.Name()+" "+state, wrapped(t, content), nil)
+	root := reflect.TypeFor[corev1.PodTemplateSpec]()
+	for _, t := range structTypes(root) {
+		for _, state := range states {
+			v := newVector(t.Name()+" "+state, wrapped(t, root, content(t, state)), nil)
 			if !hashes[v.Hash] {
 				result = append(result, v)
 			}
@@ -86,6 +90,15 @@ func structVectors() []vector {
 		}
 	}
 	return result
+}
+
+// content is an object with all fields of a struct in one state.
+func content(t reflect.Type, state string) object {
+	content := object{}
+	for _, f := range structFields(t) {
+		content[f.name] = sample(f, state)
+	}
+	return content
 }
 
 // sample is a value for a field: something, its zero value, null, or a container of nulls.
@@ -150,11 +163,11 @@ func element(t reflect.Type, text string) any {
 	}
 }
 
-// wrapped puts the content of a struct into a pod template at the first place where the struct occurs.
-func wrapped(target reflect.Type, content any) any {
-	path, ok := pathTo(target, reflect.TypeFor[corev1.PodTemplateSpec](), map[reflect.Type]bool{})
+// wrapped puts the content of a struct into one of type root at the first place where the struct occurs.
+func wrapped(target, root reflect.Type, content any) any {
+	path, ok := pathTo(target, root, map[reflect.Type]bool{})
 	if !ok {
-		panic(fmt.Sprintf("%s is not in a pod template", target))
+		panic(fmt.Sprintf("%s is not in %s", target, root))
 	}
 	for i := len(path) - 1; i >= 0; i-- {
 		switch path[i] {

@@ -6,6 +6,8 @@
 
 mod budget;
 mod builtin;
+mod defaults;
+mod elements;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -96,13 +98,18 @@ fn shortened(expression: &str) -> String {
     expression.chars().take(LONGEST).chain(['…']).collect()
 }
 
-/// A literal index of `result` that does not exist, when the condition has no word for missing data.
+/// An index that does not exist, when the condition has no word for missing data: a literal one of `result`, or any
+/// when there is no data at all.
 ///
 /// The crate reads such an index as nil, so that `result[0] != 1` would hold for a query without data.
 fn missing_index(scanned: &scan::Scanned<'_>, value: &Value) -> Option<i64> {
     let Value::Numbers(numbers) = value else { return None };
-    let exists = |index: i64| usize::try_from(index).is_ok_and(|index| index < numbers.len());
-    scanned.indices.iter().copied().find(|index| !scanned.guarded && !exists(*index))
+    if scanned.guarded {
+        return None;
+    }
+    let count = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
+    let missing = scanned.indices.iter().copied().find(|index| !(-count..count).contains(index));
+    missing.or((count == 0 && scanned.needs_elements).then_some(0))
 }
 
 fn no_such_index(value: &Value, index: i64) -> String {
@@ -242,19 +249,35 @@ mod tests {
 
     #[test]
     fn an_empty_result_is_explained_and_never_a_verdict() {
-        for expression in
-            ["result[0] >= 0.95", "result[0] != 1", "result[0] == result[0]", "first(result) > 1"]
-        {
+        for expression in [
+            "result[0] >= 0.95",
+            "result[0] != 1",
+            "result[0] == result[0]",
+            "first(result) > 1",
+            "not (last(result) == 1)",
+            "max(result) != 1",
+            "min(map(result, # * 2)) != 1",
+            "let r = result; r[0] != 1",
+            "let i = 0; result[i] != 1",
+            "result[1 - 1] != 1",
+            "filter(result, # > 1)[0] != 2",
+        ] {
             let message = on(expression, &[]).unwrap_err();
             assert!(
                 message.starts_with("the query returned no data, so result[0] does not exist;"),
                 "{message}"
             );
         }
-        assert_eq!(
-            on("result[2] > 1", &[1.0]).unwrap_err(),
-            "the query returned 1 values, so result[2] does not exist"
+        for (expression, index) in [("result[2] > 1", 2), ("result[-2] != 1", -2)] {
+            assert_eq!(
+                on(expression, &[1.0]).unwrap_err(),
+                format!("the query returned 1 values, so result[{index}] does not exist")
+            );
+        }
+        assert!(
+            on("result[-1] != 1", &[]).unwrap_err().starts_with("the query returned no data, so result[-1]")
         );
+        assert_eq!(on("all(result[0:2], # in [1, 2])", &[]), Ok(true));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! level of nesting. So the limits are static: length, number of tokens, nesting, ranges written out in numbers. What
 //! depends on data is counted while it runs, in `budget`.
 
-use super::builtin;
+use super::{builtin, defaults, elements};
 
 /// Longest expression, in bytes. The longest conditions seen in the field have a few hundred.
 const MAX_LENGTH: usize = 2_048;
@@ -47,11 +47,11 @@ pub(super) struct Token<'a> {
 }
 
 impl Token<'_> {
-    fn is(&self, text: &str) -> bool {
+    pub(super) fn is(&self, text: &str) -> bool {
         matches!(self.kind, Kind::Symbol | Kind::Word) && self.text == text
     }
 
-    fn is_one_of(&self, texts: &[&str]) -> bool {
+    pub(super) fn is_one_of(&self, texts: &[&str]) -> bool {
         texts.iter().any(|text| self.is(text))
     }
 }
@@ -69,8 +69,10 @@ pub(super) struct Scanned<'a> {
     pub(super) statements: Vec<Statement<'a>>,
     /// What one run of any part of it costs at most, in units of the budget.
     pub(super) cost: u64,
-    /// Literal indices of `result`, for example 0 of `result[0]`.
+    /// Literal indices of `result`, for example 0 of `result[0]`, -1 of `result[-1]`.
     pub(super) indices: Vec<i64>,
+    /// Whether it looks at single elements of a list, which an empty one does not have.
+    pub(super) needs_elements: bool,
     /// Whether it has words that deal with missing data, such as `len` or `default`.
     pub(super) guarded: bool,
 }
@@ -95,12 +97,14 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
     check_forms(&tokens)?;
     let ranges = check_ranges(&tokens)?;
     check_patterns(&tokens)?;
+    defaults::check(&tokens)?;
     let statements = split(text, &tokens)?;
     check_names(&tokens, &statements)?;
     Ok(Scanned {
         statements,
         cost: (tokens.len() as u64 / 2).saturating_add(4).saturating_add(ranges),
-        indices: indices(&tokens),
+        indices: elements::indices(&tokens),
+        needs_elements: elements::are_needed(&tokens),
         guarded: tokens.iter().any(|token| token.is_one_of(&["len", "default", "isNil", "nil", "??", "?."])),
     })
 }
@@ -377,17 +381,6 @@ fn check_names(tokens: &[Token<'_>], statements: &[Statement<'_>]) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// The numbers k of each `result[k]`.
-fn indices(tokens: &[Token<'_>]) -> Vec<i64> {
-    let index = |four: &[Token<'_>]| match four {
-        [name, open, number, close] if name.is("result") && open.is("[") && close.is("]") => {
-            (number.kind == Kind::Int).then(|| number.text.parse().ok()).flatten()
-        }
-        _ => None,
-    };
-    tokens.windows(4).filter_map(index).collect()
 }
 
 /// The text from `at` on, quoted, for a message; empty at the end.

@@ -44,8 +44,9 @@ fn write_struct(out: &mut String, layout: &Layout, fields: &Map<String, Value>) 
     out.push('{');
     let mut separator = "";
     for field in layout {
-        let value = fields.get(field.name).unwrap_or(&Value::Null);
-        if is_left_out(field, value) {
+        let present = fields.get(field.name);
+        let value = present.unwrap_or(&Value::Null);
+        if is_left_out(field, value) && !is_raw_null(field, present) {
             continue;
         }
         out.push_str(separator);
@@ -67,6 +68,11 @@ fn is_left_out(field: &Field, value: &Value) -> bool {
         Presence::NonNil => value.is_null(),
         Presence::NonEmpty => is_empty(&field.kind, value),
     }
+}
+
+/// Whether it is a `null` that Go keeps as text: raw JSON by value does not become nil.
+fn is_raw_null(field: &Field, present: Option<&Value>) -> bool {
+    matches!((&field.kind, field.presence, present), (Kind::Raw, Presence::NonEmpty, Some(Value::Null)))
 }
 
 /// Whether `omitempty` leaves out the value. A value of the wrong type is not empty.
