@@ -122,7 +122,15 @@ impl Writer {
         let written = self.call(|| format!("write the status of rollout {}", of.key), async {
             api.patch_status(&of.key.name, &parameters, &Patch::Merge(&patch)).await
         });
-        Ok(self.caches.wrote_rollout(written.await?))
+        let written = written.await.inspect_err(|error| self.note_absence(of, error));
+        Ok(self.caches.wrote_rollout(written?))
+    }
+
+    /// Forgets a Rollout that the API server says is gone, even should the watch have missed its deletion.
+    fn note_absence(&self, rollout: &Identity, error: &PassError) {
+        if is_absent(error) {
+            self.caches.lost_rollout(rollout);
+        }
     }
 
     /// Announces events about a Rollout.
@@ -287,10 +295,18 @@ fn is_code(error: &PassError, expected: u16) -> bool {
     matches!(error, PassError::Api { source, .. } if code(source) == Some(expected))
 }
 
+/// Whether the API server says that this very object is gone. A 404 that names no object comes from a kind that is not
+/// served, for a moment or for good, and says nothing about the object.
+fn is_absent(error: &PassError) -> bool {
+    let PassError::Api { source, .. } = error else { return false };
+    let kube::Error::Api(status) = &**source else { return false };
+    status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
+}
+
 /// Whether a deletion is over: the object is gone, rather than waiting for a finalizer.
 fn is_gone(deleted: Result<bool, PassError>) -> Result<bool, PassError> {
     match deleted {
-        Err(error) if is_code(&error, 404) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(true),
         outcome => outcome,
     }
 }
@@ -303,5 +319,25 @@ fn owner_reference(target: &Target) -> OwnerReference {
         uid: target.identity.uid.to_string(),
         controller: Some(true),
         block_owner_deletion: Some(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refused(code: u16, name: &str) -> PassError {
+        let status = json!({"status": "Failure", "code": code, "details": {"name": name}});
+        let status: Status = serde_json::from_value(status).unwrap();
+        PassError::Api { action: "write".to_owned(), source: Box::new(kube::Error::Api(status.boxed())) }
+    }
+
+    #[test]
+    fn an_object_is_absent_only_when_the_answer_names_it() {
+        assert!(is_absent(&refused(404, "web")));
+        assert!(!is_absent(&refused(404, "")), "the kind is not served");
+        assert!(!is_absent(&refused(409, "web")));
     }
 }

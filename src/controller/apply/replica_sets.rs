@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use kube::api::Patch;
 use serde_json::{Value, json};
 
-use super::{Target, Writer, delete_parameters, is_code, is_gone, owner_reference, patch_parameters};
+use super::{
+    Target, Writer, delete_parameters, is_absent, is_code, is_gone, owner_reference, patch_parameters,
+};
 use crate::api::labels;
 use crate::controller::error::PassError;
 use crate::controller::store::Key;
@@ -85,7 +87,7 @@ impl Writer {
         let (api, parameters) = (self.api::<ReplicaSetObject>(&key.namespace), patch_parameters());
         let patched = self.call(action, async { api.patch(&key.name, &parameters, patch).await }).await;
         if let (Err(error), Some(known)) = (&patched, self.caches.replica_sets.get(key))
-            && is_code(error, 404)
+            && is_absent(error)
         {
             self.caches.lost_replica_set(&known.identity);
         }
