@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use clap::Args;
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::KubeConfigOptions;
 use thiserror::Error;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use self::ignored::IgnoredArgs;
 use self::value::{Generation, LogFormat, LogLevel, Only, duration};
+use super::kubeconfig::{self, Choice, ConnectError};
 use crate::controller::{self, Controllers, LeaderElection, Options, RequestLimits, RequestRate, RunError};
 use crate::providers::{HostOverride, install_tls};
 use crate::rollout::snapshot::GenerationFormat;
@@ -117,12 +118,9 @@ pub enum ControllerError {
     /// Two flags do not go together.
     #[error("{0}")]
     Flags(&'static str),
-    /// The kubeconfig cannot be read.
-    #[error("cannot read the kubeconfig")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// There is neither a kubeconfig nor a service account.
-    #[error("no kubeconfig and not in a cluster")]
-    Infer(#[from] kube::config::InferConfigError),
+    /// There is no way to a cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The process cannot be set up.
     #[error("cannot set up the process")]
     Setup(#[from] std::io::Error),
@@ -148,7 +146,8 @@ impl ControllerArgs {
     }
 
     async fn serve(self) -> Result<(), ControllerError> {
-        let config = self.config().await?;
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let config = kubeconfig::load(&Choice { path: self.kubeconfig.clone(), options }).await?;
         let options = self.options(&config);
         info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
         let signals = Signals::new()?;
@@ -182,15 +181,6 @@ impl ControllerArgs {
             return Err(ControllerError::Flags("--rollout-resync must be above 0"));
         }
         Ok(())
-    }
-
-    async fn config(&self) -> Result<Config, ControllerError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        Ok(match &self.kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-            None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer().await?,
-        })
     }
 
     fn options(&self, config: &Config) -> Options {
