@@ -53,7 +53,7 @@ pub struct ControllerArgs {
     /// Rollouts worked on at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     pub rollout_threads: usize,
-    /// AnalysisRuns worked on, and measurements on their way, at once.
+    /// AnalysisRuns worked on, and measurements on their way to one server, at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 30)]
     pub analysis_threads: usize,
     /// Form of status.observedGeneration: `integer`, or `string` for clients that decode nothing else.

@@ -24,6 +24,7 @@ mod records;
 mod references;
 mod run;
 mod scrape;
+mod slots;
 mod snapshot;
 mod store;
 mod unreadable;

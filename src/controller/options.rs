@@ -78,7 +78,7 @@ pub struct Options {
     pub controllers: Controllers,
     /// Rollouts worked on at once, from 1.
     pub rollout_passes: usize,
-    /// AnalysisRuns worked on at once, and measurements on their way at once, from 1.
+    /// AnalysisRuns worked on at once, and measurements on their way to one server at once, from 1.
     pub analysis_passes: usize,
     /// Time after which an object is looked at although nothing has changed.
     pub resync: Duration,

@@ -4,6 +4,7 @@
 //! series. The time of an instant query is the server's own, so that clocks need not agree.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, PromqlResult, RangeVector, Sample};
@@ -17,6 +18,8 @@ use crate::analysis::Value;
 use crate::analysis::query::{Credentials, PrometheusQuery};
 use crate::units::format_duration;
 
+/// Longest time that a measurement may take, whatever it asks for; Prometheus itself gives a query up after 2 minutes.
+const MAX_TIMEOUT: Duration = Duration::from_mins(5);
 /// Longest text of one entry of a measurement's metadata, in characters.
 const MAX_METADATA: usize = 2_048;
 
@@ -40,6 +43,20 @@ enum Method {
     Get,
 }
 
+/// Host and port of the server and of the issuer of its tokens, should there be one: either can make a measurement wait.
+pub(super) fn server(shared: &Shared, query: &PrometheusQuery) -> String {
+    let issuer = match &query.credentials {
+        Some(Credentials::OAuth2(oauth2)) => Some(&oauth2.token_url),
+        Some(Credentials::Basic { .. }) | None => None,
+    };
+    let address = query.address.as_ref().or(shared.default_prometheus_address.as_ref());
+    let urls = address.into_iter().chain(issuer).filter_map(|text| http::parse_url(text).ok());
+    let servers = urls.map(|url| {
+        format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+    });
+    servers.collect::<Vec<_>>().join(" ")
+}
+
 /// Takes one measurement.
 pub(super) async fn measure(
     shared: &Shared,
@@ -53,8 +70,9 @@ pub(super) async fn measure(
     )?;
     let url = http::parse_url(address).map_err(|why| format!("Prometheus cannot be asked: {why}"))?;
     let place = format!("Prometheus at {}", http::shown(&url));
-    match tokio::time::timeout(query.timeout, ask(shared, query, url)).await {
-        Err(_) => Err(format!("{place} did not answer within {}", format_duration(query.timeout))),
+    let patience = query.timeout.min(MAX_TIMEOUT);
+    match tokio::time::timeout(patience, ask(shared, query, url)).await {
+        Err(_) => Err(format!("{place} did not answer within {}", format_duration(patience))),
         Ok(Err(why)) => Err(format!("{place}: {why}")),
         Ok(Ok(answer)) => {
             let warnings = answer.warnings.unwrap_or_default();
@@ -139,7 +157,7 @@ async fn request(
     headers: &HeaderMap,
     method: Method,
 ) -> Result<reqwest::Response, String> {
-    let timeout = i64::try_from(query.timeout.as_millis()).unwrap_or(i64::MAX);
+    let timeout = i64::try_from(query.timeout.min(MAX_TIMEOUT).as_millis()).unwrap_or(i64::MAX);
     let sent = match query.range {
         None => {
             let instant = client.query(&query.promql).timeout(timeout);

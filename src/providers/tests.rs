@@ -251,6 +251,29 @@ async fn a_server_that_is_not_there_or_does_not_answer_is_named() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_measurement_ends_even_if_it_asks_for_all_the_time_in_the_world() {
+    let slow = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
+    let config = json!({"address": slow.url(), "query": "up", "timeout": 1_000_000_000});
+    let message = ask(config).await.result.unwrap_err();
+    assert_eq!(message, format!("Prometheus at {} did not answer within 5m", slow.url()));
+}
+
+#[test]
+fn measurements_that_wait_for_the_same_servers_are_known() {
+    let options = ProviderOptions {
+        default_prometheus_address: Some("http://p".to_owned()),
+        ..ProviderOptions::default()
+    };
+    let providers = Providers::new(options);
+    let server = |config: Json| providers.server(&request(&config, &[]));
+    let default = server(json!({"query": "up"}));
+    assert_eq!(default, server(json!({"query": "down", "address": "http://me:secret@P:80/tenant"})));
+    assert_ne!(default, server(json!({"query": "up", "address": "https://p"})));
+    let oauth2 = json!({"tokenUrl": "http://issuer/token", "clientId": "id", "clientSecret": "x"});
+    assert_eq!(server(json!({"query": "up", "authentication": {"oauth2": oauth2}})), "p:80 issuer:80");
+}
+
 #[tokio::test]
 async fn an_address_is_required_unless_there_is_a_default() {
     let message = ask(json!({"query": "up"})).await.result.unwrap_err();
