@@ -321,16 +321,14 @@ fn identity() -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::future::pending;
     use std::time::Duration;
 
-    use http::{Method, Request, Response};
-    use kube::client::Body;
-    use serde_json::{Value, json};
+    use http::Method;
+    use serde_json::Value;
     use tokio::time::{sleep, timeout};
-    use tower::{BoxError, service_fn};
 
     use super::*;
+    use crate::controller::stub::{self, Answer, Asked};
 
     /// What becomes of a write of the Lease.
     #[derive(Clone, Copy, Debug)]
@@ -354,38 +352,38 @@ mod tests {
     }
 
     impl Server {
-        /// The code and the body of an answer; `None` for none.
-        fn answer(&mut self, method: &Method, body: Value) -> Option<(u16, Value)> {
-            if *method == Method::GET {
-                let found = self.lease.clone().map_or_else(|| refused(404), |lease| (200, lease));
+        fn answer(&mut self, asked: Asked) -> Answer {
+            if asked.method == Method::GET {
+                let found =
+                    self.lease.clone().map_or_else(|| stub::refused(404, ""), |lease| Some((200, lease)));
                 if let Some(late) = self.late.take() {
                     self.write(late);
                 }
-                return Some(found);
+                return found;
             }
             match self.fates.pop_front() {
-                None => Some(self.write(body)),
+                None => self.write(asked.body),
                 Some(Fate::Lost) => None,
                 Some(Fate::Unanswered) => {
-                    self.write(body);
+                    self.write(asked.body);
                     None
                 }
                 Some(Fate::Late) => {
-                    self.late = Some(body);
+                    self.late = Some(asked.body);
                     None
                 }
             }
         }
 
-        fn write(&mut self, mut lease: Value) -> (u16, Value) {
+        fn write(&mut self, mut lease: Value) -> Answer {
             let version = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
             if self.lease.as_ref().is_some_and(|stored| version(stored) != version(&lease)) {
-                return refused(409);
+                return stub::refused(409, "");
             }
             (self.version, self.writes) = (self.version + 1, self.writes + 1);
             lease["metadata"]["resourceVersion"] = self.version.to_string().into();
             self.lease = Some(lease.clone());
-            (200, lease)
+            Some((200, lease))
         }
 
         fn holder(&self) -> Option<&str> {
@@ -393,33 +391,14 @@ mod tests {
         }
     }
 
-    fn refused(code: u16) -> (u16, Value) {
-        let reason = if code == 404 { "NotFound" } else { "Conflict" };
-        (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason}))
-    }
-
     fn candidate(server: &Arc<Mutex<Server>>) -> Candidate {
         let server = Arc::clone(server);
-        let service = service_fn(move |request: Request<Body>| {
-            let server = Arc::clone(&server);
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = serde_json::from_slice(&body.collect_bytes().await?).unwrap_or_default();
-                let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
-                // Lists and watches are left open: a candidate without them asks now and then.
-                let answer =
-                    match parts.uri.path().ends_with("-lock") && !is_watch || parts.method == Method::POST {
-                        true => server.lock().unwrap().answer(&parts.method, body),
-                        false => None,
-                    };
-                let Some((code, body)) = answer else { return pending().await };
-                Ok::<_, BoxError>(
-                    Response::builder().status(code).body(Body::from(body.to_string().into_bytes()))?,
-                )
-            }
+        let client = stub::client(move |asked| {
+            // A candidate that cannot list, to watch, asks now and then.
+            let is_listing = asked.method == Method::GET && asked.path.ends_with("/leases");
+            if is_listing { None } else { server.lock().unwrap().answer(asked) }
         });
-        let election = LeaderElection::in_namespace("serin");
-        Candidate::new(Client::new(service, "serin"), election, "", Fence::closed(), Clock)
+        Candidate::new(client, LeaderElection::in_namespace("serin"), "", Fence::closed(), Clock)
     }
 
     /// A server, and a candidate that leads and has just tried to renew, with the given fates of its requests.

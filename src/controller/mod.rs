@@ -36,3 +36,6 @@ pub use leader::LeadershipLost;
 pub use options::{Controllers, LeaderElection, Options, RequestLimits, RequestRate};
 pub use reconcile::Decide;
 pub use run::{Cores, RunError, run, run_with};
+
+#[cfg(test)]
+mod stub;
