@@ -7,6 +7,7 @@
 
 mod replica_sets;
 mod runs;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,25 +81,36 @@ impl Writer {
             let next = serde_json::to_value(status).map_err(encode)?;
             target.identity.version = self.write_status(&target.identity, &stored, &next).await?;
         }
-        let done = self.make(&mut target, &plan.stages).await;
-        let mut told = plan.events;
-        if done.is_err() {
-            // The next pass makes these effects, and tells of them.
-            told.retain(|event| !event.tells_of_an_effect());
-        }
-        self.announce(&target.identity, told);
-        done
+        let (made, outcome) = self.make(&mut target, &plan.stages).await;
+        self.announce(&target.identity, told::told(plan.events, &made));
+        outcome
     }
 
-    /// Makes the effects, stage by stage.
-    async fn make(&self, target: &mut Target, stages: &[Vec<Effect>]) -> Result<(), PassError> {
+    /// Makes the effects, stage by stage. Those of a stage are independent of each other: all that succeeded count as
+    /// made, also beside one that failed; then no further stage begins.
+    async fn make<'a>(
+        &self,
+        target: &mut Target,
+        stages: &'a [Vec<Effect>],
+    ) -> (Vec<&'a Effect>, Result<(), PassError>) {
+        let mut made = Vec::new();
         for stage in stages {
             let done = join_all(stage.iter().map(|effect| self.effect(target, effect))).await;
-            for version in done.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-                target.identity.version = version;
+            let mut outcome = Ok(());
+            for (effect, done) in stage.iter().zip(done) {
+                match done {
+                    Ok(version) => {
+                        made.push(effect);
+                        target.identity.version = version.unwrap_or(target.identity.version);
+                    }
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
+            }
+            if outcome.is_err() {
+                return (made, outcome);
             }
         }
-        Ok(())
+        (made, Ok(()))
     }
 
     /// Writes what differs between the stored and the next status; nothing when nothing does. Gives the version that the
