@@ -86,6 +86,12 @@ impl PassError {
         }
     }
 
+    /// Whether a write that ended like this may have been carried out nonetheless. A conflict may be one with an attempt
+    /// of its own that got no answer.
+    pub(crate) fn may_have_happened(&self) -> bool {
+        matches!(self.category(), "network" | "timeout" | "server" | "overloaded" | "conflict")
+    }
+
     /// What it calls for.
     pub(crate) fn class(&self) -> Class {
         match self.category() {

@@ -27,6 +27,7 @@ mod scrape;
 mod slots;
 mod snapshot;
 mod store;
+mod unanswered;
 mod unreadable;
 mod watch;
 mod wire;

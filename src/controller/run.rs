@@ -23,6 +23,7 @@ use super::leader::{Candidate, Fence, LeadershipLost};
 use super::measure::Measurements;
 use super::options::{Controllers, Options};
 use super::reconcile::{Decide, Rollouts};
+use super::unanswered::Unanswered;
 use super::{client, dispatch, http, scrape, watch as watches};
 use crate::metrics::Metrics;
 use crate::providers::{ProviderOptions, Providers};
@@ -178,6 +179,7 @@ impl Process {
             caches: Arc::clone(&self.caches),
             fence,
             announcer,
+            unanswered: Unanswered::default(),
             clock: self.clock,
         });
         let passes = self.passes(cores, writer);
