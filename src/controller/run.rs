@@ -92,8 +92,9 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (end, stop) = watch::channel(false);
-    let work = Process::start(config, options, stop).await?.work(cores);
-    let mut work = std::pin::pin!(work);
+    let process = Box::pin(Process::start(config, options, stop)).await?;
+    // On the heap: all of a controller's states are too much for the stack of whoever runs it.
+    let mut work = Box::pin(process.work(cores));
     tokio::select! {
         outcome = &mut work => return outcome,
         () = shutdown => info!("ending: no new work is taken up"),

@@ -39,6 +39,7 @@ pub(super) fn client(answer: impl Fn(Asked) -> Answer + Clone + Send + 'static) 
 }
 
 /// A refusal that names the object `name`.
+#[expect(clippy::unnecessary_wraps, reason = "it stands where an answer does")]
 pub(super) fn refused(code: u16, name: &str) -> Answer {
     let reason = match code {
         404 => "NotFound",
