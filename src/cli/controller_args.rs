@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 use self::ignored::IgnoredArgs;
 use self::value::{Generation, LogFormat, LogLevel, Only, duration};
 use super::kubeconfig::{self, Choice, ConnectError};
+use crate::analysis::Secret;
 use crate::controller::{self, Controllers, LeaderElection, Options, RequestLimits, RequestRate, RunError};
 use crate::providers::{HostOverride, install_tls};
 use crate::rollout::snapshot::GenerationFormat;
@@ -66,8 +67,14 @@ pub struct ControllerArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 80)]
     pub burst: u32,
     /// Prometheus server of metrics that name no address.
-    #[arg(long, env = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS", value_name = "URL")]
-    pub prometheus_address: Option<String>,
+    #[arg(
+        long,
+        env = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Secret::new(text))
+    )]
+    pub prometheus_address: Option<Secret>,
     /// Sends measurements for HOST:PORT to ADDRESS, without looking the name up. Can be repeated.
     #[arg(long, value_name = "HOST:PORT:ADDRESS[:PORT]")]
     pub resolve: Vec<HostOverride>,
@@ -210,7 +217,10 @@ impl ControllerArgs {
             health_address: address(self.healthz_port),
             metrics_address: address(self.metrics_port),
             limits: RequestLimits { rate, ..RequestLimits::default() },
-            prometheus_address: self.prometheus_address.clone().filter(|address| !address.is_empty()),
+            prometheus_address: self
+                .prometheus_address
+                .clone()
+                .filter(|address| !address.reveal().is_empty()),
             resolve: self.resolve.clone(),
         }
     }
