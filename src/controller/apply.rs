@@ -328,9 +328,13 @@ fn is_code(error: &PassError, expected: u16) -> bool {
 /// Whether the API server says that this very object is gone. A 404 that names no object comes from a kind that is not
 /// served, for a moment or for good, and says nothing about the object.
 fn is_absent(error: &PassError) -> bool {
-    let PassError::Api { source, .. } = error else { return false };
-    let kube::Error::Api(status) = &**source else { return false };
-    status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
+    is_code(error, 404) && matches!(error, PassError::Api { source, .. } if names_object(source))
+}
+
+/// Whether the API server's answer is about an object that it has looked at.
+fn names_object(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
 /// Whether a deletion is over: the object is gone, rather than waiting for a finalizer.
@@ -364,7 +368,7 @@ mod tests {
     use crate::api::RolloutStatus;
     use crate::controller::stub;
 
-    fn refused(code: u16, name: &str) -> PassError {
+    pub(super) fn refused(code: u16, name: &str) -> PassError {
         let status = json!({"status": "Failure", "code": code, "details": {"name": name}});
         let status: Status = serde_json::from_value(status).unwrap();
         PassError::Api { action: "write".to_owned(), source: Box::new(kube::Error::Api(status.boxed())) }

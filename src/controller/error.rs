@@ -54,6 +54,12 @@ pub(crate) enum PassError {
         /// What it said.
         message: String,
     },
+    /// The object is not in the state that the change was for.
+    #[error("cannot {action}: it has changed since it was looked at")]
+    Outdated {
+        /// What was attempted, on which object.
+        action: String,
+    },
     /// A value cannot be turned into JSON or back.
     #[error("cannot encode {object}: {source}")]
     Encoding {
@@ -82,6 +88,7 @@ impl PassError {
             Self::NotLeading { .. } => "not_leading",
             Self::NameTaken { .. } => "name_taken",
             Self::Refused { .. } => "refused",
+            Self::Outdated { .. } => "conflict",
             Self::Encoding { .. } => "encoding",
         }
     }
