@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use clap::Args;
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::KubeConfigOptions;
 use thiserror::Error;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use self::ignored::IgnoredArgs;
 use self::value::{Generation, LogFormat, LogLevel, Only, duration};
+use super::kubeconfig::{self, Choice, ConnectError};
+use crate::analysis::Secret;
 use crate::controller::{self, Controllers, LeaderElection, Options, RequestLimits, RequestRate, RunError};
 use crate::providers::{HostOverride, install_tls};
 use crate::rollout::snapshot::GenerationFormat;
@@ -52,7 +54,7 @@ pub struct ControllerArgs {
     /// Rollouts worked on at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     pub rollout_threads: usize,
-    /// AnalysisRuns worked on, and measurements on their way, at once.
+    /// AnalysisRuns worked on, and measurements on their way to one server, at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 30)]
     pub analysis_threads: usize,
     /// Form of status.observedGeneration: `integer`, or `string` for clients that decode nothing else.
@@ -65,8 +67,14 @@ pub struct ControllerArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 80)]
     pub burst: u32,
     /// Prometheus server of metrics that name no address.
-    #[arg(long, env = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS", value_name = "URL")]
-    pub prometheus_address: Option<String>,
+    #[arg(
+        long,
+        env = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Secret::new(text))
+    )]
+    pub prometheus_address: Option<Secret>,
     /// Sends measurements for HOST:PORT to ADDRESS, without looking the name up. Can be repeated.
     #[arg(long, value_name = "HOST:PORT:ADDRESS[:PORT]")]
     pub resolve: Vec<HostOverride>,
@@ -117,12 +125,9 @@ pub enum ControllerError {
     /// Two flags do not go together.
     #[error("{0}")]
     Flags(&'static str),
-    /// The kubeconfig cannot be read.
-    #[error("cannot read the kubeconfig")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// There is neither a kubeconfig nor a service account.
-    #[error("no kubeconfig and not in a cluster")]
-    Infer(#[from] kube::config::InferConfigError),
+    /// There is no way to a cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The process cannot be set up.
     #[error("cannot set up the process")]
     Setup(#[from] std::io::Error),
@@ -148,7 +153,8 @@ impl ControllerArgs {
     }
 
     async fn serve(self) -> Result<(), ControllerError> {
-        let config = self.config().await?;
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let config = kubeconfig::load(&Choice { path: self.kubeconfig.clone(), options }).await?;
         let options = self.options(&config);
         info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
         let signals = Signals::new()?;
@@ -184,15 +190,6 @@ impl ControllerArgs {
         Ok(())
     }
 
-    async fn config(&self) -> Result<Config, ControllerError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        Ok(match &self.kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-            None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer().await?,
-        })
-    }
-
     fn options(&self, config: &Config) -> Options {
         let own = || config.default_namespace.clone();
         let address = |port| Some(SocketAddr::new(self.bind_address, port));
@@ -220,7 +217,10 @@ impl ControllerArgs {
             health_address: address(self.healthz_port),
             metrics_address: address(self.metrics_port),
             limits: RequestLimits { rate, ..RequestLimits::default() },
-            prometheus_address: self.prometheus_address.clone().filter(|address| !address.is_empty()),
+            prometheus_address: self
+                .prometheus_address
+                .clone()
+                .filter(|address| !address.reveal().is_empty()),
             resolve: self.resolve.clone(),
         }
     }

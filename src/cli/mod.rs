@@ -2,5 +2,6 @@
 
 pub mod controller_args;
 pub mod crds;
+mod kubeconfig;
 pub mod plugin;
 pub mod sandbox;

@@ -20,10 +20,11 @@ use super::error::PassError;
 use super::measure::Measurements;
 use super::queue::Next;
 use super::reconcile::next_after;
+use super::records::forget_measurements;
 use super::store::{Identity, Key};
 use crate::analysis::{RunPlan, RunSnapshot, Secrets};
 use crate::api::analysis_template::SecretKeyRef;
-use crate::api::{AnalysisPhase, AnalysisRun};
+use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus};
 use crate::metrics::{Metrics, Subject};
 
 /// How long reading one Secret may take.
@@ -51,6 +52,7 @@ impl Runs {
     pub(crate) async fn pass(&self, key: &Key) -> Next {
         if self.caches.runs.get(key).is_none() {
             self.measurements.stop(key);
+            self.writer.unanswered.forget(Subject::AnalysisRun, key);
             self.metrics.forget(Subject::AnalysisRun, &key.namespace, &key.name);
             return Next::Forget;
         }
@@ -70,6 +72,7 @@ impl Runs {
             let Some(known) = self.caches.runs.get(key) else { return Ok(Next::Forget) };
             let (in_flight, samples) = self.measurements.of(&known.identity);
             let run = known.value.run(&known.identity);
+            self.settle(&known.identity, &run);
             let snapshot = RunSnapshot { now: self.clock.now(), run, secrets, in_flight, samples };
             let plan = (self.decide)(&snapshot);
             let wanted = plan.secrets.clone();
@@ -97,8 +100,11 @@ impl Runs {
         }
         let has_ended =
             plan.status.as_ref().is_some_and(|status| status.phase.is_some_and(AnalysisPhase::is_completed));
+        let notes: Vec<_> = plan.events.into_iter().map(Note::from).collect();
         if let Some(status) = plan.status {
-            self.write_status(identity, snapshot, &status).await?;
+            let written = self.write_status(identity, snapshot, &status).await;
+            self.keep_unless_answered(key, *status, &notes, &written);
+            written?;
         }
         if plan.secrets.is_empty() {
             self.measurements.recorded(key, snapshot.samples.len());
@@ -109,17 +115,38 @@ impl Runs {
         for request in plan.measure {
             self.measurements.begin(identity, request, &self.caches);
         }
-        let note = |event: crate::analysis::RunEvent| Note {
-            reason: event.reason,
-            message: event.message,
-            severity: event.severity,
-        };
-        self.writer.announcer.announce(
-            reference(identity),
-            plan.events.into_iter().map(note).collect(),
-            self.clock,
-        );
+        self.announce(identity, notes);
         Ok(())
+    }
+
+    fn announce(&self, run: &Identity, notes: Vec<Note>) {
+        self.writer.announcer.announce(reference(run), notes, self.clock);
+    }
+
+    /// Keeps what belongs to a status write that may have happened, in the form in which the caches will show it.
+    fn keep_unless_answered(
+        &self,
+        run: &Key,
+        mut status: AnalysisRunStatus,
+        notes: &[Note],
+        written: &Result<(), PassError>,
+    ) {
+        let unanswered = &self.writer.unanswered;
+        match written {
+            Ok(()) => unanswered.forget(Subject::AnalysisRun, run),
+            Err(error) if error.may_have_happened() => {
+                forget_measurements(&mut status);
+                let status = serde_json::to_value(status).unwrap_or_default();
+                unanswered.keep(Subject::AnalysisRun, run, status, notes.to_vec());
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Announces what belongs to an earlier status write if the stored status shows that it happened after all.
+    fn settle(&self, identity: &Identity, run: &AnalysisRun) {
+        let stored = || serde_json::to_value(&run.status).unwrap_or_default();
+        self.announce(identity, self.writer.unanswered.settle(Subject::AnalysisRun, &identity.key, stored));
     }
 
     /// The status is part of the object itself: AnalysisRuns have no status subresource.
@@ -127,7 +154,7 @@ impl Runs {
         &self,
         identity: &Identity,
         snapshot: &RunSnapshot,
-        next: &crate::api::AnalysisRunStatus,
+        next: &AnalysisRunStatus,
     ) -> Result<(), PassError> {
         let encode = |source| PassError::Encoding { object: identity.key.clone(), source };
         let stored = match &snapshot.run.status {

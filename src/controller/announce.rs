@@ -1,6 +1,7 @@
 //! Kubernetes Events: one per announcement, in order for each object, never in the way of a pass.
 //!
-//! They are not part of what must happen: an Event that cannot be created is logged, counted and dropped.
+//! They are not part of what must happen: an Event that the API server refuses, or that cannot be created for a while, is
+//! logged, counted and dropped.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use k8s_openapi::api::core::v1::{Event as CoreEvent, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff;
@@ -15,11 +17,13 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::apply::FIELD_MANAGER;
 use super::clock::Clock;
+use super::error::code;
+use crate::analysis::RunEvent;
 use crate::api::Rollout;
 use crate::events::{Event, Severity};
 use crate::metrics::Metrics;
@@ -29,7 +33,11 @@ use crate::units::Timestamp;
 const LANES: usize = 4;
 /// Events that may wait in a lane: more than 1,000 Rollouts make in one step.
 const LANE_LENGTH: usize = 4096;
-/// How long one Event may take.
+/// How long after its announcement an Event is tried again: longer than an API server takes to restart.
+const KEEP: Duration = Duration::from_mins(3);
+/// First and longest wait before it is.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The component that Events name as their source.
 const COMPONENT: &str = "rollouts-controller";
@@ -52,10 +60,18 @@ impl From<Event> for Note {
     }
 }
 
+impl From<RunEvent> for Note {
+    fn from(event: RunEvent) -> Self {
+        Self { reason: event.reason, message: event.message, severity: event.severity }
+    }
+}
+
 struct Announcement {
     about: Arc<ObjectReference>,
     note: Note,
     at: Timestamp,
+    /// When it is not tried any more.
+    until: Instant,
 }
 
 /// Takes announcements and makes Events of them.
@@ -92,7 +108,8 @@ impl Announcer {
             if about.kind.as_deref() == Some(&*Rollout::kind(&())) {
                 self.metrics.event(namespace, name, severity, reason);
             }
-            let announcement = Announcement { about: Arc::clone(&about), note, at: clock.now() };
+            let until = Instant::now() + KEEP;
+            let announcement = Announcement { about: Arc::clone(&about), note, at: clock.now(), until };
             if self.lanes.get(lane).is_none_or(|lane| lane.try_send(announcement).is_err()) {
                 self.metrics.event_lost();
                 warn!(namespace, name, reason, "too many events are waiting, this one is dropped");
@@ -111,17 +128,37 @@ async fn send_all(
     metrics: Arc<Metrics>,
     sequence: Arc<AtomicU32>,
 ) {
-    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     while let Some(announcement) = lane.recv().await {
         let event = render(&announcement, sequence.fetch_add(1, Ordering::Relaxed));
         let api = Api::<CoreEvent>::namespaced(client.clone(), text(announcement.about.namespace.as_ref()));
-        let problem = match timeout(PATIENCE, api.create(&parameters, &event)).await {
-            Ok(Ok(_)) => continue,
-            Ok(Err(error)) => error.to_string(),
+        if let Err(problem) = create(&api, &event, announcement.until).await {
+            metrics.event_lost();
+            warn!(object = announcement.about.name, reason = event.reason, problem, "cannot create an event");
+        }
+    }
+}
+
+/// Creates an Event, trying again until it is too late or of no use. The error says what was in the way last.
+async fn create(api: &Api<CoreEvent>, event: &CoreEvent, until: Instant) -> Result<(), String> {
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let delays = ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
+    let mut delays = delays.without_max_times().build();
+    loop {
+        let problem = match timeout(PATIENCE, api.create(&parameters, event)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => match code(&error) {
+                // The name is this Event's alone: an attempt that got no answer has made it.
+                Some(409) => return Ok(()),
+                Some(400..429) => return Err(error.to_string()),
+                _ => error.to_string(),
+            },
             Err(elapsed) => elapsed.to_string(),
         };
-        metrics.event_lost();
-        warn!(object = announcement.about.name, reason = event.reason, problem, "cannot create an event");
+        let next = Instant::now() + delays.next().unwrap_or(RETRY.1);
+        if next > until {
+            return Err(problem);
+        }
+        sleep_until(next).await;
     }
 }
 
@@ -165,7 +202,10 @@ fn limited(text: &str, limit: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::controller::stub::{self, Answer};
 
     fn announcement(name: &str, event: Event) -> Announcement {
         let about = ObjectReference { name: Some(name.to_owned()), ..ObjectReference::default() };
@@ -173,7 +213,38 @@ mod tests {
             about: Arc::new(about),
             note: event.into(),
             at: Timestamp::from_millis(1_700_000_000_000),
+            until: Instant::now(),
         }
+    }
+
+    /// Announces an Event to an API server that gives these answers; what was asked of it, and how many Events were lost.
+    async fn announced(answers: Vec<Answer>) -> (usize, bool) {
+        let answers = Arc::new(Mutex::new((0, answers.into_iter())));
+        let server = Arc::clone(&answers);
+        let client = stub::client(move |asked| {
+            let mut server = server.lock().unwrap();
+            server.0 += 1;
+            server.1.next().unwrap_or(Some((201, asked.body)))
+        });
+        let (metrics, mut tasks) = (Arc::new(Metrics::default()), JoinSet::new());
+        let announcer = Announcer::start(&client, &metrics, &mut tasks);
+        let about = ObjectReference { namespace: Some("shop".to_owned()), ..ObjectReference::default() };
+        announcer.announce(about, vec![Event::Paused.into()], Clock);
+        drop(announcer);
+        tasks.join_all().await;
+        let asked = answers.lock().unwrap().0;
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry(Vec::new())).unwrap();
+        (asked, text.contains("controller_events_lost_total 1"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_tried_again_while_that_may_help() {
+        assert_eq!(announced(vec![None, stub::refused(500, ""), stub::refused(503, "")]).await, (4, false));
+        assert_eq!(announced(vec![None, stub::refused(409, "")]).await, (2, false), "the first one arrived");
+        assert_eq!(announced(vec![stub::refused(404, "")]).await, (1, true), "the namespace is gone");
+        let (asked, is_lost) = announced(vec![stub::refused(500, ""); 1000]).await;
+        assert!(is_lost && asked < 50, "{asked}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod replica_sets;
 mod runs;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,11 @@ use super::difference::difference;
 use super::error::{PassError, code};
 use super::leader::{Fence, Permit};
 use super::store::{Identity, Key};
+use super::unanswered::Unanswered;
 use super::wire::{RolloutObject, ServiceObject};
 use crate::api::{Rollout, labels};
 use crate::events::Event;
+use crate::metrics::Subject;
 use crate::rollout::effect::Effect;
 use crate::rollout::plan::Plan;
 
@@ -46,6 +49,7 @@ pub(crate) struct Writer {
     pub(crate) caches: Arc<Caches>,
     pub(crate) fence: Fence,
     pub(crate) announcer: Announcer,
+    pub(crate) unanswered: Unanswered,
     pub(crate) clock: Clock,
 }
 
@@ -87,31 +91,44 @@ impl Writer {
             let encode = |source| PassError::Encoding { object: target.identity.key.clone(), source };
             let stored = serde_json::to_value(rollout.status.as_ref()).map_err(encode)?;
             let next = serde_json::to_value(status).map_err(encode)?;
-            target.identity.version = self.write_status(&target.identity, &stored, &next).await?;
+            target.identity.version =
+                self.write_status(&target.identity, &stored, &next, &plan.events).await?;
         }
-        let done = self.make(&mut target, &plan.stages).await;
-        let mut told = plan.events;
-        if done.is_err() {
-            // The next pass makes these effects, and tells of them.
-            told.retain(|event| !event.tells_of_an_effect());
-        }
-        self.announce(&target.identity, told);
-        done
+        let (made, outcome) = self.make(&mut target, &plan.stages).await;
+        self.announce(&target.identity, told::told(plan.events, &made));
+        outcome
     }
 
-    /// Makes the effects, stage by stage.
-    async fn make(&self, target: &mut Target, stages: &[Vec<Effect>]) -> Result<(), PassError> {
+    /// Makes the effects, stage by stage. Those of a stage are independent of each other: all that succeeded count as
+    /// made, also beside one that failed; then no further stage begins.
+    async fn make<'a>(
+        &self,
+        target: &mut Target,
+        stages: &'a [Vec<Effect>],
+    ) -> (Vec<&'a Effect>, Result<(), PassError>) {
+        let mut made = Vec::new();
         for stage in stages {
             let done = join_all(stage.iter().map(|effect| self.effect(target, effect))).await;
-            for version in done.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-                target.identity.version = version;
+            let mut outcome = Ok(());
+            for (effect, done) in stage.iter().zip(done) {
+                match done {
+                    Ok(version) => {
+                        made.push(effect);
+                        target.identity.version = version.unwrap_or(target.identity.version);
+                    }
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
+            }
+            if outcome.is_err() {
+                return (made, outcome);
             }
         }
-        Ok(())
+        (made, Ok(()))
     }
 
     /// Writes what differs between the stored and the next status; nothing when nothing does. Gives the version that the
-    /// Rollout has then.
+    /// Rollout has then. `events` is what will be announced with it; should the answer be lost, [`Writer::settle`] makes up
+    /// for it.
     ///
     /// # Errors
     /// When the object has changed since, or the request fails.
@@ -120,6 +137,7 @@ impl Writer {
         of: &Identity,
         stored: &Value,
         next: &Value,
+        events: &[Event],
     ) -> Result<u64, PassError> {
         let nothing = json!({});
         let Some(patch) = difference(if stored.is_null() { &nothing } else { stored }, next) else {
@@ -131,11 +149,31 @@ impl Writer {
         let written = self.call(|| format!("write the status of rollout {}", of.key), async {
             api.patch_status(&of.key.name, &parameters, &Patch::Merge(&patch)).await
         });
-        Ok(self.caches.wrote_rollout(written.await?))
+        let written = written.await.inspect_err(|error| self.not_written(of, error, next, events));
+        let version = self.caches.wrote_rollout(written?);
+        self.unanswered.forget(Subject::Rollout, &of.key);
+        Ok(version)
     }
 
-    /// Announces events about a Rollout.
-    pub(crate) fn announce(&self, rollout: &Identity, events: Vec<Event>) {
+    /// Keeps what belongs to a write that may have happened. Effects are not part of it: the pass that makes them tells of
+    /// them. A Rollout that the API server says is gone is forgotten, even should the watch have missed its deletion.
+    fn not_written(&self, rollout: &Identity, error: &PassError, next: &Value, events: &[Event]) {
+        if is_absent(error) {
+            self.caches.lost_rollout(rollout);
+        }
+        if error.may_have_happened() {
+            let notes = told::told(events.to_vec(), &[]).into_iter().map(Note::from);
+            self.unanswered.keep(Subject::Rollout, &rollout.key, next.clone(), notes.collect());
+        }
+    }
+
+    /// Announces what belongs to an earlier status write if the stored status shows that it happened after all.
+    pub(crate) fn settle(&self, rollout: &Identity, stored: impl FnOnce() -> Value) {
+        self.announce(rollout, self.unanswered.settle(Subject::Rollout, &rollout.key, stored));
+    }
+
+    /// Announces something about a Rollout.
+    pub(crate) fn announce(&self, rollout: &Identity, notes: Vec<impl Into<Note>>) {
         let about = ObjectReference {
             api_version: Some(Rollout::api_version(&()).into_owned()),
             kind: Some(Rollout::kind(&()).into_owned()),
@@ -145,7 +183,7 @@ impl Writer {
             resource_version: Some(rollout.version.to_string()),
             ..ObjectReference::default()
         };
-        self.announcer.announce(about, events.into_iter().map(Note::from).collect(), self.clock);
+        self.announcer.announce(about, notes.into_iter().map(Into::into).collect(), self.clock);
     }
 
     /// Makes one change. Returns the Rollout's version if it was the Rollout that changed.
@@ -307,10 +345,22 @@ fn is_code(error: &PassError, expected: u16) -> bool {
     matches!(error, PassError::Api { source, .. } if code(source) == Some(expected))
 }
 
+/// Whether the API server says that this very object is gone. A 404 that names no object comes from a kind that is not
+/// served, for a moment or for good, and says nothing about the object.
+fn is_absent(error: &PassError) -> bool {
+    is_code(error, 404) && matches!(error, PassError::Api { source, .. } if names_object(source))
+}
+
+/// Whether the API server's answer is about an object that it has looked at.
+fn names_object(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.details.as_ref().is_some_and(|details| !details.name.is_empty())
+}
+
 /// Whether a deletion is over: the object is gone, rather than waiting for a finalizer.
 fn is_gone(deleted: Result<bool, PassError>) -> Result<bool, PassError> {
     match deleted {
-        Err(error) if is_code(&error, 404) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(true),
         outcome => outcome,
     }
 }
@@ -323,5 +373,74 @@ fn owner_reference(target: &Target) -> OwnerReference {
         uid: target.identity.uid.to_string(),
         controller: Some(true),
         block_owner_deletion: Some(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::Method;
+    use kube::core::Status;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::api::RolloutStatus;
+    use crate::controller::stub;
+
+    pub(super) fn refused(code: u16, name: &str) -> PassError {
+        let status = json!({"status": "Failure", "code": code, "details": {"name": name}});
+        let status: Status = serde_json::from_value(status).unwrap();
+        PassError::Api { action: "write".to_owned(), source: Box::new(kube::Error::Api(status.boxed())) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_status_write_without_an_answer_says_is_announced_once_it_shows() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&told);
+        let client = stub::client(move |asked| {
+            if asked.method == Method::PATCH {
+                return None;
+            }
+            log.lock().unwrap().push(asked.body["reason"].clone());
+            Some((201, asked.body))
+        });
+        let mut tasks = JoinSet::new();
+        let writer = writer(client, &mut tasks);
+        let rollout: Rollout = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "1"}, "spec": {},
+        }))
+        .unwrap();
+        let status = RolloutStatus { phase: Some("Paused".to_owned()), ..RolloutStatus::default() };
+        let stored = serde_json::to_value(&status).unwrap();
+        let plan = Plan { status: Some(Box::new(status)), events: vec![Event::Paused], ..Plan::default() };
+        assert!(writer.carry_out(&rollout, plan).await.is_err_and(|error| error.may_have_happened()));
+        let identity = Identity::of(&rollout.metadata);
+        writer.settle(&identity, || Value::Null);
+        writer.settle(&identity, || stored.clone());
+        writer.settle(&identity, || stored);
+        drop(writer);
+        tasks.join_all().await;
+        assert_eq!(*told.lock().unwrap(), ["RolloutPaused"]);
+    }
+
+    fn writer(client: Client, tasks: &mut JoinSet<()>) -> Writer {
+        let fence = Fence::closed();
+        fence.open();
+        Writer {
+            announcer: Announcer::start(&client, &Arc::default(), tasks),
+            client,
+            caches: Arc::new(Caches::new([])),
+            fence,
+            unanswered: Unanswered::default(),
+            clock: Clock,
+        }
+    }
+
+    #[test]
+    fn an_object_is_absent_only_when_the_answer_names_it() {
+        assert!(is_absent(&refused(404, "web")));
+        assert!(!is_absent(&refused(404, "")), "the kind is not served");
+        assert!(!is_absent(&refused(409, "web")));
     }
 }

@@ -191,6 +191,11 @@ impl Caches {
             .for_each(|change| self.service_changed(change));
     }
 
+    /// A Rollout that the API server says is gone.
+    pub(crate) fn lost_rollout(&self, identity: &Identity) {
+        self.rollouts.remove(identity).iter().for_each(|change| self.rollout_changed(change));
+    }
+
     /// A run that the API server says is gone.
     pub(crate) fn lost_run(&self, identity: &Identity) {
         self.runs.remove(identity).iter().for_each(|change| self.run_changed(change));

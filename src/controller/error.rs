@@ -60,6 +60,12 @@ pub(crate) enum PassError {
         /// The canary's destination.
         name: String,
     },
+    /// The object is not in the state that the change was for.
+    #[error("cannot {action}: it has changed since it was looked at")]
+    Outdated {
+        /// What was attempted, on which object.
+        action: String,
+    },
     /// A value cannot be turned into JSON or back.
     #[error("cannot encode {object}: {source}")]
     Encoding {
@@ -89,8 +95,15 @@ impl PassError {
             Self::NameTaken { .. } => "name_taken",
             Self::Refused { .. } => "refused",
             Self::NoRouter { .. } => "no_router",
+            Self::Outdated { .. } => "conflict",
             Self::Encoding { .. } => "encoding",
         }
+    }
+
+    /// Whether a write that ended like this may have been carried out nonetheless. A conflict may be one with an attempt
+    /// of its own that got no answer.
+    pub(crate) fn may_have_happened(&self) -> bool {
+        matches!(self.category(), "network" | "timeout" | "server" | "overloaded" | "conflict")
     }
 
     /// What it calls for.

@@ -13,7 +13,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use thiserror::Error;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::apply::FIELD_MANAGER;
@@ -24,6 +24,8 @@ use super::options::LeaderElection;
 
 /// Name of the Lease; a shard's name is added.
 const LEASE: &str = "argo-rollouts-controller-lock";
+/// Requests about the Lease that may hang, one after the other, before leadership is lost.
+const ATTEMPTS: u32 = 4;
 /// Longest part of a host name that goes into an identity.
 const HOST_LENGTH: usize = 63;
 
@@ -102,6 +104,8 @@ pub(crate) struct Candidate {
     fence: Fence,
     clock: Clock,
     observed: Option<Observed>,
+    /// Whether the Lease was ever asked for: else there is nothing to give back.
+    has_asked: bool,
 }
 
 impl Candidate {
@@ -115,7 +119,7 @@ impl Candidate {
     ) -> Self {
         let name = if instance_id.is_empty() { LEASE.to_owned() } else { format!("{LEASE}-{instance_id}") };
         let api = Api::namespaced(client, &election.namespace);
-        Self { api, name, identity: identity(), election, fence, clock, observed: None }
+        Self { api, name, identity: identity(), election, fence, clock, observed: None, has_asked: false }
     }
 
     /// Waits until the Lease is ours.
@@ -156,19 +160,39 @@ impl Candidate {
         }
     }
 
-    /// Gives the Lease back, if it is still ours.
+    /// Gives the Lease back, if it is ours.
+    ///
+    /// What is stored decides, not what was answered: a request whose answer nobody waited for may have taken or renewed
+    /// the Lease, and one that is still on its way may do so between look and write, which is then tried once more.
     pub(crate) async fn release(&mut self) {
         self.fence.set(State::Closed);
-        let Some(observed) = self.observed.take().filter(|seen| seen.holder() == Some(&self.identity)) else {
+        if !self.has_asked {
             return;
+        }
+        let mut given = self.give_back().await;
+        if given.as_ref().is_err_and(|error| code(error) == Some(409)) {
+            given = self.give_back().await;
+        }
+        if let Err(error) = given {
+            warn!(lease = %self.name, %error, "cannot give the leader lease back, it will expire");
+        }
+    }
+
+    async fn give_back(&mut self) -> kube::Result<()> {
+        self.look().await?;
+        let Some(observed) = self.observed.take().filter(|seen| seen.holder() == Some(&self.identity)) else {
+            return Ok(());
         };
         let lease = released(&observed.lease, self.clock.now());
-        match self.api.replace(&self.name, &post(), &lease).await {
-            Ok(_) => info!(lease = %self.name, "leader lease given back"),
-            Err(error) => {
-                warn!(lease = %self.name, %error, "cannot give the leader lease back, it will expire");
-            }
-        }
+        self.in_time(self.api.replace(&self.name, &post(), &lease)).await?;
+        info!(lease = %self.name, "leader lease given back");
+        Ok(())
+    }
+
+    /// A request with a time limit of its own, so that one which hangs leaves time for others before leadership is lost.
+    async fn in_time<T>(&self, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+        let answer = timeout(self.election.renew_deadline / ATTEMPTS, request).await;
+        answer.unwrap_or_else(|late| Err(kube::Error::Service(late.into())))
     }
 
     fn lost(&self, why: String) -> LeadershipLost {
@@ -178,7 +202,7 @@ impl Candidate {
 
     /// Reads the Lease; one that does not exist is free.
     async fn look(&mut self) -> kube::Result<()> {
-        let lease = self.api.get_opt(&self.name).await?;
+        let lease = self.in_time(self.api.get_opt(&self.name)).await?;
         let known = self.observed.take();
         self.observed = lease.map(|lease| Observed::update(known, lease, Instant::now()));
         Ok(())
@@ -209,9 +233,10 @@ impl Candidate {
     async fn write(&mut self, begun: Instant) -> kube::Result<()> {
         let known = self.observed.as_ref().map(|seen| &seen.lease);
         let lease = held(known, &self.name, &self.identity, self.election.lease_duration, self.clock.now());
+        self.has_asked = true;
         let written = match known {
-            Some(_) => self.api.replace(&self.name, &post(), &lease).await?,
-            None => self.api.create(&post(), &lease).await?,
+            Some(_) => self.in_time(self.api.replace(&self.name, &post(), &lease)).await?,
+            None => self.in_time(self.api.create(&post(), &lease)).await?,
         };
         self.observed = Some(Observed::update(None, written, begun));
         self.fence
@@ -295,9 +320,138 @@ fn identity() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::time::Duration;
 
+    use http::Method;
+    use serde_json::Value;
+    use tokio::time::{sleep, timeout};
+
     use super::*;
+    use crate::controller::stub::{self, Answer, Asked};
+
+    /// What becomes of a write of the Lease.
+    #[derive(Clone, Copy, Debug)]
+    enum Fate {
+        /// It never arrives.
+        Lost,
+        /// It is carried out, but its answer never arrives.
+        Unanswered,
+        /// It arrives once somebody has read the Lease, and is not answered.
+        Late,
+    }
+
+    /// The API server, as far as one Lease goes.
+    #[derive(Default)]
+    struct Server {
+        lease: Option<Value>,
+        version: u64,
+        writes: usize,
+        fates: VecDeque<Fate>,
+        late: Option<Value>,
+    }
+
+    impl Server {
+        fn answer(&mut self, asked: Asked) -> Answer {
+            if asked.method == Method::GET {
+                let found =
+                    self.lease.clone().map_or_else(|| stub::refused(404, ""), |lease| Some((200, lease)));
+                if let Some(late) = self.late.take() {
+                    self.write(late);
+                }
+                return found;
+            }
+            match self.fates.pop_front() {
+                None => self.write(asked.body),
+                Some(Fate::Lost) => None,
+                Some(Fate::Unanswered) => {
+                    self.write(asked.body);
+                    None
+                }
+                Some(Fate::Late) => {
+                    self.late = Some(asked.body);
+                    None
+                }
+            }
+        }
+
+        fn write(&mut self, mut lease: Value) -> Answer {
+            let version = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
+            if self.lease.as_ref().is_some_and(|stored| version(stored) != version(&lease)) {
+                return stub::refused(409, "");
+            }
+            (self.version, self.writes) = (self.version + 1, self.writes + 1);
+            lease["metadata"]["resourceVersion"] = self.version.to_string().into();
+            self.lease = Some(lease.clone());
+            Some((200, lease))
+        }
+
+        fn holder(&self) -> Option<&str> {
+            self.lease.as_ref()?["spec"]["holderIdentity"].as_str()
+        }
+    }
+
+    fn candidate(server: &Arc<Mutex<Server>>) -> Candidate {
+        let server = Arc::clone(server);
+        let client = stub::client(move |asked| {
+            // A candidate that cannot list, to watch, asks now and then.
+            let is_listing = asked.method == Method::GET && asked.path.ends_with("/leases");
+            if is_listing { None } else { server.lock().unwrap().answer(asked) }
+        });
+        Candidate::new(client, LeaderElection::in_namespace("serin"), "", Fence::closed(), Clock)
+    }
+
+    /// A server, and a candidate that leads and has just tried to renew, with the given fates of its requests.
+    async fn leader(fates: &[Fate]) -> (Arc<Mutex<Server>>, Candidate) {
+        let server = Arc::new(Mutex::new(Server::default()));
+        let mut candidate = candidate(&server);
+        timeout(Duration::from_secs(1), candidate.win()).await.unwrap();
+        server.lock().unwrap().fates.extend(fates);
+        let period = candidate.election.retry_period + Duration::from_millis(1);
+        assert!(timeout(period, candidate.keep()).await.is_err(), "leads on");
+        (server, candidate)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_whose_renewal_was_on_its_way_is_given_back() {
+        for fates in [&[][..], &[Fate::Lost], &[Fate::Unanswered], &[Fate::Late]] {
+            let (server, mut candidate) = leader(fates).await;
+            candidate.release().await;
+            assert_eq!(server.lock().unwrap().holder(), Some(""), "{fates:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_won_without_an_answer_is_given_back() {
+        let server = Arc::new(Mutex::new(Server::default()));
+        server.lock().unwrap().fates.push_back(Fate::Unanswered);
+        let mut candidate = candidate(&server);
+        assert!(timeout(Duration::from_secs(1), candidate.win()).await.is_err());
+        candidate.release().await;
+        assert_eq!(server.lock().unwrap().holder(), Some(""));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_another_replica_holds_is_left_to_it() {
+        let (server, mut candidate) = leader(&[]).await;
+        let mut taken = server.lock().unwrap().lease.clone().unwrap();
+        taken["spec"]["holderIdentity"] = "other".into();
+        server.lock().unwrap().write(taken);
+        candidate.release().await;
+        assert_eq!(server.lock().unwrap().holder(), Some("other"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_that_hangs_does_not_cost_the_leadership() {
+        let (server, mut candidate) = leader(&[]).await;
+        server.lock().unwrap().fates.extend([Fate::Lost, Fate::Unanswered]);
+        let before = server.lock().unwrap().writes;
+        tokio::select! {
+            lost = candidate.keep() => panic!("{lost}"),
+            () = sleep(Duration::from_secs(30)) => {}
+        }
+        assert!(server.lock().unwrap().writes > before + 5);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_that_could_not_renew_in_time_may_not_begin_a_write() {

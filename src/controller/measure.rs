@@ -7,12 +7,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use super::caches::Caches;
 use super::clock::Clock;
+use super::slots::{RunSlots, Slots};
 use super::store::{Identity, Key};
 use crate::analysis::{MeasureRequest, Sample};
 use crate::providers::{Provider, Providers};
@@ -22,6 +22,7 @@ struct Live {
     uid: Arc<str>,
     in_flight: BTreeSet<String>,
     samples: Vec<Sample>,
+    slots: RunSlots,
     /// Dropped with the run, and its measurements with it.
     tasks: JoinSet<()>,
 }
@@ -29,16 +30,15 @@ struct Live {
 /// All measurements.
 pub(crate) struct Measurements {
     providers: Providers,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     clock: Clock,
     live: Mutex<HashMap<Key, Live>>,
 }
 
 impl Measurements {
-    /// Measurements by `providers`, at most `slots` at once.
-    pub(crate) fn new(providers: Providers, slots: usize, clock: Clock) -> Self {
-        let slots = Arc::new(Semaphore::new(slots.max(1)));
-        Self { providers, slots, clock, live: Mutex::new(HashMap::new()) }
+    /// Measurements by `providers`, at most `per_server` of one server at once.
+    pub(crate) fn new(providers: Providers, per_server: usize, clock: Clock) -> Self {
+        Self { providers, slots: Slots::new(per_server), clock, live: Mutex::new(HashMap::new()) }
     }
 
     /// Names of the metrics being measured, and the samples that wait to be recorded.
@@ -81,6 +81,7 @@ impl Measurements {
             uid: Arc::clone(&run.uid),
             in_flight: BTreeSet::new(),
             samples: Vec::new(),
+            slots: RunSlots::new(),
             tasks: JoinSet::new(),
         });
         if !live.in_flight.insert(request.metric.clone()) {
@@ -88,7 +89,9 @@ impl Measurements {
         }
         debug!(run = %run.key, metric = request.metric, "measuring");
         let (measurements, caches, run) = (Arc::clone(self), Arc::clone(caches), run.clone());
+        let slots = live.slots.clone();
         live.tasks.spawn(async move {
+            let _slot = measurements.slots.take(&slots, &measurements.providers.server(&request)).await;
             let sample = measurements.take(&run, &request).await;
             measurements.taken(&run, sample);
             caches.run_queue.add(&run.key);
@@ -96,7 +99,6 @@ impl Measurements {
     }
 
     async fn take(&self, run: &Identity, request: &MeasureRequest) -> Sample {
-        let _slot = self.slots.acquire().await;
         let measured = AssertUnwindSafe(self.providers.measure(request)).catch_unwind().await;
         measured.unwrap_or_else(|_| {
             error!(run = %run.key, metric = request.metric, "a measurement met a defect");
@@ -151,6 +153,7 @@ mod tests {
             uid: "1".into(),
             in_flight: metrics.iter().map(ToString::to_string).collect(),
             samples: Vec::new(),
+            slots: RunSlots::new(),
             tasks: JoinSet::new(),
         };
         measurements.lock().insert(run("1").key, live);

@@ -24,8 +24,10 @@ mod records;
 mod references;
 mod run;
 mod scrape;
+mod slots;
 mod snapshot;
 mod store;
+mod unanswered;
 mod unreadable;
 mod watch;
 mod wire;
@@ -36,5 +38,7 @@ pub use options::{Controllers, LeaderElection, Options, RequestLimits, RequestRa
 pub use reconcile::Decide;
 pub use run::{Cores, RunError, run, run_with};
 
+#[cfg(test)]
+mod stub;
 #[cfg(test)]
 mod takeover_tests;

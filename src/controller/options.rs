@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::analysis::Secret;
 use crate::providers::HostOverride;
 use crate::rollout::snapshot::{GenerationFormat, Settings};
 
@@ -78,7 +79,7 @@ pub struct Options {
     pub controllers: Controllers,
     /// Rollouts worked on at once, from 1.
     pub rollout_passes: usize,
-    /// AnalysisRuns worked on at once, and measurements on their way at once, from 1.
+    /// AnalysisRuns worked on at once, and measurements on their way to one server at once, from 1.
     pub analysis_passes: usize,
     /// Time after which an object is looked at although nothing has changed.
     pub resync: Duration,
@@ -92,8 +93,8 @@ pub struct Options {
     pub metrics_address: Option<SocketAddr>,
     /// Limits on requests to the API server.
     pub limits: RequestLimits,
-    /// Prometheus server of metrics that name none.
-    pub prometheus_address: Option<String>,
+    /// Prometheus server of metrics that name none; the address may hold a password.
+    pub prometheus_address: Option<Secret>,
     /// Hosts that measurements reach elsewhere than their name says.
     pub resolve: Vec<HostOverride>,
 }

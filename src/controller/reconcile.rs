@@ -55,6 +55,7 @@ impl Rollouts {
     pub(crate) async fn pass(&self, key: &Key) -> Next {
         let Some(known) = self.caches.rollouts.get(key) else {
             self.metrics.forget(Subject::Rollout, &key.namespace, &key.name);
+            self.writer.unanswered.forget(Subject::Rollout, key);
             self.remember(key, Memory::default());
             return Next::Forget;
         };
@@ -77,6 +78,7 @@ impl Rollouts {
         if snapshot.rollout.metadata.deletion_timestamp.is_some() {
             return Ok(Next::After(self.resync));
         }
+        self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
         trace!(rollout = %key, ?snapshot, "snapshot");
         let plan = (self.decide)(&snapshot);
         let wake = plan.wake.map(|wake| wake.at);
@@ -105,12 +107,13 @@ impl Rollouts {
         problem: &Unreadable,
         generation: Option<i64>,
     ) -> Result<Next, PassError> {
+        self.writer.settle(identity, || problem.status.clone());
         let next = unreadable::status(&problem.status, &problem.error, generation, self.clock.now());
-        self.writer.write_status(identity, &problem.status, &next).await?;
-        if !unreadable::is_announced(&problem.status, &next) {
-            let message = format!("The Rollout cannot be read: {}", problem.error);
-            self.writer.announce(identity, vec![Event::InvalidSpec { message }]);
-        }
+        let message = format!("The Rollout cannot be read: {}", problem.error);
+        let news = !unreadable::is_announced(&problem.status, &next);
+        let events: Vec<_> = news.then_some(Event::InvalidSpec { message }).into_iter().collect();
+        self.writer.write_status(identity, &problem.status, &next, &events).await?;
+        self.writer.announce(identity, events);
         Ok(Next::After(self.resync))
     }
 

@@ -9,7 +9,9 @@ use super::references;
 use super::store::{Cached, Identity, Key, Link};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
 use crate::api::analysis_template::AnalysisTemplateRef;
-use crate::api::{AnalysisPhase, AnalysisRun, AnalysisTemplateSpec, Rollout, RolloutStatus, labels};
+use crate::api::{
+    AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Rollout, RolloutStatus, labels,
+};
 use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
@@ -136,12 +138,10 @@ impl RunRecord {
         run.metadata.resource_version = None;
         let owner = owner(&run.metadata);
         let figures = metric_figures(&run);
-        if let Some(status) =
-            run.status.as_mut().filter(|status| status.phase.is_some_and(AnalysisPhase::is_completed))
-        {
+        if let Some(status) = run.status.as_mut().filter(|status| has_ended(status)) {
             run.spec.metrics = None;
             run.spec.args = None;
-            status.metric_results.iter_mut().flatten().for_each(|result| result.measurements = None);
+            forget_measurements(status);
         }
         (identity, Self { run, owner, figures })
     }
@@ -162,6 +162,17 @@ impl RunRecord {
 impl Cached for RunRecord {
     fn links(&self) -> Vec<Link> {
         self.owner.clone().into_iter().collect()
+    }
+}
+
+fn has_ended(status: &AnalysisRunStatus) -> bool {
+    status.phase.is_some_and(AnalysisPhase::is_completed)
+}
+
+/// Leaves of the status of a run that has ended what the caches keep of it; that of another is left whole.
+pub(crate) fn forget_measurements(status: &mut AnalysisRunStatus) {
+    if has_ended(status) {
+        status.metric_results.iter_mut().flatten().for_each(|result| result.measurements = None);
     }
 }
 

@@ -23,6 +23,7 @@ use super::leader::{Candidate, Fence, LeadershipLost};
 use super::measure::Measurements;
 use super::options::{Controllers, Options};
 use super::reconcile::{Decide, Rollouts};
+use super::unanswered::Unanswered;
 use super::{client, dispatch, http, scrape, watch as watches};
 use crate::metrics::Metrics;
 use crate::providers::{ProviderOptions, Providers};
@@ -91,8 +92,9 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (end, stop) = watch::channel(false);
-    let work = Process::start(config, options, stop).await?.work(cores);
-    let mut work = std::pin::pin!(work);
+    let process = Box::pin(Process::start(config, options, stop)).await?;
+    // On the heap: all of a controller's states are too much for the stack of whoever runs it.
+    let mut work = Box::pin(process.work(cores));
     tokio::select! {
         outcome = &mut work => return outcome,
         () = shutdown => info!("ending: no new work is taken up"),
@@ -178,6 +180,7 @@ impl Process {
             caches: Arc::clone(&self.caches),
             fence,
             announcer,
+            unanswered: Unanswered::default(),
             clock: self.clock,
         });
         let passes = self.passes(cores, writer);

@@ -1,10 +1,12 @@
 //! One kind of object as the cluster holds it, indexed by what it refers to, and never older than what was written.
 //!
 //! Two sources feed a store: the watch, and the answers to our own writes. Versions decide between them, so a pass sees
-//! what the pass before it wrote, and a late watch event takes nothing back. The API server's resource versions are
-//! decimal numbers that grow (guaranteed for every kind since Kubernetes 1.35, and true before).
+//! what the pass before it wrote, and a late watch event takes nothing back. Whether an object is there at all, only the
+//! watch decides: a deleted one may be shown again by it (a label selector left and entered), never by a late answer. The
+//! API server's resource versions are decimal numbers that grow (guaranteed for every kind since Kubernetes 1.35, and
+//! true before).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -56,7 +58,7 @@ pub(crate) enum Link {
 }
 
 /// What identifies one state of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identity {
     pub(crate) key: Key,
     pub(crate) uid: Arc<str>,
@@ -86,11 +88,13 @@ pub(crate) trait Cached: PartialEq {
 pub(crate) struct Stored<T> {
     pub(crate) identity: Identity,
     pub(crate) value: Arc<T>,
+    /// Who has shown this state; a state that was written counts as shown by the watch once it has followed.
+    shown_by: Source,
 }
 
 impl<T> Clone for Stored<T> {
     fn clone(&self) -> Self {
-        Self { identity: self.identity.clone(), value: Arc::clone(&self.value) }
+        Self { identity: self.identity.clone(), value: Arc::clone(&self.value), shown_by: self.shown_by }
     }
 }
 
@@ -115,12 +119,17 @@ struct Listing {
     newest: u64,
 }
 
+/// Objects that are gone, by uid, with the version up to which that is known; the oldest are forgotten first.
+#[derive(Default)]
+struct Tombstones {
+    up_to: HashMap<Arc<str>, u64>,
+    order: VecDeque<Arc<str>>,
+}
+
 struct Inner<T> {
     objects: HashMap<Key, Stored<T>>,
     by_link: HashMap<Link, BTreeSet<Key>>,
-    gone: HashSet<Arc<str>>,
-    gone_order: VecDeque<Arc<str>>,
-    written: BTreeMap<Key, u64>,
+    gone: Tombstones,
     listing: Option<Listing>,
 }
 
@@ -135,9 +144,7 @@ impl<T: Cached> Store<T> {
             inner: RwLock::new(Inner {
                 objects: HashMap::new(),
                 by_link: HashMap::new(),
-                gone: HashSet::new(),
-                gone_order: VecDeque::new(),
-                written: BTreeMap::new(),
+                gone: Tombstones::default(),
                 listing: None,
             }),
         }
@@ -164,7 +171,6 @@ impl<T: Cached> Store<T> {
     pub(crate) fn begin_listing(&self) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.listing = Some(Listing { seen: HashSet::new(), newest: 0 });
-        inner.written.clear();
     }
 
     /// The listing is complete: what it did not contain is gone.
@@ -205,58 +211,52 @@ impl<T: Cached> Inner<T> {
             listing.seen.insert(identity.key.clone());
             listing.newest = listing.newest.max(identity.version);
         }
-        if self.gone.contains(&identity.uid) {
+        if self.gone.hide(&identity, source) {
             return None;
         }
-        if let (true, Source::Write) = (self.listing.is_some(), source) {
-            self.written.insert(identity.key.clone(), identity.version);
-        }
-        let known = self.objects.get_mut(&identity.key);
-        if let Some(known) = known {
-            if identity.version <= known.identity.version {
+        if let Some(known) = self.objects.get_mut(&identity.key) {
+            if identity.version < known.identity.version {
+                return None;
+            }
+            if identity.version == known.identity.version {
+                known.confirm(source);
                 return None;
             }
             if known.identity.uid == identity.uid && *known.value == value {
-                known.identity.version = identity.version;
+                (known.identity.version, known.shown_by) = (identity.version, source);
                 return None;
             }
         }
-        Some(self.replace(identity, value))
+        Some(self.replace(identity, value, source))
     }
 
-    fn replace(&mut self, identity: Identity, value: T) -> Change {
+    fn replace(&mut self, identity: Identity, value: T, shown_by: Source) -> Change {
         let key = identity.key.clone();
         let mut links = self.unlink(&key);
         for link in value.links() {
             self.by_link.entry(link.clone()).or_default().insert(key.clone());
             links.insert(link);
         }
-        self.objects.insert(key.clone(), Stored { identity, value: Arc::new(value) });
+        self.objects.insert(key.clone(), Stored { identity, value: Arc::new(value), shown_by });
         Change { key, links }
     }
 
     fn remove(&mut self, identity: &Identity) -> Option<Change> {
-        self.bury(&identity.uid);
+        self.gone.bury(&identity.uid, identity.version);
         let known = self.objects.get(&identity.key)?;
-        (known.identity.uid == identity.uid).then(|| self.forget(&identity.key))
+        (known.identity.uid == identity.uid).then(|| self.drop_object(&identity.key))
     }
 
     fn end_listing(&mut self) -> Vec<Change> {
         let Some(listing) = self.listing.take() else { return Vec::new() };
-        // Written while the list was on its way, and newer than all of it: the watch that follows will tell.
-        let written = std::mem::take(&mut self.written);
-        let kept = |key: &Key| {
-            listing.seen.contains(key) || written.get(key).is_some_and(|version| *version > listing.newest)
+        let gone = self.objects.values().filter(|object| !listing.leaves(object));
+        let gone: BTreeSet<Identity> = gone.map(|object| object.identity.clone()).collect();
+        let drop_unlisted = |identity: &Identity| {
+            // The list may be older than the object: then the watch that follows shows this very version.
+            self.gone.bury(&identity.uid, identity.version.saturating_sub(1));
+            self.drop_object(&identity.key)
         };
-        let gone: BTreeSet<Key> = self.objects.keys().filter(|key| !kept(key)).cloned().collect();
-        gone.iter().map(|key| self.forget(key)).collect()
-    }
-
-    fn forget(&mut self, key: &Key) -> Change {
-        if let Some(uid) = self.objects.get(key).map(|object| Arc::clone(&object.identity.uid)) {
-            self.bury(&uid);
-        }
-        self.drop_object(key)
+        gone.iter().map(drop_unlisted).collect()
     }
 
     fn drop_object(&mut self, key: &Key) -> Change {
@@ -284,16 +284,49 @@ impl<T: Cached> Inner<T> {
         }
         links
     }
+}
 
-    fn bury(&mut self, uid: &Arc<str>) {
-        if self.gone.insert(Arc::clone(uid)) {
-            self.gone_order.push_back(Arc::clone(uid));
+impl<T> Stored<T> {
+    /// The same state came from here, too.
+    fn confirm(&mut self, source: Source) {
+        if source == Source::Watch {
+            self.shown_by = source;
         }
-        if self.gone_order.len() > TOMBSTONES
-            && let Some(oldest) = self.gone_order.pop_front()
+    }
+}
+
+impl Listing {
+    /// Whether an object stays: it is in the list, or was written after the list was made, which the watch that follows
+    /// will show. A state that the watch has shown before is not spared: the list is newer.
+    fn leaves<T>(&self, object: &Stored<T>) -> bool {
+        let identity = &object.identity;
+        let is_unseen_write = object.shown_by == Source::Write && identity.version > self.newest;
+        is_unseen_write || self.seen.contains(&identity.key)
+    }
+}
+
+impl Tombstones {
+    fn bury(&mut self, uid: &Arc<str>, up_to: u64) {
+        match self.up_to.insert(Arc::clone(uid), up_to) {
+            Some(known) => drop(self.up_to.insert(Arc::clone(uid), known.max(up_to))),
+            None => self.order.push_back(Arc::clone(uid)),
+        }
+        if self.order.len() > TOMBSTONES
+            && let Some(oldest) = self.order.pop_front()
         {
-            self.gone.remove(&oldest);
+            self.up_to.remove(&oldest);
         }
+    }
+
+    /// Whether this state must stay out of sight. A newer one that the watch shows lifts the tombstone.
+    fn hide(&mut self, state: &Identity, source: Source) -> bool {
+        let Some(up_to) = self.up_to.get(&state.uid) else { return false };
+        if source == Source::Write || state.version <= *up_to {
+            return true;
+        }
+        self.up_to.remove(&state.uid);
+        self.order.retain(|uid| *uid != state.uid);
+        false
     }
 }
 
@@ -356,6 +389,41 @@ mod tests {
         assert_eq!(store.put(identity("a", "1", 2), Thing("late", None), Source::Write), None);
         assert_eq!(value(&store, "a"), None);
         assert!(store.put(identity("a", "2", 4), Thing("again", None), Source::Watch).is_some());
+    }
+
+    #[test]
+    fn an_object_that_left_the_selector_is_seen_again_when_it_comes_back() {
+        let store = Store::new();
+        store.put(identity("a", "1", 1), Thing("x", None), Source::Watch);
+        store.remove(&identity("a", "1", 3));
+        assert_eq!(store.put(identity("a", "1", 5), Thing("unseen", None), Source::Write), None);
+        assert!(store.put(identity("a", "1", 4), Thing("back", None), Source::Watch).is_some());
+        assert!(store.put(identity("a", "1", 5), Thing("written", None), Source::Write).is_some());
+        assert_eq!(value(&store, "a"), Some("written"));
+    }
+
+    #[test]
+    fn an_object_written_while_the_list_was_on_its_way_stays_or_comes_back() {
+        let store = Store::new();
+        store.put(identity("new", "1", 5), Thing("x", None), Source::Write);
+        store.begin_listing();
+        store.put(identity("older", "2", 4), Thing("x", None), Source::Watch);
+        assert_eq!(store.end_listing(), []);
+        store.begin_listing();
+        store.put(identity("newer", "3", 6), Thing("x", None), Source::Watch);
+        assert_eq!(store.end_listing().len(), 2, "this list may be newer than the write");
+        assert!(store.put(identity("new", "1", 5), Thing("x", None), Source::Watch).is_some());
+        assert_eq!(value(&store, "new"), Some("x"));
+    }
+
+    #[test]
+    fn a_written_object_that_the_watch_has_shown_goes_with_the_next_list() {
+        let store = Store::new();
+        store.put(identity("a", "1", 5), Thing("x", None), Source::Write);
+        store.put(identity("a", "1", 5), Thing("x", None), Source::Watch);
+        store.begin_listing();
+        assert_eq!(store.end_listing().len(), 1);
+        assert_eq!(store.put(identity("a", "1", 6), Thing("late", None), Source::Write), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use url::{Host, Url};
 
+use super::hidden::Hidden;
 use crate::analysis::query::CertificateCheck;
 
 /// Most bytes of an answer; a query that answers more does not measure one thing.
@@ -164,8 +165,8 @@ pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The beginning of an unexpected answer, on one line, for a message; empty when there is nothing to show.
-pub(super) fn quote(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..MAX_QUOTE * 8).unwrap_or(body)).into_owned();
+pub(super) fn quote(body: &[u8], hidden: &Hidden) -> String {
+    let text = hidden.redact(&String::from_utf8_lossy(body));
     let line: Vec<&str> = text.split_whitespace().collect();
     let short: String = line.join(" ").chars().take(MAX_QUOTE).collect();
     if short.is_empty() { short } else { format!(": {short}") }

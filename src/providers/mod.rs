@@ -3,18 +3,24 @@
 //! A provider is asked with a `MeasureRequest` and answers with a `Sample`: a value, or one sentence that says why
 //! there is none. It reads no clock but the time that passes: the request says when it was asked.
 
+mod hidden;
 mod http;
 mod oauth2;
 mod prometheus;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::analysis::{MeasureRequest, Query, Sample, Value, args};
+use crate::analysis::{MeasureRequest, Query, Sample, Secret, Value};
 
+use hidden::Hidden;
 use http::HttpClients;
 pub use http::{HostOverride, HostOverrideError};
 use oauth2::Tokens;
+
+/// Longest text of one entry of a measurement's metadata, in characters.
+const MAX_METADATA: usize = 2_048;
 
 /// Something that measures.
 pub trait Provider {
@@ -25,8 +31,8 @@ pub trait Provider {
 /// Settings of all providers.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderOptions {
-    /// Prometheus for queries without an address; `None` makes the address required.
-    pub default_prometheus_address: Option<String>,
+    /// Prometheus for queries without an address, which may hold a password; `None` makes the address required.
+    pub default_prometheus_address: Option<Secret>,
     /// Hosts that are reached elsewhere than their name says.
     pub resolve: Vec<HostOverride>,
 }
@@ -39,7 +45,7 @@ pub struct Providers {
 
 #[derive(Debug)]
 struct Shared {
-    default_prometheus_address: Option<String>,
+    default_prometheus_address: Option<Secret>,
     clients: HttpClients,
     tokens: Tokens,
 }
@@ -47,7 +53,17 @@ struct Shared {
 /// What a provider found, before it becomes a sample.
 #[derive(Debug, Default)]
 struct Finding {
-    metadata: std::collections::BTreeMap<String, String>,
+    metadata: BTreeMap<String, String>,
+    /// What must not show, also where only a part of a text is kept.
+    hidden: Hidden,
+}
+
+impl Finding {
+    /// Notes something about the measurement, as long as it may be.
+    fn note(&mut self, key: &str, text: &str) {
+        let text = self.hidden.redact(text).chars().take(MAX_METADATA).collect();
+        self.metadata.insert(key.to_owned(), text);
+    }
 }
 
 impl Providers {
@@ -62,22 +78,29 @@ impl Providers {
         };
         Self { shared: Arc::new(shared) }
     }
+
+    /// Which servers a measurement waits for, in a form that is equal for equal servers; never shown to people.
+    #[must_use]
+    pub fn server(&self, request: &MeasureRequest) -> String {
+        match &request.query {
+            Query::Prometheus(query) => prometheus::server(&self.shared, query),
+        }
+    }
 }
 
 impl Provider for Providers {
     async fn measure(&self, request: &MeasureRequest) -> Sample {
         let begun = tokio::time::Instant::now();
-        let mut finding = Finding::default();
+        let mut finding = Finding { hidden: Hidden::new(&request.secrets), ..Finding::default() };
         let result: Result<Value, String> = match &request.query {
             Query::Prometheus(query) => prometheus::measure(&self.shared, query, &mut finding).await,
         };
-        let shown = |text: String| args::redact(&text, &request.secrets);
         Sample {
             metric: request.metric.clone(),
             started_at: request.at,
             finished_at: request.at.plus(begun.elapsed()),
-            result: result.map_err(shown),
-            metadata: finding.metadata.into_iter().map(|(key, text)| (key, shown(text))).collect(),
+            result: result.map_err(|why| finding.hidden.redact(&why)),
+            metadata: finding.metadata,
         }
     }
 }

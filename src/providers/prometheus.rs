@@ -3,7 +3,7 @@
 //! A scalar is one number; a vector is the values of its series; a matrix is all points of all its series, series by
 //! series. The time of an instant query is the server's own, so that clocks need not agree.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, PromqlResult, RangeVector, Sample};
@@ -12,13 +12,13 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use serde::Deserialize;
 use url::Url;
 
-use super::{Finding, Shared, http};
-use crate::analysis::Value;
+use super::{Finding, Hidden, Shared, http};
 use crate::analysis::query::{Credentials, PrometheusQuery};
+use crate::analysis::{Secret, Value};
 use crate::units::format_duration;
 
-/// Longest text of one entry of a measurement's metadata, in characters.
-const MAX_METADATA: usize = 2_048;
+/// Longest time that a measurement may take, whatever it asks for; Prometheus itself gives a query up after 2 minutes.
+const MAX_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// An answer of the query API.
 #[derive(Deserialize)]
@@ -40,57 +40,80 @@ enum Method {
     Get,
 }
 
+/// Host and port of the server and of the issuer of its tokens, should there be one: either can make a measurement wait.
+pub(super) fn server(shared: &Shared, query: &PrometheusQuery) -> String {
+    let issuer = match &query.credentials {
+        Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
+        Some(Credentials::Basic { .. }) | None => None,
+    };
+    let urls = address(shared, query).into_iter().chain(issuer).filter_map(|text| http::parse_url(text).ok());
+    let servers = urls.map(|url| {
+        format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+    });
+    servers.collect::<Vec<_>>().join(" ")
+}
+
 /// Takes one measurement.
 pub(super) async fn measure(
     shared: &Shared,
     query: &PrometheusQuery,
     finding: &mut Finding,
 ) -> Result<Value, String> {
-    note(&mut finding.metadata, "ResolvedPrometheusQuery", &query.promql);
-    let address = query.address.as_ref().or(shared.default_prometheus_address.as_ref());
-    let address = address.ok_or(
+    finding.note("ResolvedPrometheusQuery", &query.promql);
+    let address = address(shared, query).ok_or(
         "no Prometheus address: set provider.prometheus.address in the metric, or a default address for the controller",
     )?;
     let url = http::parse_url(address).map_err(|why| format!("Prometheus cannot be asked: {why}"))?;
-    let place = format!("Prometheus at {}", http::shown(&url));
-    match tokio::time::timeout(query.timeout, ask(shared, query, url)).await {
-        Err(_) => Err(format!("{place} did not answer within {}", format_duration(query.timeout))),
+    // An address that holds a secret may have been parsed into pieces of it: then only the server is named.
+    let shown =
+        if finding.hidden.is_in(address) { url.origin().ascii_serialization() } else { http::shown(&url) };
+    let place = format!("Prometheus at {shown}");
+    let patience = query.timeout.min(MAX_TIMEOUT);
+    match tokio::time::timeout(patience, ask(shared, query, url, &mut finding.hidden)).await {
+        Err(_) => Err(format!("{place} did not answer within {}", format_duration(patience))),
         Ok(Err(why)) => Err(format!("{place}: {why}")),
         Ok(Ok(answer)) => {
             let warnings = answer.warnings.unwrap_or_default();
             if !warnings.is_empty() {
-                note(&mut finding.metadata, "warnings", &warnings.join("; "));
+                finding.note("warnings", &warnings.join("; "));
             }
             value(answer.data).map_err(|why| format!("{place}: {why}"))
         }
     }
 }
 
-fn note(metadata: &mut BTreeMap<String, String>, key: &str, text: &str) {
-    metadata.insert(key.to_owned(), text.chars().take(MAX_METADATA).collect());
+/// Where the query goes; `None` when neither it nor the controller's settings say.
+fn address<'a>(shared: &'a Shared, query: &'a PrometheusQuery) -> Option<&'a str> {
+    query.address.as_deref().or(shared.default_prometheus_address.as_ref().map(Secret::reveal))
 }
 
 /// Asks, and once more with a new token when the kept one is refused.
-async fn ask(shared: &Shared, query: &PrometheusQuery, mut url: Url) -> Result<Answer, String> {
+async fn ask(
+    shared: &Shared,
+    query: &PrometheusQuery,
+    mut url: Url,
+    hidden: &mut Hidden,
+) -> Result<Answer, String> {
     // The query API is appended to the path with a slash of its own.
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     let (http_client, url) = shared.clients.for_url(url, query.certificate)?;
     let client = Client::from(http_client, url.as_str()).map_err(|error| http::cause(&error))?;
-    let headers = headers(shared, query, client.inner()).await?;
+    let headers = headers(shared, query, client.inner(), hidden).await?;
     let (mut status, mut content, mut body) = send(&client, query, headers).await?;
     if let (StatusCode::UNAUTHORIZED, Some(Credentials::OAuth2(oauth2))) = (status, &query.credentials) {
         shared.tokens.forget(oauth2);
-        let headers = self::headers(shared, query, client.inner()).await?;
+        let headers = self::headers(shared, query, client.inner(), hidden).await?;
         (status, content, body) = send(&client, query, headers).await?;
     }
-    understand(status, &content, &body)
+    understand(status, &content, &body, hidden)
 }
 
 async fn headers(
     shared: &Shared,
     query: &PrometheusQuery,
     client: &reqwest::Client,
+    hidden: &mut Hidden,
 ) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &query.headers {
@@ -106,8 +129,11 @@ async fn headers(
         Some(Credentials::Basic { username, password }) => {
             request.basic_auth(username, Some(password.reveal()))
         }
-        Some(Credentials::OAuth2(oauth2)) => request
-            .bearer_auth(shared.tokens.token(oauth2, &shared.clients, query.certificate).await?.reveal()),
+        Some(Credentials::OAuth2(oauth2)) => {
+            let token = shared.tokens.token(oauth2, &shared.clients, query.certificate).await?;
+            hidden.add(&token);
+            request.bearer_auth(token.reveal())
+        }
     };
     // The request is never sent: it is the client's own way to write the header.
     let mut request =
@@ -139,7 +165,7 @@ async fn request(
     headers: &HeaderMap,
     method: Method,
 ) -> Result<reqwest::Response, String> {
-    let timeout = i64::try_from(query.timeout.as_millis()).unwrap_or(i64::MAX);
+    let timeout = i64::try_from(query.timeout.min(MAX_TIMEOUT).as_millis()).unwrap_or(i64::MAX);
     let sent = match query.range {
         None => {
             let instant = client.query(&query.promql).timeout(timeout);
@@ -166,7 +192,7 @@ async fn request(
 }
 
 /// What the server's answer means; everything but a result is a sentence.
-fn understand(status: StatusCode, content: &str, body: &[u8]) -> Result<Answer, String> {
+fn understand(status: StatusCode, content: &str, body: &[u8], hidden: &Hidden) -> Result<Answer, String> {
     let answer = serde_json::from_slice::<Answer>(body).ok();
     match answer {
         Some(answer) if answer.status == "success" && status.is_success() => Ok(answer),
@@ -180,9 +206,9 @@ fn understand(status: StatusCode, content: &str, body: &[u8]) -> Result<Answer, 
         _ if status == StatusCode::NOT_FOUND => {
             Err(format!("there is no query API under this address ({status}); is the path right?"))
         }
-        _ if !status.is_success() => Err(format!("it answered {status}{}", http::quote(body))),
+        _ if !status.is_success() => Err(format!("it answered {status}{}", http::quote(body, hidden))),
         _ if content == "application/json" => {
-            Err(format!("it answered no query result{}", http::quote(body)))
+            Err(format!("it answered no query result{}", http::quote(body, hidden)))
         }
         _ => {
             let content = if content.is_empty() { "something without a content type" } else { content };

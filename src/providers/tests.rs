@@ -252,13 +252,38 @@ async fn a_server_that_is_not_there_or_does_not_answer_is_named() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_measurement_ends_even_if_it_asks_for_all_the_time_in_the_world() {
+    let slow = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
+    let config = json!({"address": slow.url(), "query": "up", "timeout": 1_000_000_000});
+    let message = ask(config).await.result.unwrap_err();
+    assert_eq!(message, format!("Prometheus at {} did not answer within 5m", slow.url()));
+}
+
+#[test]
+fn measurements_that_wait_for_the_same_servers_are_known() {
+    let options = ProviderOptions {
+        default_prometheus_address: Some(Secret::new("http://p")),
+        ..ProviderOptions::default()
+    };
+    let providers = Providers::new(options);
+    let server = |config: Json| providers.server(&request(&config, &[]));
+    let default = server(json!({"query": "up"}));
+    assert_eq!(default, server(json!({"query": "down", "address": "http://me:secret@P:80/tenant"})));
+    assert_ne!(default, server(json!({"query": "up", "address": "https://p"})));
+    let oauth2 = json!({"tokenUrl": "http://issuer/token", "clientId": "id", "clientSecret": "x"});
+    assert_eq!(server(json!({"query": "up", "authentication": {"oauth2": oauth2}})), "p:80 issuer:80");
+}
+
 #[tokio::test]
 async fn an_address_is_required_unless_there_is_a_default() {
     let message = ask(json!({"query": "up"})).await.result.unwrap_err();
     assert!(message.starts_with("no Prometheus address: set provider.prometheus.address"), "{message}");
     let server = Server::result(vector(&["1"])).await;
-    let options =
-        ProviderOptions { default_prometheus_address: Some(server.url()), ..ProviderOptions::default() };
+    let options = ProviderOptions {
+        default_prometheus_address: Some(Secret::new(server.url())),
+        ..ProviderOptions::default()
+    };
     assert!(Providers::new(options).measure(&request(&json!({"query": "up"}), &[])).await.result.is_ok());
     assert_eq!(
         failure("prometheus:9090").await,
@@ -315,6 +340,39 @@ async fn no_secret_shows_in_a_sample() {
     let sample = Providers::new(ProviderOptions::default()).measure(&request(&config, &["s3cret"])).await;
     assert!(!format!("{sample:?}").contains("s3cret"), "{sample:?}");
     assert_eq!(sample.metadata["ResolvedPrometheusQuery"], "up{token='*****'}");
+}
+
+#[tokio::test]
+async fn no_part_of_a_secret_shows_where_a_text_is_cut() {
+    // The secret ends beyond what is kept of the query, and of the answer.
+    let server = Server::start(|seen| {
+        let secret = seen.form["query"].trim_start_matches('x');
+        (StatusCode::INTERNAL_SERVER_ERROR, format!("{} {secret}", "y".repeat(195)))
+    })
+    .await;
+    let secret = "s3cret-longer-than-what-is-left\n";
+    let query = format!("{}{secret}", "x".repeat(2_040));
+    let config = json!({"address": server.url(), "query": query});
+    let sample = Providers::new(ProviderOptions::default()).measure(&request(&config, &[secret])).await;
+    assert!(!format!("{sample:?}").contains("s3"), "{sample:?}");
+}
+
+#[tokio::test]
+async fn a_secret_in_the_address_does_not_show() {
+    let server = Server::start(|_| StatusCode::BAD_GATEWAY.into_response()).await;
+    let config = json!({"address": format!("{}/to ken?x/prom", server.url()), "query": "up"});
+    let sample = Providers::new(ProviderOptions::default()).measure(&request(&config, &["to ken?x"])).await;
+    assert_eq!(
+        sample.result.unwrap_err(),
+        format!("Prometheus at {}: it answered 502 Bad Gateway", server.url())
+    );
+}
+
+#[tokio::test]
+async fn settings_show_no_password() {
+    let address = Some(Secret::new("http://me:s3cret@p"));
+    let options = ProviderOptions { default_prometheus_address: address, ..ProviderOptions::default() };
+    assert!(!format!("{options:?}{:?}", Providers::new(options.clone())).contains("s3cret"));
 }
 
 /// An issuer of tokens `t1`, `t2`, … that takes credentials only where `accept` finds them.

@@ -86,7 +86,7 @@ async fn the_new_version_waits_in_preview_and_the_old_one_stays_for_its_delay_af
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_after_the_switch_goes_back_even_when_the_new_pods_are_all_dead() {
-    let prometheus = StubPrometheus::start(Answer::Value(1.0)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(1.0));
     let analysis = json!({"templates": [{"templateName": "success-rate"}]});
     let changes = json!({"postPromotionAnalysis": analysis, "abortScaleDownDelaySeconds": 1});
     let client = client();
@@ -121,7 +121,7 @@ async fn an_abort_after_the_switch_goes_back_even_when_the_new_pods_are_all_dead
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_fails_its_analysis_before_the_switch_never_gets_users() {
-    let prometheus = StubPrometheus::start(Answer::Value(0.5)).await;
+    let prometheus = StubPrometheus::start(Answer::Value(0.5));
     let changes = json!({
         "prePromotionAnalysis": {"templates": [{"templateName": "success-rate"}]}, "abortScaleDownDelaySeconds": 1,
     });

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::KubeConfigOptions;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::arguments::Cluster;
 use super::error::PluginError;
 use crate::api::Rollout;
+use crate::cli::kubeconfig::{self, Choice};
 
 /// A connection as the user, in a namespace.
 pub(super) struct Connection {
@@ -87,19 +88,9 @@ async fn config(cluster: &Cluster) -> Result<Config, PluginError> {
         cluster: cluster.cluster.clone(),
         user: cluster.user.clone(),
     };
-    let is_chosen = options.context.is_some() || options.cluster.is_some() || options.user.is_some();
-    let unusable = |error: KubeconfigError| PluginError::Config(error.to_string());
-    let mut config = match &cluster.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| PluginError::Config(error.to_string()))?;
-            Config::from_custom_kubeconfig(file, &options).await.map_err(unusable)?
-        }
-        None if is_chosen => Config::from_kubeconfig(&options).await.map_err(unusable)?,
-        None => Config::infer().await.map_err(|error| {
-            // Outside a cluster the kubeconfig is what is missing; its error is the source.
-            PluginError::Config(error.source().map_or_else(|| error.to_string(), ToString::to_string))
-        })?,
-    };
+    let choice = Choice { path: cluster.kubeconfig.clone(), options };
+    let mut config =
+        kubeconfig::load(&choice).await.map_err(|error| PluginError::Config(error.in_one_line()))?;
     if let Some(user) = &cluster.as_user {
         config.auth_info.impersonate = Some(user.clone());
     }

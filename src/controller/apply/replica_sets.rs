@@ -6,10 +6,11 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 
 use super::{
-    Target, Whose, Writer, delete_parameters, is_code, is_gone, is_orphan, owner_reference, patch_parameters,
+    Target, Whose, Writer, delete_parameters, is_absent, is_code, is_gone, is_orphan, names_object,
+    owner_reference, patch_parameters,
 };
 use crate::api::labels;
-use crate::controller::error::PassError;
+use crate::controller::error::{PassError, code};
 use crate::controller::store::Key;
 use crate::controller::wire::ReplicaSetObject;
 use crate::rollout::effect::{Annotations, NewReplicaSet};
@@ -88,7 +89,7 @@ impl Writer {
         let encode = |source| PassError::Encoding { object: key.clone(), source };
         let patch = Patch::Json::<()>(serde_json::from_value(Value::from(operations)).map_err(encode)?);
         let action = || format!("scale ReplicaSet {key} from {from} to {to}");
-        self.patch_replica_set(&key, &patch, action).await
+        self.patch_replica_set(&key, &patch, action).await.map_err(outdated)
     }
 
     pub(super) async fn update(
@@ -117,7 +118,7 @@ impl Writer {
         let (api, parameters) = (self.api::<ReplicaSetObject>(&key.namespace), patch_parameters());
         let patched = self.call(action, async { api.patch(&key.name, &parameters, patch).await }).await;
         if let (Err(error), Some(known)) = (&patched, self.caches.replica_sets.get(key))
-            && is_code(error, 404)
+            && is_absent(error)
         {
             self.caches.lost_replica_set(&known.identity);
         }
@@ -142,6 +143,17 @@ impl Writer {
     }
 }
 
+/// A JSON patch that does not apply, as its test does not hold, is answered with 422 like an illegal object; but then the
+/// answer names no object.
+fn outdated(error: PassError) -> PassError {
+    match error {
+        PassError::Api { action, source } if code(&source) == Some(422) && !names_object(&source) => {
+            PassError::Outdated { action }
+        }
+        other => other,
+    }
+}
+
 fn replica_set_body(target: &Target, new: &NewReplicaSet) -> Value {
     json!({
         "apiVersion": "apps/v1",
@@ -160,4 +172,18 @@ fn replica_set_body(target: &Target, new: &NewReplicaSet) -> Value {
             "template": new.template,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::refused;
+    use super::*;
+    use crate::controller::error::Class;
+
+    #[test]
+    fn a_size_that_has_changed_meanwhile_waits_for_the_change_to_be_seen() {
+        assert_eq!(outdated(refused(422, "")).class(), Class::WaitForChange);
+        assert_eq!(outdated(refused(422, "web-abc")).class(), Class::NeedsUser, "an illegal object");
+        assert_eq!(outdated(refused(403, "")).class(), Class::NeedsUser);
+    }
 }

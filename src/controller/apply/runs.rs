@@ -3,7 +3,9 @@
 use kube::api::Patch;
 use serde_json::{Value, json};
 
-use super::{Target, Whose, Writer, delete_parameters, is_code, is_gone, owner_reference, patch_parameters};
+use super::{
+    Target, Whose, Writer, delete_parameters, is_absent, is_code, is_gone, owner_reference, patch_parameters,
+};
 use crate::api::AnalysisRun;
 use crate::controller::error::PassError;
 use crate::controller::store::Key;
@@ -45,7 +47,7 @@ impl Writer {
         let patched =
             self.call(action, async { api.patch(&key.name, &parameters, &Patch::Merge(patch)).await }).await;
         match patched {
-            Err(error) if is_code(&error, 404) => {
+            Err(error) if is_absent(&error) => {
                 self.caches.runs.get(key).iter().for_each(|known| self.caches.lost_run(&known.identity));
             }
             outcome => self.caches.wrote_run(outcome?),

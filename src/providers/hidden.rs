@@ -1,0 +1,87 @@
+//! Secrets kept out of what people see, in every form in which they come back.
+//!
+//! A server repeats what it was sent in the form in which it got it: trimmed, percent-encoded in a URL, or escaped in
+//! JSON. So text is searched for all of these forms, and before it is cut: half a secret cannot be found any more.
+
+use std::collections::BTreeSet;
+
+use url::{Url, form_urlencoded};
+
+use crate::analysis::Secret;
+use crate::analysis::args;
+
+/// What must not be seen.
+#[derive(Debug, Default)]
+pub(super) struct Hidden(Vec<Secret>);
+
+impl Hidden {
+    /// Hides these secrets.
+    pub(super) fn new(secrets: &[Secret]) -> Self {
+        let mut hidden = Self::default();
+        for secret in secrets {
+            hidden.add(secret);
+        }
+        hidden
+    }
+
+    /// Hides one more.
+    pub(super) fn add(&mut self, secret: &Secret) {
+        self.0.extend(forms(secret.reveal()).into_iter().map(Secret::new));
+    }
+
+    /// The text with every secret replaced.
+    pub(super) fn redact(&self, text: &str) -> String {
+        args::redact(text, &self.0)
+    }
+
+    /// Whether a text holds a secret.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        self.redact(text) != text
+    }
+}
+
+/// The forms that a secret takes on its way.
+fn forms(secret: &str) -> BTreeSet<String> {
+    let trimmed = secret.trim();
+    let mut forms: BTreeSet<String> =
+        [secret, trimmed].into_iter().flat_map(encoded).chain([trimmed.to_ascii_lowercase()]).collect();
+    forms.retain(|form| !form.is_empty());
+    forms
+}
+
+fn encoded(text: &str) -> Vec<String> {
+    let in_form: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    let in_json = serde_json::Value::from(text).to_string();
+    let in_json = in_json.trim_start_matches('"').trim_end_matches('"').to_owned();
+    let mut forms = vec![text.to_owned(), in_form.replace('+', "%20"), in_form, in_json];
+    if let Ok(mut url) = Url::parse("http://host") {
+        url.set_path(text);
+        forms.push(url.path().trim_start_matches('/').to_owned());
+        url.set_query(Some(text));
+        forms.extend(url.query().map(str::to_owned));
+        let _ = url.set_password(Some(text));
+        forms.extend(url.password().map(str::to_owned));
+    }
+    forms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_hidden_in_every_form_in_which_it_comes_back() {
+        let hidden = Hidden::new(&[Secret::new(" pa ss/\"Wörd\"=\n"), Secret::new("")]);
+        for text in [
+            " pa ss/\"Wörd\"=\n",
+            "pa ss/\"Wörd\"=",
+            "pa+ss%2F%22W%C3%B6rd%22%3D",
+            "pa%20ss%2F%22W%C3%B6rd%22%3D",
+            "pa%20ss/%22W%C3%B6rd%22=",
+            "pa ss/\\\"Wörd\\\"=",
+        ] {
+            assert_eq!(hidden.redact(&format!("<{text}>")), "<*****>", "{text}");
+        }
+        assert_eq!(hidden.redact("nothing"), "nothing");
+    }
+}
