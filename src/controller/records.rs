@@ -100,9 +100,11 @@ impl Figures {
             desired: rollout.spec.replicas.unwrap_or(1),
             available: status.available_replicas.unwrap_or_default(),
             updated: status.updated_replicas.unwrap_or_default(),
-            unavailable: (status.replicas.unwrap_or_default()
-                - status.available_replicas.unwrap_or_default())
-            .max(0),
+            unavailable: status
+                .replicas
+                .unwrap_or_default()
+                .saturating_sub(status.available_replicas.unwrap_or_default())
+                .max(0),
         }
     }
 }
@@ -322,4 +324,20 @@ fn is_rollout(owner: &OwnerReference) -> bool {
 /// The link of everything that a Rollout owns.
 pub(crate) fn owned_by(identity: &Identity) -> Link {
     Link::Owner { key: identity.key.clone(), uid: Arc::clone(&identity.uid) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_status_is_too_odd_for_the_figures() {
+        let rollout = json!({"metadata": {}, "spec": {}, "status": {
+            "replicas": i32::MAX, "availableReplicas": i32::MIN,
+        }});
+        let figures = Figures::new(&serde_json::from_value(rollout).unwrap());
+        assert_eq!((figures.unavailable, figures.desired), (i32::MAX, 1));
+    }
 }
