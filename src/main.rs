@@ -9,7 +9,7 @@ use serin::cli::sandbox::{DemoArgs, SandboxArgs};
 
 /// Progressive delivery for Kubernetes.
 #[derive(Parser)]
-#[command(name = "serin", version, about)]
+#[command(name = "serin", version, about, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,5 +40,21 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Crds(args) => Ok(args.run()?),
         Command::Sandbox(args) => Ok(args.run()?),
         Command::Demo(args) => Ok(args.run()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn every_command_tells_the_version() {
+        for arguments in [&["serin", "--version"][..], &["serin", "controller", "--version"]] {
+            let told = Cli::try_parse_from(arguments).err().unwrap();
+            assert_eq!(told.kind(), ErrorKind::DisplayVersion, "{told}");
+            assert!(told.to_string().contains(env!("CARGO_PKG_VERSION")), "{told}");
+        }
     }
 }

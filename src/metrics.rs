@@ -249,6 +249,11 @@ impl Collector for Process {
                 encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
             metric.encode_counter::<NoLabelSet, _, u64>(&seconds, None)?;
         }
+        if let Some(seconds) = start_seconds() {
+            let (name, help) = ("process_start_time_seconds", "Start of the process, since 1970");
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(seconds).encode(metric)?;
+        }
         Ok(())
     }
 }
@@ -262,12 +267,24 @@ fn resident_bytes() -> Option<u64> {
 
 /// CPU time of this process; `None` where the system does not tell.
 fn cpu_seconds() -> Option<f64> {
+    Some(stat_seconds(14)? + stat_seconds(15)?)
+}
+
+/// When this process started, in seconds since 1970; `None` where the system does not tell.
+fn start_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Some(boot.trim().parse::<f64>().ok()? + stat_seconds(22)?)
+}
+
+/// A time in `/proc/self/stat`, by the number that its manual page gives the field.
+fn stat_seconds(field: usize) -> Option<f64> {
     /// Clock ticks a second in `/proc`, the same on every architecture of Linux.
     const TICKS: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u32>().ok().map(f64::from);
-    Some((ticks()? + ticks()?) / TICKS)
+    // The second field is the program's name, which may hold spaces.
+    let ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(field.checked_sub(3)?)?;
+    Some(ticks.parse::<f64>().ok()? / TICKS)
 }
 
 #[cfg(test)]
@@ -317,5 +334,9 @@ mod tests {
     fn the_process_tells_what_it_costs() {
         let text = text(&Arc::new(Metrics::default()));
         assert!(text.contains("process_cpu_seconds_total") && text.contains("process_resident_memory_bytes"));
+        // Between the start of 2020 and that of 2100.
+        let start = start_seconds().unwrap();
+        assert!((1.577e9..4.102e9).contains(&start), "{start}");
+        assert!(text.contains("process_start_time_seconds"));
     }
 }

@@ -23,6 +23,8 @@ use crate::controller::{self, Controllers, LeaderElection, Options, RequestLimit
 use crate::providers::{HostOverride, install_tls};
 use crate::rollout::snapshot::GenerationFormat;
 
+/// Requests that may exceed a rate for a moment.
+const BURST: u32 = 80;
 /// Threads that work. Requests are waited for without one, and a pass takes microseconds.
 const THREADS: usize = 2;
 
@@ -63,9 +65,9 @@ pub struct ControllerArgs {
     /// Requests to the API server a second; 0 for no limit on this side (the API server's own, 429, is always obeyed).
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub qps: u32,
-    /// Requests that may exceed --qps for a moment; without effect when --qps is 0.
-    #[arg(long, value_name = "NUMBER", default_value_t = 80)]
-    pub burst: u32,
+    /// Requests that may exceed --qps for a moment [default: 80]; without effect when --qps is 0.
+    #[arg(long, value_name = "NUMBER")]
+    pub burst: Option<u32>,
     /// Prometheus server of metrics that name no address.
     #[arg(
         long,
@@ -147,6 +149,9 @@ impl ControllerArgs {
         for flag in self.ignored.given() {
             warn!(flag, "accepted, but has no effect");
         }
+        for (flag, missing) in self.without_effect() {
+            warn!(flag, missing, "has no effect without another flag");
+        }
         install_tls();
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.enable_all().worker_threads(THREADS).build()?.block_on(self.serve())
@@ -172,6 +177,14 @@ impl ControllerArgs {
         };
     }
 
+    /// Flags that were given and mean nothing without another one, which was not.
+    fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        let namespace = self.namespace.is_some() && !self.namespaced;
+        let burst = self.burst.is_some() && self.qps == 0;
+        let pairs = [(namespace, ("--namespace", "--namespaced")), (burst, ("--burst", "--qps"))];
+        pairs.into_iter().filter(|(given, _)| *given).map(|(_, pair)| pair).collect()
+    }
+
     fn check(&self) -> Result<(), ControllerError> {
         let leader = &self.leader;
         if leader.renew_deadline >= leader.lease_duration {
@@ -193,7 +206,8 @@ impl ControllerArgs {
     fn options(&self, config: &Config) -> Options {
         let own = || config.default_namespace.clone();
         let address = |port| Some(SocketAddr::new(self.bind_address, port));
-        let rate = (self.qps > 0).then(|| RequestRate { per_second: self.qps, burst: self.burst.max(1) });
+        let rate = (self.qps > 0)
+            .then(|| RequestRate { per_second: self.qps, burst: self.burst.unwrap_or(BURST).max(1) });
         Options {
             namespace: self.namespaced.then(|| self.namespace.clone().unwrap_or_else(own)),
             instance_id: self.instance_id.clone(),
@@ -310,6 +324,16 @@ mod tests {
             ["--experiment-threads", "--aws-verify-target-group", "--istio-api-version"]
         );
         assert!(Cli::try_parse_from(["serin", "--no-such-flag"]).is_err());
+    }
+
+    #[test]
+    fn a_flag_that_means_nothing_without_another_is_named() {
+        let pairs = parse(&["--namespace=shop", "--burst=10"]).without_effect();
+        assert_eq!(pairs, [("--namespace", "--namespaced"), ("--burst", "--qps")]);
+        assert!(
+            parse(&["--namespace=shop", "--namespaced", "--burst=10", "--qps=5"]).without_effect().is_empty()
+        );
+        assert!(parse(&[]).without_effect().is_empty());
     }
 
     #[test]

@@ -72,7 +72,11 @@ pub(crate) fn held(
             lease_duration_seconds: Some(i32::try_from(lasts.as_secs()).unwrap_or(i32::MAX)),
             acquire_time: if renews { spec.acquire_time } else { Some(micro_time(now)) },
             renew_time: Some(micro_time(now)),
-            lease_transitions: Some(if renews || known.is_none() { transitions } else { transitions + 1 }),
+            lease_transitions: Some(if renews || known.is_none() {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            }),
             ..LeaseSpec::default()
         }),
     }

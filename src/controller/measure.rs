@@ -76,6 +76,7 @@ impl Measurements {
 
     /// Takes a measurement, and queues the run once it is taken.
     pub(crate) fn begin(self: &Arc<Self>, run: &Identity, request: MeasureRequest, caches: &Arc<Caches>) {
+        let server = self.providers.server(&request);
         let mut all = self.lock();
         let live = all.entry(run.key.clone()).or_insert_with(|| Live {
             uid: Arc::clone(&run.uid),
@@ -91,7 +92,7 @@ impl Measurements {
         let (measurements, caches, run) = (Arc::clone(self), Arc::clone(caches), run.clone());
         let slots = live.slots.clone();
         live.tasks.spawn(async move {
-            let _slot = measurements.slots.take(&slots, &measurements.providers.server(&request)).await;
+            let _slot = measurements.slots.take(&slots, &server).await;
             let sample = measurements.take(&run, &request).await;
             measurements.taken(&run, sample);
             caches.run_queue.add(&run.key);

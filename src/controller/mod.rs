@@ -13,6 +13,7 @@ mod clock;
 mod difference;
 mod dispatch;
 mod error;
+mod figures;
 mod http;
 mod leader;
 mod lease;

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 
+use super::figures::{Figures, MetricFigures};
 use super::references;
 use super::store::{Cached, Identity, Key, Link};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
 use crate::api::analysis_template::AnalysisTemplateRef;
-use crate::api::{
-    AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Rollout, RolloutStatus, labels,
-};
+use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Rollout, labels};
 use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
@@ -31,18 +30,6 @@ pub(crate) struct Readable {
     json: Box<[u8]>,
     links: Vec<Link>,
     pub(crate) figures: Figures,
-}
-
-/// What the metrics show of a Rollout.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Figures {
-    pub(crate) strategy: &'static str,
-    pub(crate) traffic_router: String,
-    pub(crate) phase: String,
-    pub(crate) desired: i32,
-    pub(crate) available: i32,
-    pub(crate) updated: i32,
-    pub(crate) unavailable: i32,
 }
 
 impl RolloutRecord {
@@ -78,35 +65,6 @@ impl Readable {
     }
 }
 
-impl Figures {
-    fn new(rollout: &Rollout) -> Self {
-        let none = RolloutStatus::default();
-        let status = rollout.status.as_ref().unwrap_or(&none);
-        let strategy = rollout.spec.strategy.as_ref();
-        let canary = strategy.and_then(|strategy| strategy.canary.as_ref());
-        let routing = canary.and_then(|canary| canary.traffic_routing.as_ref());
-        let routing = routing.and_then(|routing| serde_json::to_value(routing).ok());
-        let routers = routing.as_ref().and_then(serde_json::Value::as_object).into_iter().flatten();
-        let routers: Vec<_> =
-            routers.filter(|(_, value)| value.is_object()).map(|(name, _)| name.as_str()).collect();
-        Self {
-            strategy: match strategy {
-                Some(strategy) if strategy.blue_green.is_some() => "blueGreen",
-                Some(strategy) if strategy.canary.is_some() => "canary",
-                _ => "none",
-            },
-            traffic_router: routers.join(","),
-            phase: status.phase.clone().unwrap_or_default(),
-            desired: rollout.spec.replicas.unwrap_or(1),
-            available: status.available_replicas.unwrap_or_default(),
-            updated: status.updated_replicas.unwrap_or_default(),
-            unavailable: (status.replicas.unwrap_or_default()
-                - status.available_replicas.unwrap_or_default())
-            .max(0),
-        }
-    }
-}
-
 impl Cached for RolloutRecord {
     fn links(&self) -> Vec<Link> {
         self.content.as_ref().map(|readable| readable.links.clone()).unwrap_or_default()
@@ -122,22 +80,13 @@ pub(crate) struct RunRecord {
     pub(crate) figures: Vec<MetricFigures>,
 }
 
-/// What the metrics show of one metric of a run.
-#[derive(Debug, PartialEq)]
-pub(crate) struct MetricFigures {
-    pub(crate) metric: String,
-    pub(crate) provider: String,
-    pub(crate) dry_run: bool,
-    pub(crate) phase: AnalysisPhase,
-}
-
 impl RunRecord {
     pub(crate) fn new(mut run: AnalysisRun) -> (Identity, Self) {
         let identity = Identity::of(&run.metadata);
         trim(&mut run.metadata);
         run.metadata.resource_version = None;
         let owner = owner(&run.metadata);
-        let figures = metric_figures(&run);
+        let figures = MetricFigures::of_run(&run);
         if let Some(status) = run.status.as_mut().filter(|status| has_ended(status)) {
             run.spec.metrics = None;
             run.spec.args = None;
@@ -174,25 +123,6 @@ pub(crate) fn forget_measurements(status: &mut AnalysisRunStatus) {
     if has_ended(status) {
         status.metric_results.iter_mut().flatten().for_each(|result| result.measurements = None);
     }
-}
-
-fn metric_figures(run: &AnalysisRun) -> Vec<MetricFigures> {
-    let results = run.status.iter().filter_map(|status| status.metric_results.as_ref()).flatten();
-    let figures = results.map(|result| MetricFigures {
-        metric: result.name.clone(),
-        provider: provider(run, &result.name),
-        dry_run: result.dry_run == Some(true),
-        phase: result.phase,
-    });
-    figures.collect()
-}
-
-/// The provider of a metric, as its field in the spec is called.
-fn provider(run: &AnalysisRun, metric: &str) -> String {
-    let mut metrics = run.spec.metrics.iter().flatten().filter(|found| found.name == metric);
-    let provider = metrics.find_map(|found| serde_json::to_value(&found.provider).ok());
-    let fields = provider.as_ref().and_then(serde_json::Value::as_object);
-    fields.and_then(|fields| fields.keys().next()).cloned().unwrap_or_default()
 }
 
 /// A ReplicaSet that carries the label of a revision.
@@ -281,6 +211,7 @@ impl Cached for ServiceRecord {
 #[derive(Debug, PartialEq)]
 pub(crate) struct TemplateRecord {
     pub(crate) spec: AnalysisTemplateSpec,
+    pub(crate) figures: Vec<MetricFigures>,
     links: Vec<Link>,
 }
 
@@ -290,7 +221,8 @@ impl TemplateRecord {
         let namespace = meta.namespace.as_deref().unwrap_or(ANY_NAMESPACE);
         let nested = spec.templates.iter().flatten();
         let links = nested.filter_map(|found| template_link(found, namespace)).collect();
-        (identity, Self { spec, links })
+        let figures = MetricFigures::of_template(&spec);
+        (identity, Self { spec, figures, links })
     }
 }
 

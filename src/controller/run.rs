@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::analysis::{DecideRun, Runs};
 use super::announce::Announcer;
@@ -49,6 +49,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// A task that lives as long as the process has ended. Its watch would be silent for ever, and the caches stale.
+    #[error("a task of the process ended: {0}")]
+    TaskEnded(String),
     /// Another replica leads, or the Lease could not be renewed: this process must not write any more.
     #[error(transparent)]
     LeadershipLost(#[from] LeadershipLost),
@@ -92,15 +95,38 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (end, stop) = watch::channel(false);
-    let process = Box::pin(Process::start(config, options, stop)).await?;
+    let (process, background) = Box::pin(Process::start(config, options, stop)).await?;
     // On the heap: all of a controller's states are too much for the stack of whoever runs it.
-    let mut work = Box::pin(process.work(cores));
-    tokio::select! {
+    supervise(Box::pin(process.work(cores)), background, shutdown, &end).await
+}
+
+/// Lets the process work until it ends by itself, is asked to, or lacks a task; then it ends in order.
+async fn supervise(
+    mut work: impl Future<Output = Result<(), RunError>> + Unpin,
+    mut background: JoinSet<()>,
+    shutdown: impl Future<Output = ()>,
+    end: &watch::Sender<bool>,
+) -> Result<(), RunError> {
+    let reason = tokio::select! {
         outcome = &mut work => return outcome,
-        () = shutdown => info!("ending: no new work is taken up"),
+        ended = first_end(&mut background) => Err(ended),
+        () = shutdown => Ok(()),
+    };
+    match &reason {
+        Ok(()) => info!("ending: no new work is taken up"),
+        Err(defect) => error!(error = %defect, "ending: no new work is taken up"),
     }
     end.send_replace(true);
-    work.await
+    work.await.and(reason)
+}
+
+/// The end of the first task, none of which is meant to end.
+async fn first_end(tasks: &mut JoinSet<()>) -> RunError {
+    match tasks.join_next().await {
+        Some(Err(defect)) => RunError::TaskEnded(defect.to_string()),
+        Some(Ok(())) => RunError::TaskEnded("it had nothing more to do".to_owned()),
+        None => pending().await,
+    }
 }
 
 /// A process that watches, but does not write yet.
@@ -111,12 +137,11 @@ struct Process {
     metrics: Arc<Metrics>,
     clock: Clock,
     stop: Stop,
-    /// Watches and ports; held here so that they end with the process.
-    _background: JoinSet<()>,
 }
 
 impl Process {
-    async fn start(config: Config, options: Options, stop: Stop) -> Result<Self, RunError> {
+    /// The process, and its watches and ports, which end when they are dropped.
+    async fn start(config: Config, options: Options, stop: Stop) -> Result<(Self, JoinSet<()>), RunError> {
         let metrics = Arc::new(Metrics::default());
         let client = client::connect(config, options.limits, &metrics);
         let client = client.map_err(|error| RunError::Connect(Box::new(error)))?;
@@ -134,7 +159,7 @@ impl Process {
             bound.map_err(|source| RunError::Listen { what: "metrics", address, source })?;
         }
         watches::start(&client, &options, &caches, &mut background);
-        Ok(Self { options, client, caches, metrics, clock: Clock, stop, _background: background })
+        Ok((Self { options, client, caches, metrics, clock: Clock, stop }, background))
     }
 
     /// Waits for caches and leadership, works, and gives the leadership back.
@@ -146,8 +171,7 @@ impl Process {
         let fence = Fence::closed();
         let Some(election) = self.options.leader_election.clone() else {
             fence.open();
-            self.lead(cores, fence, pending()).await;
-            return Ok(());
+            return self.lead(cores, fence, pending()).await;
         };
         let (client, instance_id) = (self.client.clone(), self.options.instance_id.clone());
         let mut candidate = Candidate::new(client, election, &instance_id, fence.clone(), self.clock);
@@ -159,20 +183,20 @@ impl Process {
                 return Ok(());
             }
         }
-        if let Some(lost) = self.lead(cores, fence, candidate.keep()).await {
-            return Err(lost.into());
+        let led = self.lead(cores, fence, candidate.keep()).await;
+        if !matches!(led, Err(RunError::LeadershipLost(_))) {
+            release(&mut candidate).await;
         }
-        release(&mut candidate).await;
-        Ok(())
+        led
     }
 
-    /// Works until the end is called, or leadership is lost: then every pass is dropped where it stands.
+    /// Works until the end is called, or leadership or a task is lost: then every pass is dropped where it stands.
     async fn lead(
         &mut self,
         cores: Cores,
         fence: Fence,
         lost: impl Future<Output = LeadershipLost>,
-    ) -> Option<LeadershipLost> {
+    ) -> Result<(), RunError> {
         let mut announcements = JoinSet::new();
         let announcer = Announcer::start(&self.client, &self.metrics, &mut announcements);
         let writer = Arc::new(Writer {
@@ -185,14 +209,15 @@ impl Process {
         });
         let passes = self.passes(cores, writer);
         tokio::select! {
-            lost = lost => return Some(lost),
+            lost = lost => return Err(lost.into()),
+            ended = first_end(&mut announcements) => return Err(ended),
             () = passes => {}
         }
         let sent = async { while announcements.join_next().await.is_some() {} };
         if timeout(END_PATIENCE, sent).await.is_err() {
             warn!("some events could not be created in time");
         }
-        None
+        Ok(())
     }
 
     /// Makes passes over both kinds until the end is called.
@@ -266,5 +291,24 @@ fn watched(options: &Options) -> Vec<Watched> {
     match options.controllers {
         Controllers::All => rollouts.into_iter().chain(cluster).chain([Watched::AnalysisRuns]).collect(),
         Controllers::Analysis => vec![Watched::AnalysisRuns],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_controller_that_lacks_a_task_ends_in_order() {
+        let (end, mut stop) = watch::channel(false);
+        let mut background = JoinSet::new();
+        background.spawn(pending());
+        background.spawn(async { panic!("this task is meant to fail") });
+        let work = Box::pin(async {
+            stopped(&mut stop).await;
+            Ok(())
+        });
+        let ended = supervise(work, background, pending(), &end).await.unwrap_err();
+        assert!(ended.to_string().contains("this task is meant to fail"), "{ended}");
     }
 }

@@ -4,14 +4,25 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::caches::Caches;
-use super::records::{Figures, RolloutRecord, RunRecord};
+use super::figures::{Figures, RolloutPhase};
+use super::records::{RolloutRecord, RunRecord, TemplateRecord};
 use super::store::Stored;
 use crate::api::AnalysisPhase;
+
+/// The phases of an AnalysisRun and of its metrics.
+const PHASES: [AnalysisPhase; 6] = [
+    AnalysisPhase::Pending,
+    AnalysisPhase::Error,
+    AnalysisPhase::Failed,
+    AnalysisPhase::Successful,
+    AnalysisPhase::Running,
+    AnalysisPhase::Inconclusive,
+];
 
 /// Renders the caches.
 pub(crate) struct Objects(pub(crate) Arc<Caches>);
@@ -27,13 +38,7 @@ impl Collector for Objects {
         rollouts(&mut encoder, &self.0.rollouts.all())?;
         runs(&mut encoder, &self.0.runs.all())?;
         let templates = self.0.templates.all().into_iter().chain(self.0.cluster_templates.all());
-        let name = "analysis_template_info";
-        let mut family = encoder.encode_descriptor(name, "An AnalysisTemplate", None, MetricType::Gauge)?;
-        for template in templates {
-            let key = template.identity.key;
-            let labels = [("namespace", &*key.namespace), ("name", &*key.name)];
-            ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
-        }
+        self::templates(&mut encoder, &templates.collect::<Vec<_>>())?;
         let queues = [("rollouts", self.0.rollout_queue.len()), ("analysisruns", self.0.run_queue.len())];
         let help = "Objects that are due or will be";
         let mut family = encoder.encode_descriptor("workqueue_depth", help, None, MetricType::Gauge)?;
@@ -49,26 +54,25 @@ impl Collector for Objects {
 type Count = fn(&Figures) -> i32;
 
 fn rollouts(encoder: &mut DescriptorEncoder, all: &[Stored<RolloutRecord>]) -> fmt::Result {
-    let unreadable = Figures { phase: "Degraded".to_owned(), ..Figures::default() };
-    let figures =
-        |of: &Stored<RolloutRecord>, show: &mut dyn FnMut(&Figures) -> fmt::Result| match &of.value.content {
-            Ok(readable) => show(&readable.figures),
-            Err(_) => show(&unreadable),
-        };
-    let mut family =
-        encoder.encode_descriptor("rollout_info", "A Rollout and its phase", None, MetricType::Gauge)?;
-    for rollout in all {
-        let key = &rollout.identity.key;
-        figures(rollout, &mut |figures| {
-            let labels = [
-                ("namespace", &*key.namespace),
-                ("name", &*key.name),
-                ("strategy", figures.strategy),
-                ("traffic_router", &figures.traffic_router),
-                ("phase", &figures.phase),
-            ];
-            one(family.encode_family(&labels)?)
-        })?;
+    let unreadable = Figures::unreadable();
+    let all: Vec<_> = all
+        .iter()
+        .map(|rollout| {
+            let figures = rollout.value.content.as_ref().map_or(&unreadable, |readable| &readable.figures);
+            (&rollout.identity.key, figures)
+        })
+        .collect();
+    let help = "A Rollout and where it stands";
+    let mut family = encoder.encode_descriptor("rollout_info", help, None, MetricType::Gauge)?;
+    for (key, figures) in &all {
+        let labels = [
+            ("namespace", &*key.namespace),
+            ("name", &*key.name),
+            ("strategy", figures.strategy),
+            ("traffic_router", &figures.traffic_router),
+            ("phase", figures.phase.as_str()),
+        ];
+        one(family.encode_family(&labels)?)?;
     }
     let kinds: [(&str, Count); 4] = [
         ("rollout_info_replicas_available", |figures| figures.available),
@@ -78,19 +82,33 @@ fn rollouts(encoder: &mut DescriptorEncoder, all: &[Stored<RolloutRecord>]) -> f
     ];
     for (name, value) in kinds {
         let mut family = encoder.encode_descriptor(name, "Pods of a Rollout", None, MetricType::Gauge)?;
-        for rollout in all {
-            let key = &rollout.identity.key;
-            figures(rollout, &mut |figures| {
-                let labels = [("namespace", &*key.namespace), ("name", &*key.name)];
-                ConstGauge::new(i64::from(value(figures))).encode(family.encode_family(&labels)?)
-            })?;
+        for (key, figures) in &all {
+            let labels = [("namespace", &*key.namespace), ("name", &*key.name)];
+            ConstGauge::new(i64::from(value(figures))).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Whether a Rollout stands here; older form of rollout_info";
+    let mut family = encoder.encode_descriptor("rollout_phase", help, None, MetricType::Gauge)?;
+    for (key, figures) in &all {
+        for phase in RolloutPhase::OF_THE_OLDER_METRIC {
+            let labels = [
+                ("namespace", &*key.namespace),
+                ("name", &*key.name),
+                ("strategy", figures.strategy),
+                ("phase", phase.as_str()),
+            ];
+            whether(phase == figures.phase, family.encode_family(&labels)?)?;
         }
     }
     Ok(())
 }
 
-fn one(encoder: prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result {
+fn one(encoder: MetricEncoder<'_>) -> fmt::Result {
     ConstGauge::new(1_u64).encode(encoder)
+}
+
+fn whether(fact: bool, encoder: MetricEncoder<'_>) -> fmt::Result {
+    ConstGauge::new(u64::from(fact)).encode(encoder)
 }
 
 fn runs(encoder: &mut DescriptorEncoder, all: &[Stored<RunRecord>]) -> fmt::Result {
@@ -103,21 +121,124 @@ fn runs(encoder: &mut DescriptorEncoder, all: &[Stored<RunRecord>]) -> fmt::Resu
         let labels = [("namespace", &*key.namespace), ("name", &*key.name), ("phase", phase)];
         one(family.encode_family(&labels)?)?;
     }
-    let (name, help) = ("analysis_run_metric_phase", "A metric of an AnalysisRun and its phase");
+    let (name, help) =
+        ("analysis_run_phase", "Whether an AnalysisRun has this phase; older form of analysis_run_info");
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for run in all {
         let key = &run.identity.key;
-        for figures in &run.value.figures {
+        let current = run.value.phase().unwrap_or(AnalysisPhase::Pending);
+        for phase in PHASES {
+            let labels = [("namespace", &*key.namespace), ("name", &*key.name), ("phase", phase.as_str())];
+            whether(phase == current, family.encode_family(&labels)?)?;
+        }
+    }
+    run_metrics(encoder, all)
+}
+
+fn run_metrics(encoder: &mut DescriptorEncoder, all: &[Stored<RunRecord>]) -> fmt::Result {
+    let metrics = || all.iter().flat_map(|run| run.value.figures.iter().map(|of| (&run.identity.key, of)));
+    let (name, help) = ("analysis_run_metric_type", "A metric of an AnalysisRun and its provider");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (key, figures) in metrics() {
+        let labels = [
+            ("namespace", &*key.namespace),
+            ("name", &*key.name),
+            ("metric", &figures.metric),
+            ("type", figures.provider),
+        ];
+        one(family.encode_family(&labels)?)?;
+    }
+    let (name, help) = ("analysis_run_metric_phase", "Whether a metric of an AnalysisRun has this phase");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (key, figures) in metrics() {
+        let Some((dry_run, current)) = figures.result else { continue };
+        for phase in PHASES {
             let labels = [
                 ("namespace", &*key.namespace),
                 ("name", &*key.name),
                 ("metric", &figures.metric),
-                ("type", &figures.provider),
-                ("dry_run", if figures.dry_run { "true" } else { "false" }),
-                ("phase", figures.phase.as_str()),
+                ("type", figures.provider),
+                ("dry_run", if dry_run { "true" } else { "false" }),
+                ("phase", phase.as_str()),
+            ];
+            whether(phase == current, family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn templates(encoder: &mut DescriptorEncoder, all: &[Stored<TemplateRecord>]) -> fmt::Result {
+    let (name, help) = ("analysis_template_info", "An AnalysisTemplate");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for template in all {
+        let key = &template.identity.key;
+        one(family.encode_family(&[("namespace", &*key.namespace), ("name", &*key.name)])?)?;
+    }
+    let (name, help) = ("analysis_template_metric_info", "A metric of an AnalysisTemplate and its provider");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for template in all {
+        let key = &template.identity.key;
+        for figures in &template.value.figures {
+            let labels = [
+                ("namespace", &*key.namespace),
+                ("name", &*key.name),
+                ("type", figures.provider),
+                ("metric", &figures.metric),
             ];
             one(family.encode_family(&labels)?)?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read<T: DeserializeOwned>(mut object: Value) -> T {
+        object["metadata"] = json!({"namespace": "shop", "name": "web", "uid": "1", "resourceVersion": "1"});
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn queries_of_existing_dashboards_find_their_series() {
+        let caches = Arc::new(Caches::new([]));
+        let aborted = json!([{"type": "Progressing", "status": "False", "reason": "RolloutAborted"}]);
+        caches.rollout_event(Event::Apply(read(
+            json!({"spec": {"replicas": 3, "strategy": {"canary": {}}}, "status": {"conditions": aborted}}),
+        )));
+        let metrics = json!([{"name": "errors", "provider": {"prometheus": {}}}]);
+        let results = json!([{"name": "errors", "phase": "Failed"}]);
+        caches.run_event(Event::Apply(read(
+            json!({"spec": {"metrics": metrics}, "status": {"phase": "Failed", "metricResults": results}}),
+        )));
+        caches.template_event(Event::Apply(read(json!({"spec": {"metrics": metrics}}))));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Objects(caches)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for series in [
+            r#"rollout_info{N,strategy="canary",traffic_router="",phase="Abort"} 1"#,
+            "rollout_info_replicas_desired{N} 3",
+            r#"rollout_phase{N,strategy="canary",phase="Abort"} 1"#,
+            r#"rollout_phase{N,strategy="canary",phase="Completed"} 0"#,
+            r#"analysis_run_info{N,phase="Failed"} 1"#,
+            r#"analysis_run_phase{N,phase="Failed"} 1"#,
+            r#"analysis_run_phase{N,phase="Running"} 0"#,
+            r#"analysis_run_metric_type{N,metric="errors",type="Prometheus"} 1"#,
+            r#"analysis_run_metric_phase{N,metric="errors",type="Prometheus",dry_run="false",phase="Failed"} 1"#,
+            r#"analysis_run_metric_phase{N,metric="errors",type="Prometheus",dry_run="false",phase="Error"} 0"#,
+            "analysis_template_info{N} 1",
+            r#"analysis_template_metric_info{N,type="Prometheus",metric="errors"} 1"#,
+        ] {
+            let series = series.replace('N', r#"namespace="shop",name="web""#);
+            assert!(text.contains(&series), "{series} is not in\n{text}");
+        }
+    }
 }
