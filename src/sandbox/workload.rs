@@ -85,9 +85,9 @@ impl Workload for Applications {
     /// A pod that is being deleted serves on until no request comes any more: clients need not have heard of the deletion
     /// yet. A well-kept service has a `preStop` hook for the same reason.
     async fn drained(&self, uid: &str) {
-        let traffic = self.lock().get(uid).map(Server::traffic);
-        if let Some(traffic) = traffic {
-            traffic.ceased().await;
+        let arrivals = self.lock().get(uid).map(Server::arrivals);
+        if let Some(arrivals) = arrivals {
+            arrivals.ceased().await;
         }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
-use crate::rollouts::{Subject, canary};
+use crate::rollouts::{Subject, canary, is_restored};
 use crate::shared::{client, kubeconfig, namespace};
 
 /// Reasons that Argo Rollouts does not have.
@@ -67,7 +67,7 @@ async fn announcements_come_in_the_order_that_users_of_this_api_know() {
     story.goes_on(&["ScalingReplicaSet", "RolloutAborted"]).await;
 
     subject.until_phase("Degraded").await;
-    subject.until_sizes(&[("1", 4)]).await;
+    subject.until(is_restored(4)).await;
     subject.change_status(json!({"abort": null})).await;
     story.goes_on(&["ScalingReplicaSet", "RolloutStepCompleted", "RolloutPaused"]).await;
 

@@ -43,7 +43,7 @@ const BUCKETS: (f64, f64, u16) = (0.001, 2.0, 15);
 #[derive(Debug)]
 pub(super) struct Server {
     address: SocketAddr,
-    traffic: Traffic,
+    arrivals: Arrivals,
     _stop: oneshot::Sender<Infallible>,
 }
 
@@ -57,9 +57,9 @@ impl Server {
     ) -> Self {
         let (stop, stopped) = oneshot::channel();
         let application = Application::new(name, behaviour);
-        let traffic = application.traffic.clone();
+        let arrivals = application.arrivals.clone();
         tokio::spawn(serve(listener, router(Arc::new(application)), stopped));
-        Self { address, traffic, _stop: stop }
+        Self { address, arrivals, _stop: stop }
     }
 
     /// Where it listens.
@@ -68,16 +68,16 @@ impl Server {
     }
 
     /// The requests that it gets.
-    pub(super) fn traffic(&self) -> Traffic {
-        self.traffic.clone()
+    pub(super) fn arrivals(&self) -> Arrivals {
+        self.arrivals.clone()
     }
 }
 
 /// How many requests have come so far, those for metrics left out.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Traffic(Arc<AtomicU64>);
+pub(super) struct Arrivals(Arc<AtomicU64>);
 
-impl Traffic {
+impl Arrivals {
     fn came(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -120,7 +120,7 @@ struct RequestLabels {
 struct Application {
     greeting: String,
     behaviour: Behaviour,
-    traffic: Traffic,
+    arrivals: Arrivals,
     served: AtomicU64,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -142,7 +142,7 @@ impl Application {
         Self {
             greeting: format!("{name}\n"),
             behaviour,
-            traffic: Traffic::default(),
+            arrivals: Arrivals::default(),
             served: AtomicU64::new(0),
             registry,
             requests,
@@ -167,7 +167,7 @@ fn router(application: Arc<Application>) -> Router {
 }
 
 async fn answer(State(application): State<Arc<Application>>, method: Method) -> Response {
-    application.traffic.came();
+    application.arrivals.came();
     let started = Instant::now();
     sleep(application.behaviour.latency).await;
     let status = if application.next_fails() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
@@ -202,15 +202,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn traffic_has_ceased_once_no_request_comes_for_a_while() {
-        let (traffic, start) = (Traffic::default(), Instant::now());
+    async fn arrivals_have_ceased_once_no_request_comes_for_a_while() {
+        let (arrivals, start) = (Arrivals::default(), Instant::now());
         let requests = async {
             for _ in 0..20 {
                 sleep(LOOK * 5).await;
-                traffic.came();
+                arrivals.came();
             }
         };
-        let ((), ()) = tokio::join!(requests, traffic.ceased());
+        let ((), ()) = tokio::join!(requests, arrivals.ceased());
         assert!(start.elapsed() >= LOOK * (20 * 5 + SILENT_LOOKS), "{:?}", start.elapsed());
     }
 
