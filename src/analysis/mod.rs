@@ -14,6 +14,7 @@
 
 pub mod args;
 pub mod condition;
+mod limits;
 pub mod lint;
 pub mod metric;
 mod pass;

@@ -253,6 +253,24 @@ fn an_invalid_spec_ends_the_run_with_every_problem() {
     assert!(status.completed_at.is_some());
 }
 
+#[test]
+fn a_list_that_would_take_long_to_read_is_refused_unread() {
+    let many = |entry: serde_json::Value, count: usize| vec![entry; count];
+    let pattern = json!({"metricName": r"(\w{9}){3}x", "limit": 1});
+    let spec = json!({
+        "metrics": many(metric(&json!({})), 201), "dryRun": many(pattern.clone(), 101), "measurementRetention": many(pattern, 101)
+    });
+    let mut world = World::new(spec);
+    world.pass();
+    assert_eq!(
+        world.snapshot.run.status.unwrap().message.as_deref(),
+        Some(
+            "the spec is invalid: metrics has 201 entries; at most 200 are allowed; dryRun has 101 entries; \
+             at most 100 are allowed; measurementRetention has 101 entries; at most 100 are allowed"
+        )
+    );
+}
+
 fn secret_run() -> (World, SecretKeyRef) {
     let key = SecretKeyRef { name: "prom".to_owned(), key: "token".to_owned() };
     let spec = json!({

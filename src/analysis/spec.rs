@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use super::args::{Arguments, SecretSource, Unresolved};
+use super::limits::Lengths;
 use super::{FieldError, MetricRules, Query};
 use crate::api::AnalysisRunSpec;
 use crate::api::analysis_template::Metric;
@@ -47,6 +48,10 @@ pub(super) enum Deciding {
 impl<'a> Spec<'a> {
     /// Parses a run's spec, every problem at once.
     pub(super) fn parse(wire: &'a AnalysisRunSpec) -> Result<Self, Vec<FieldError>> {
+        let too_long = Lengths::from(wire).too_long();
+        if !too_long.is_empty() {
+            return Err(too_long);
+        }
         let arguments = Arguments::parse(wire.args.as_deref().unwrap_or_default())?;
         let mut problems = Vec::new();
         let dry_run = patterns(

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use regex::Regex;
 
 use super::args::{Arguments, names_used};
+use super::limits::Lengths;
 use super::metric::{FieldError, MetricRules};
 use super::spec::parse_metric;
 use crate::api::analysis_template::{AnalysisTemplateRef, Argument, DryRun, MeasurementRetention, Metric};
@@ -139,6 +140,7 @@ pub fn merge(
     if usage.templates.is_empty() {
         collected.conflict("templates", "is empty");
     }
+    collected.check_lengths(usage);
     // A part of the templates would only lead to false alarms about arguments and names.
     if !collected.problems.is_empty() {
         return Err(collected.problems);
@@ -197,6 +199,13 @@ impl<'a> Collected<'a> {
             self.visit(normalised(nested), lookup, path);
         }
         path.pop();
+    }
+
+    /// Refuses lists that are too long, the templates' and their user's together.
+    fn check_lengths(&mut self, usage: &Usage<'_>) {
+        let all = self.templates.iter().map(|(_, template)| Lengths::from(*template));
+        let all = all.fold(Lengths::from(usage), Lengths::plus);
+        self.problems.extend(all.too_long().into_iter().map(TemplateError::Merge));
     }
 
     fn merge(mut self, kind: RunKind, usage: &Usage<'_>) -> Result<MergedAnalysis, Vec<TemplateError>> {
@@ -553,6 +562,17 @@ mod tests {
         let usage = Usage { templates: &roots, ..Usage::default() };
         let background = merge(RunKind::Background, &usage, &templates(&[("t", endless)])).unwrap();
         assert_eq!((background.spec.metrics.unwrap()[0].count.clone(), background.advice.len()), (None, 0));
+    }
+
+    #[test]
+    fn lists_of_all_templates_together_have_a_limit() {
+        let metrics = |letter: &str| (0..101).map(|n| metric(&format!("{letter}{n}"))).collect::<Vec<_>>();
+        let all = [("a", json!({"metrics": metrics("a")})), ("b", json!({"metrics": metrics("b")}))];
+        assert!(step(&["a"], &[], &all).is_ok());
+        assert_eq!(
+            step(&["a", "b"], &[], &all).unwrap_err(),
+            ["metrics has 202 entries; at most 200 are allowed"]
+        );
     }
 
     #[test]
