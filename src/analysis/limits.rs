@@ -1,6 +1,7 @@
 //! How long the lists of a run may be: all of them are read in every pass, and one pass must not hold up the others.
 
 use super::FieldError;
+use super::template::Usage;
 use crate::api::{AnalysisRunSpec, AnalysisTemplateSpec};
 
 /// Most metrics of a run; each is a query of its own.
@@ -64,6 +65,17 @@ impl From<&AnalysisTemplateSpec> for Lengths {
             args: length(spec.args.as_ref()),
             dry_run: length(spec.dry_run.as_ref()),
             measurement_retention: length(spec.measurement_retention.as_ref()),
+        }
+    }
+}
+
+impl From<&Usage<'_>> for Lengths {
+    fn from(usage: &Usage<'_>) -> Self {
+        Self {
+            metrics: 0,
+            args: usage.args.len(),
+            dry_run: usage.dry_run.len(),
+            measurement_retention: usage.measurement_retention.len(),
         }
     }
 }

@@ -124,6 +124,7 @@ fn duration(name: &str, field: Option<&str>, problems: &mut Vec<FieldError>) -> 
 /// Measurements to take: as given; 1 without an interval, no end with one. A count of 0 is none given.
 fn count(metric: &Metric, interval: Option<Duration>, problems: &mut Vec<FieldError>) -> Option<u32> {
     let given = number("count", metric.count.as_ref(), problems).unwrap_or_default();
+    let has_interval = metric.interval.as_deref().is_some_and(|text| !text.is_empty());
     match (u32::try_from(given), interval) {
         (Err(_), _) => {
             problems.push(FieldError::new("count", format!("{given} is negative")));
@@ -131,7 +132,7 @@ fn count(metric: &Metric, interval: Option<Duration>, problems: &mut Vec<FieldEr
         }
         (Ok(0), Some(_)) => None,
         (Ok(0), None) => Some(1),
-        (Ok(count), None) if count > 1 && metric.interval.is_none() => {
+        (Ok(count), None) if count > 1 && !has_interval => {
             problems.push(FieldError::new("interval", format!("is missing, and count is {count}")));
             Some(count)
         }
@@ -205,10 +206,9 @@ mod tests {
             ["interval", "initialDelay", "count", "failureLimit", "successCondition", "failureCondition"]
         );
         assert_eq!(problems[0], "interval 'soon' is not a duration such as 30s or 5m");
-        assert_eq!(
-            parse(&serde_json::json!({"count": 3})).unwrap_err(),
-            ["interval is missing, and count is 3"]
-        );
+        for without in [serde_json::json!({"count": 3}), serde_json::json!({"count": "3", "interval": ""})] {
+            assert_eq!(parse(&without).unwrap_err(), ["interval is missing, and count is 3"]);
+        }
         assert_eq!(parse(&serde_json::json!({"count": -3})).unwrap_err(), ["count -3 is negative"]);
     }
 }

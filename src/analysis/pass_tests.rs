@@ -428,6 +428,15 @@ fn retention_keeps_the_latest_and_counts_all() {
 }
 
 #[test]
+fn a_status_never_outgrows_its_object_whatever_is_to_be_kept() {
+    let spec: crate::api::AnalysisRunSpec = serde_json::from_value(json!({
+        "metrics": [metric(&json!({}))], "measurementRetention": [{"metricName": "m", "limit": 2_000_000_000}]
+    }))
+    .unwrap();
+    assert_eq!(crate::analysis::spec::Spec::parse(&spec).ok().unwrap().retention_of("m"), 1_000);
+}
+
+#[test]
 fn a_range_from_a_fixed_day_until_now_is_measured() {
     let range = json!({"start": "date('2023-01-01')", "end": "now()", "step": "1h"});
     let provider = json!({"prometheus": {"query": "up", "rangeQuery": range}});

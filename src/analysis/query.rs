@@ -10,6 +10,8 @@ use crate::units::{Timestamp, parse_duration};
 
 /// Seconds a query may take when it does not say.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time a query may take, in seconds: until then it holds one of the places that all runs share.
+const MAX_TIMEOUT: u64 = 600;
 
 /// A question to a provider.
 #[derive(Clone, Debug, PartialEq)]
@@ -190,6 +192,11 @@ fn timeout(config: &PrometheusMetric, problems: &mut Vec<FieldError>) -> Duratio
     let seconds = number("timeout", config.timeout.as_ref(), problems).unwrap_or_default();
     match u64::try_from(seconds) {
         Ok(0) => TIMEOUT,
+        Ok(seconds) if seconds > MAX_TIMEOUT => {
+            let problem = format!("is {seconds} seconds; at most {MAX_TIMEOUT} are allowed");
+            problems.push(FieldError::new("timeout", problem));
+            TIMEOUT
+        }
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             problems.push(FieldError::new("timeout", format!("{seconds} is negative")));
@@ -279,6 +286,16 @@ mod tests {
         let query = parse(json!({"prometheus": {"query": " up \n"}})).unwrap();
         assert_eq!((query.promql.as_str(), query.timeout), ("up", TIMEOUT));
         assert_eq!((query.certificate, query.range, query.address), (CertificateCheck::On, None, None));
+    }
+
+    #[test]
+    fn a_query_cannot_take_for_ever() {
+        let timeout = |seconds: i64| parse(json!({"prometheus": {"query": "up", "timeout": seconds}}));
+        assert_eq!(timeout(600).unwrap().timeout, Duration::from_mins(10));
+        assert_eq!(
+            timeout(86_400).unwrap_err(),
+            ["prometheus.timeout is 86400 seconds; at most 600 are allowed"]
+        );
     }
 
     #[test]

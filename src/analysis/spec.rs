@@ -12,6 +12,9 @@ use crate::api::analysis_template::Metric;
 
 /// Measurements kept of each metric when the run does not say.
 const RETENTION: usize = 10;
+/// Most measurements kept of each metric, whatever the run says: at some 500 bytes each, a status of more would no
+/// longer fit into an object, and the run could never be written again.
+const MAX_RETENTION: usize = 1_000;
 
 /// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
 const OPEN_FIELDS: [&str; 10] = [
@@ -93,7 +96,7 @@ impl<'a> Spec<'a> {
         self.retention
             .iter()
             .find(|(pattern, _)| pattern.is_match(name))
-            .map_or(RETENTION, |(_, limit)| *limit)
+            .map_or(RETENTION, |(_, limit)| (*limit).min(MAX_RETENTION))
     }
 }
 

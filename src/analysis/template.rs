@@ -203,14 +203,8 @@ impl<'a> Collected<'a> {
 
     /// Refuses lists that are too long, the templates' and their user's together.
     fn check_lengths(&mut self, usage: &Usage<'_>) {
-        let own = Lengths {
-            metrics: 0,
-            args: usage.args.len(),
-            dry_run: usage.dry_run.len(),
-            measurement_retention: usage.measurement_retention.len(),
-        };
-        let all =
-            self.templates.iter().map(|(_, template)| Lengths::from(*template)).fold(own, Lengths::plus);
+        let all = self.templates.iter().map(|(_, template)| Lengths::from(*template));
+        let all = all.fold(Lengths::from(usage), Lengths::plus);
         self.problems.extend(all.too_long().into_iter().map(TemplateError::Merge));
     }
 
@@ -379,11 +373,11 @@ fn unknown_argument(
     }
 }
 
-/// Gives the metric of an analysis that is waited for, and so must end, a count: the fewest measurements in which it could have failed.
+/// Gives the metric of a step, which must end, a count: the fewest measurements in which it could have failed.
 fn derive_count(kind: RunKind, metric: &mut Metric, rules: &MetricRules, advice: &mut Vec<Advice>) {
     match kind {
         RunKind::Background => return,
-        RunKind::Step | RunKind::PrePromotion | RunKind::PostPromotion => {}
+        RunKind::Step => {}
     }
     if !rules.is_endless() {
         return;
@@ -393,7 +387,7 @@ fn derive_count(kind: RunKind, metric: &mut Metric, rules: &MetricRules, advice:
     advice.push(Advice {
         topic: "AnalysisCountDerived",
         message: format!(
-            "metric '{}' has an interval and no count, and an analysis that is waited for must end: it takes failureLimit + 1 = \
+            "metric '{}' has an interval and no count, and the analysis of a step must end: it takes failureLimit + 1 = \
              {count} measurements, the fewest in which it could have failed; set count to choose another number",
             metric.name
         ),
