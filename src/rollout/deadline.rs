@@ -72,7 +72,11 @@ pub fn abort(world: &World, progress: &Progress) -> Option<String> {
 #[must_use]
 pub fn stuck_message(world: &World, progress: &Progress) -> String {
     let name = world.new_set(progress).map_or("", |set| &set.name);
-    format!("ReplicaSet \"{name}\" has timed out progressing.")
+    let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
+    match world.router_trouble() {
+        Some(trouble) => format!("{message} Its pods may be fine: {trouble}."),
+        None => message,
+    }
 }
 
 /// Whether anything was gained since the last status: a step, a revision, new pods, fewer old ones, or a legal spec, as

@@ -18,7 +18,9 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    const fn least_available(self) -> u32 {
+    /// Pods that must be available while versions change.
+    #[must_use]
+    pub const fn least_available(self) -> u32 {
         self.replicas.saturating_sub(self.max_unavailable)
     }
 

@@ -39,21 +39,35 @@ pub(super) fn of_others(world: &World, progress: &Progress, targets: &mut Target
     }
 }
 
-/// The version that was taken back: kept while stable is not whole again, and then for its delay.
+/// The version that was taken back: kept while stable is not whole again, and then for its delay. Where it must make room
+/// for stable, only what its share takes is kept: otherwise each could wait for the other for ever.
 pub(super) fn of_aborted(world: &World, progress: &Progress, targets: &mut Targets) {
     let Some(set) = world.new_set(progress) else { return };
-    let fate = if world.is_stable_available(progress) {
-        fate(world, progress, set, world.spec.scale_down.after_abort)
-    } else {
-        Fate::Needed
-    };
-    meet(world, set, fate, targets);
+    let delay = world.spec.scale_down.after_abort;
+    let is_needed = world.serves_users(progress, &set.hash);
+    if world.is_stable_available(progress) {
+        let fate = if is_needed { Fate::Needed } else { idle_fate(world, set, delay) };
+        return meet(world, set, fate, targets);
+    }
+    let lacks_room = world.stable_set(progress).is_some_and(|stable| stable.failure.is_some());
+    if !lacks_room && delay != Some(Duration::ZERO) {
+        return meet(world, set, Fate::Needed, targets);
+    }
+    match &world.spec.strategy {
+        // The size is already that of the share.
+        Strategy::Routed(_) => {}
+        Strategy::ByPods | Strategy::BlueGreen(_) => {
+            meet(world, set, if is_needed { Fate::Needed } else { Fate::Gone }, targets);
+        }
+    }
 }
 
 fn fate(world: &World, progress: &Progress, set: &ReplicaSet, delay: Option<Duration>) -> Fate {
-    if world.is_served(progress, &set.hash) {
-        return Fate::Needed;
-    }
+    if world.is_served(progress, &set.hash) { Fate::Needed } else { idle_fate(world, set, delay) }
+}
+
+/// What becomes of pods that nothing goes to.
+fn idle_fate(world: &World, set: &ReplicaSet, delay: Option<Duration>) -> Fate {
     let Some(delay) = delay else { return Fate::Kept };
     match set.scale_down_deadline {
         _ if set.size == ReplicaCount::ZERO || delay.is_zero() => Fate::Gone,

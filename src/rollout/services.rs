@@ -33,7 +33,9 @@ pub enum Demand {
     Nothing,
     /// Pods that answer.
     Answers,
-    /// As many available pods as the revision selected until now, or all.
+    /// The same, of a Service that nothing goes through: until then it stays where it is.
+    AnswersIdle,
+    /// As many available pods as the revision selected until now, or all but those that may be unavailable.
     AsGood,
     /// All pods available.
     Whole,
@@ -100,8 +102,12 @@ fn routed(world: &World, progress: &Progress, routing: &Routing, canary: Option<
     if progress.stable.is_some() || !matches!(routing.destinations, Destinations::PingPong { .. }) {
         wanted.extend(selection(Some(&roles.stable.to_owned()), stable, Demand::Answers));
     }
+    let demand = match routing.destinations {
+        Destinations::ByRole { .. } => Demand::Answers,
+        Destinations::PingPong { .. } => Demand::AnswersIdle,
+    };
     if is_idle && !is_kept {
-        wanted.extend(selection(Some(&roles.canary.to_owned()), canary, Demand::Answers));
+        wanted.extend(selection(Some(&roles.canary.to_owned()), canary, demand));
     }
     wanted
 }
@@ -161,10 +167,21 @@ pub(super) fn switches(world: &World, progress: &Progress, wanted: &[Selection])
         let from = service.selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new);
         let is_ready = |hash: &PodHash| is_ready(world, service, from.as_ref(), hash, selection.demand);
         let to = Some(&selection.hash).filter(|hash| is_ready(hash));
-        let to = to.or_else(|| shelter(progress, from.as_ref(), is_ready))?;
+        let to = to.or_else(|| match selection.demand {
+            Demand::Nothing | Demand::AnswersIdle => None,
+            Demand::Answers | Demand::AsGood | Demand::Whole => shelter(progress, from.as_ref(), is_ready),
+        })?;
         (from.as_ref() != Some(to)).then(|| switch(&selection.service, from.clone(), to))
     });
     due.collect()
+}
+
+/// Whether a Service can be switched as wanted now.
+#[must_use]
+pub(super) fn can_switch(world: &World, wanted: &Selection) -> bool {
+    let service = world.snapshot.services.get(&wanted.service);
+    let from = world.selected(&wanted.service);
+    service.is_some_and(|service| is_ready(world, service, from.as_ref(), &wanted.hash, wanted.demand))
 }
 
 fn is_ready(world: &World, service: &Service, from: Option<&PodHash>, to: &PodHash, demand: Demand) -> bool {
@@ -174,11 +191,15 @@ fn is_ready(world: &World, service: &Service, from: Option<&PodHash>, to: &PodHa
     };
     match demand {
         Demand::Nothing => set.is_some(),
-        Demand::Answers if service.managed_by.is_some() => set.is_some_and(answers),
-        Demand::Answers => set.is_some_and(answers_for_all),
+        Demand::Answers | Demand::AnswersIdle if service.managed_by.is_some() => set.is_some_and(answers),
+        Demand::Answers | Demand::AnswersIdle => set.is_some_and(answers_for_all),
         Demand::AsGood => {
             let until_now = world.revisions().find(from).map(|set| set.available).unwrap_or_default();
-            let is_as_good = |set: &ReplicaSet| from.is_some() && answers(set) && set.available >= until_now;
+            let least = world.spec.bounds.least_available().max(1);
+            let is_as_good = |set: &ReplicaSet| {
+                let available = set.available;
+                from.is_some() && answers(set) && (available >= until_now || available.get() >= least)
+            };
             set.is_some_and(|set| is_whole(set) || is_as_good(set))
         }
         Demand::Whole => set.is_some_and(is_whole),

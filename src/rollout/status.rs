@@ -203,7 +203,8 @@ fn phase(
     }
     if let Some(stopped) = reason_of("Progressing").filter(|c| c.status == "False") {
         let (reason, message) = (stopped.reason.as_deref(), stopped.message.as_deref());
-        return ("Degraded", format!("{}: {}", reason.unwrap_or_default(), message.unwrap_or_default()));
+        let message = format!("{}: {}", reason.unwrap_or_default(), message.unwrap_or_default());
+        return ("Degraded", with_trouble(world, progress, message));
     }
     if world.spec.paused {
         return ("Paused", MANUALLY_PAUSED.to_owned());
@@ -213,16 +214,30 @@ fn phase(
     }
     match waits_for(world, progress, counts) {
         "" => ("Healthy", String::new()),
-        waits => ("Progressing", waits.to_owned()),
+        waits => ("Progressing", with_trouble(world, progress, waits.to_owned())),
+    }
+}
+
+/// The message of an update that wants something of its router, with why it does not get it.
+fn with_trouble(world: &World, progress: &Progress, message: String) -> String {
+    let is_unreadable = world.snapshot.traffic.is_none() && !progress.is_settled();
+    match world.router_trouble().filter(|_| is_unreadable) {
+        Some(trouble) if !message.contains(trouble) => format!("{message}; {trouble}"),
+        Some(_) | None => message,
     }
 }
 
 fn waits_for(world: &World, progress: &Progress, counts: Counts) -> &'static str {
     let wanted = world.spec.replicas;
     let is_settled = progress.is_settled();
+    // Of blue-green only the pods behind the active Service are counted, which may be all of the old version.
+    let new_available = world.new_set(progress).map(|set| set.available).unwrap_or_default();
+    let is_blue_green = matches!(world.spec.strategy, Strategy::BlueGreen(_));
     match &world.spec.strategy {
         _ if counts.updated < wanted => "more replicas need to be updated",
-        _ if counts.available < counts.updated => "updated replicas are still becoming available",
+        _ if counts.available < counts.updated || (is_blue_green && new_available < counts.updated) => {
+            "updated replicas are still becoming available"
+        }
         Strategy::ByPods if counts.all > counts.updated => "old replicas are pending termination",
         Strategy::ByPods | Strategy::Routed(_) if !is_settled => "waiting for all steps to complete",
         Strategy::BlueGreen(_) if world.selections().0 != progress.hash => "active service cutover pending",

@@ -91,7 +91,8 @@ impl Targets {
 
     fn routed(world: &World, progress: &Progress, routing: &Routing, weight: Weight) -> Self {
         let mut targets = Self::both(world, progress, weights::sizes(world, progress, routing, weight));
-        targets.traffic = Some(weights::target(world, progress, routing, weight));
+        targets.traffic =
+            weights::has_destinations(routing).then(|| weights::target(world, progress, routing, weight));
         scale_down::of_others(world, progress, &mut targets);
         targets
     }

@@ -36,8 +36,38 @@ pub(super) fn observed(world: &World, progress: &Progress, routing: &Routing) ->
     Some(share.min(routing.scale))
 }
 
+/// The canary's share that the router was told, whether or not it follows yet; `None` when it cannot be read.
+pub(super) fn told(world: &World, progress: &Progress, routing: &Routing) -> Option<Weight> {
+    let shares = &world.snapshot.traffic.as_ref()?.shares;
+    let share = shares.get(roles(routing, progress).canary).copied().unwrap_or_default();
+    Some(Weight::observed(share).min(routing.scale))
+}
+
+/// Whether the canary's destination selects the wanted revision.
+fn is_behind(world: &World, progress: &Progress, routing: &Routing) -> bool {
+    world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref()
+}
+
+/// Whether the canary's share goes to pods that are all dead.
+pub(super) fn is_wasted(world: &World, progress: &Progress, routing: &Routing) -> bool {
+    let is_dead = world.new_set(progress).is_none_or(|set| set.available.get() == 0);
+    is_dead
+        && is_behind(world, progress, routing)
+        && told(world, progress, routing).is_some_and(|share| share > Weight::ZERO)
+}
+
+/// Whether the spec tells two destinations apart; one that does not can neither be told to a router nor be read from it.
+pub(super) fn has_destinations(routing: &Routing) -> bool {
+    let (Destinations::ByRole { canary: one, stable: other }
+    | Destinations::PingPong { ping: one, pong: other }) = &routing.destinations;
+    one != other && !one.is_empty() && !other.is_empty()
+}
+
 /// Whether traffic goes, or may go, to the pods of a revision.
 pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, hash: &PodHash) -> bool {
+    if !has_destinations(routing) {
+        return true;
+    }
     let roles = roles(routing, progress);
     let gets = |name: &str| {
         let share = world.snapshot.traffic.as_ref().and_then(|traffic| traffic.share(name));
@@ -58,7 +88,13 @@ pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weigh
         (Some(set), StableScale::Full) => is_exactly(set, world.spec.replicas.get()),
         (Some(_), StableScale::Dynamic) | (None, _) => true,
     };
-    world.has_new(progress, size) && stable && observed(world, progress, routing) == Some(weight)
+    let share = servable(world, progress, routing, weight);
+    world.has_new(progress, size) && stable && observed(world, progress, routing) == Some(share)
+}
+
+/// The share that a canary can have at most where `goal` is wanted: none without pods.
+fn servable(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Weight {
+    if wanted_size(world, progress, routing, goal) == 0 { Weight::ZERO } else { goal }
 }
 
 /// What the router should do on the way to `goal`.
@@ -82,50 +118,59 @@ pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> boo
         && share(&target.stable) == target.weight.rest_of(target.scale).get()
 }
 
-/// The share that the wanted revision can have on the way to `goal`.
+/// The share that the wanted revision can have on the way to `goal`: it stays until the pods for more are there.
 fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Weight {
     let Some(set) = world.new_set(progress) else { return Weight::ZERO };
-    let is_behind = world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref();
-    if !is_behind || set.available.get() == 0 {
+    let goal = servable(world, progress, routing, goal);
+    if !is_behind(world, progress, routing) || set.available.get() == 0 {
         return Weight::ZERO;
     }
-    let before = world.last_weight(progress.index.get());
-    let current = observed(world, progress, routing).unwrap_or(before);
     let wanted = wanted_size(world, progress, routing, goal);
     let is_ready =
         set.observed && set.size.get() >= wanted && world.spec.threshold.is_met(set.available.get(), wanted);
-    if goal <= current || is_ready { goal } else { before.min(goal) }
+    match told(world, progress, routing) {
+        Some(told) if !is_ready => told.min(goal),
+        Some(_) | None => goal,
+    }
 }
 
 /// The share that the canary's destination must keep because stable could not take it up; none of pods that are dead.
+/// What the router was told counts, as it may follow at any moment.
 fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     let StableScale::Dynamic = routing.stable_scale else { return Weight::ZERO };
     let behind = world.selected(roles(routing, progress).canary);
     let is_alive =
         |hash: &PodHash| world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0);
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
-    let Some(current) = observed(world, progress, routing) else { return Weight::ZERO };
+    let Some(told) = told(world, progress, routing) else { return Weight::ZERO };
     if behind.as_ref() == stable || !behind.as_ref().is_some_and(is_alive) {
         return Weight::ZERO;
     }
     let available = world.revisions().find(stable).map_or(0, |set| set.available.get());
-    share_of(available, routing.scale, world.spec.replicas.get()).rest_of(routing.scale).min(current)
+    share_of(available, routing.scale, world.spec.replicas.get()).rest_of(routing.scale).min(told)
 }
 
 /// Pods of both versions on the way to `goal`: enough for the share that is wanted, for the one that is asked for now, and
 /// for the one that is still in force.
 pub(super) fn sizes(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Split {
     let replicas = world.spec.replicas.get();
-    if progress.is_settled() || world.stable_set(progress).is_none() {
+    let Some(set) = world.stable_set(progress).filter(|_| !progress.is_settled()) else {
         return Split { new: replicas, stable: 0 };
-    }
-    let current = observed(world, progress, routing);
-    let now = target(world, progress, routing, goal).weight;
-    let stable = match (routing.stable_scale, current) {
-        (StableScale::Full, _) | (StableScale::Dynamic, None) => replicas,
-        (StableScale::Dynamic, Some(current)) => {
-            let least = goal.min(now).min(current).rest_of(routing.scale);
-            pods_for(least, routing.scale, replicas, routing.min_pods)
+    };
+    let stable = match routing.stable_scale {
+        StableScale::Full => replicas,
+        StableScale::Dynamic => {
+            let asked = target(world, progress, routing, goal).weight;
+            // Until the canary's destination has changed over, stable has to take up what goes through it.
+            let goal = if is_behind(world, progress, routing) { goal } else { Weight::ZERO };
+            let pods = |share: Weight| {
+                pods_for(share.rest_of(routing.scale), routing.scale, replicas, routing.min_pods)
+            };
+            match observed(world, progress, routing) {
+                Some(current) => pods(goal.min(asked).min(current)),
+                // Nothing is taken away while it is not known what still needs it.
+                None => pods(goal.min(asked)).max(set.size.get()),
+            }
         }
     };
     Split { new: canary_size(world, progress, routing, goal), stable }
@@ -135,11 +180,15 @@ pub(super) fn sizes(world: &World, progress: &Progress, routing: &Routing, goal:
 fn canary_size(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> u32 {
     let wanted = wanted_size(world, progress, routing, goal);
     let current = world.new_set(progress).map_or(0, |set| set.size.get());
-    let is_behind = world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref();
     match observed(world, progress, routing) {
         // Nothing is taken away while it is not known what still needs it.
         None => wanted.max(current),
-        Some(_) if !is_behind || scale_in_force(world, progress).is_some() => wanted,
+        Some(_) if !is_behind(world, progress, routing) => wanted,
+        // A step that takes all pods takes the share first.
+        Some(share) if wanted == 0 && share > Weight::ZERO && scale_in_force(world, progress).is_some() => {
+            current
+        }
+        Some(_) if scale_in_force(world, progress).is_some() => wanted,
         Some(share) => {
             let needed = share.max(target(world, progress, routing, goal).weight);
             wanted.max(pods_for(needed, routing.scale, world.spec.replicas.get(), routing.min_pods))

@@ -169,6 +169,28 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Whether users' traffic goes, or may go, to the pods of a revision; a preview is not for users.
+    #[must_use]
+    pub fn serves_users(&self, progress: &Progress, hash: &PodHash) -> bool {
+        match &self.spec.strategy {
+            Strategy::BlueGreen(strategy) => self.selected(&strategy.active_service).as_ref() == Some(hash),
+            Strategy::ByPods | Strategy::Routed(_) => self.is_served(progress, hash),
+        }
+    }
+
+    /// What is wrong with the router; `None` when nothing is, or when there is none.
+    #[must_use]
+    pub fn router_trouble(&self) -> Option<&'static str> {
+        let Strategy::Routed(_) = &self.spec.strategy else { return None };
+        match &self.snapshot.traffic {
+            None => Some("the router cannot be read"),
+            Some(traffic) if traffic.verified == Some(false) => {
+                Some("the router does not follow its weights yet")
+            }
+            Some(_) => None,
+        }
+    }
+
     /// Pods of both versions at `weight`; without a stable ReplicaSet to share with, all are new.
     #[must_use]
     pub fn goal(&self, progress: &Progress, weight: Weight) -> Split {

@@ -159,7 +159,7 @@ impl Cluster {
             analysis_runs: self.caches.runs.shown().values().cloned().collect(),
             templates: config.templates,
             services: config.services,
-            traffic: self.caches.traffic.shown().get(ROUTE).cloned(),
+            traffic: self.caches.traffic.shown().get(ROUTE).filter(|_| names_router(&rollout)).cloned(),
             refusal: memory.refusal(rollout.metadata.generation, self.now()),
             taken_names: BTreeSet::new(),
             counts_pending_since: memory.counts_pending_since,
@@ -238,6 +238,13 @@ impl Cluster {
         let now = self.now();
         announce(&mut self.caches.config, now, change, writer);
     }
+}
+
+/// Whether the Rollout splits its traffic by the simulated router.
+fn names_router(rollout: &Rollout) -> bool {
+    let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+    let routing = canary.and_then(|canary| canary.traffic_routing.as_ref());
+    routing.is_some_and(|routing| routing.plugins.iter().flatten().any(|(name, _)| name == ROUTER))
 }
 
 fn announce<T: Clone>(cache: &mut Watched<T>, now: Timestamp, change: Change<T>, writer: Writer) {

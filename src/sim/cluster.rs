@@ -93,7 +93,7 @@ impl Cluster {
     /// An empty cluster.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self {
+        let mut cluster = Self {
             now,
             version: 0,
             rollout: None,
@@ -107,7 +107,9 @@ impl Cluster {
             forbidden: None,
             router: Router::default(),
             caches: Caches::default(),
-        }
+        };
+        cluster.publish_router(Writer::Other);
+        cluster
     }
 
     /// The virtual time.

@@ -30,6 +30,7 @@ impl Cluster {
             }
         }
         self.pods_changed(sets);
+        self.retry_refused_pods();
     }
 
     /// Deletes the ReplicaSets of an image, with their pods.

@@ -84,6 +84,7 @@ impl Cluster {
     pub fn delete_replica_set(&mut self, name: &str, writer: Writer) -> Result<(), ApiError> {
         self.replica_sets.remove(name).ok_or(ApiError::NotFound)?;
         self.pods.retain(|_, pod| pod.replica_set != name);
+        self.retry_refused_pods();
         self.publish_replica_set(name, writer);
         Ok(())
     }

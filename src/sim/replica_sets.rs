@@ -141,6 +141,7 @@ impl Cluster {
         let due = |set: &ReplicaSet| set.due().is_some_and(|at| at <= now);
         let names: Vec<String> =
             self.replica_sets.iter().filter(|(_, set)| due(set)).map(|(name, _)| name.clone()).collect();
+        let existing = self.pods.len();
         for name in &names {
             let before = self.replica_sets.get(name).and_then(|set| set.observe(name));
             self.sync_replica_set(name);
@@ -148,6 +149,16 @@ impl Cluster {
                 self.publish_replica_set(name, Writer::Other);
             }
         }
+        if self.pods.len() < existing {
+            self.retry_refused_pods();
+        }
+    }
+
+    /// Pods that were refused are tried again, as there may be room for them now.
+    pub(super) fn retry_refused_pods(&mut self) {
+        let refused = self.replica_sets.iter().filter(|(_, set)| set.failure.is_some());
+        let names: Vec<String> = refused.map(|(name, _)| name.clone()).collect();
+        self.pods_changed(names);
     }
 
     /// Notes that pods of these ReplicaSets changed.

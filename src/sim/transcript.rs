@@ -232,6 +232,11 @@ fn describe_step(step: &CanaryStep) -> String {
     if step.analysis.is_some() {
         return "analysis".to_owned();
     }
+    if let Some(scale) = &step.set_canary_scale {
+        let part = |name: &str, number: Option<i32>| number.map(|number| format!("{name} {number}"));
+        let size = part("replicas", scale.replicas).or_else(|| part("percent", scale.weight));
+        return format!("setCanaryScale {}", size.as_deref().unwrap_or("as weight"));
+    }
     let Some(pause) = &step.pause else { return "other".to_owned() };
     let duration = pause.duration.as_ref().map(|duration| serde_json::to_value(duration).unwrap_or_default());
     let text = duration.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));

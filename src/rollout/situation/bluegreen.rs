@@ -5,7 +5,8 @@
 use super::super::deadline::{self, Deadline, Wake};
 use super::super::progress::{PAUSE_BLUE_GREEN, Progress};
 use super::super::runs::{self, Analysed, Analysis, Watched};
-use super::super::services::{Demand, selection};
+use super::super::services::{self, Demand, Selection, selection};
+use super::super::snapshot::ReplicaSet;
 use super::super::targets::{ProgressClock, Targets};
 use super::super::valid::{BlueGreen, Promotion};
 use super::super::world::World;
@@ -107,8 +108,33 @@ fn switching(strategy: &BlueGreen, world: &World, progress: &Progress) -> Target
     targets
 }
 
+/// Back to stable while the new version is dead: a switch that takes users from pods that are not there.
+pub(in super::super) fn rescue(
+    strategy: &BlueGreen,
+    world: &World,
+    progress: &Progress,
+) -> Option<Selection> {
+    let is_dead = world.new_set(progress).is_some_and(|set| set.available == ReplicaCount::ZERO);
+    let is_switched = world.selected(&strategy.active_service) == progress.hash;
+    let is_needed = is_dead && is_switched && !progress.is_settled();
+    let active = Some(&strategy.active_service).filter(|_| is_needed);
+    selection(active, progress.stable.as_ref(), Demand::AsGood)
+        .filter(|wanted| services::can_switch(world, wanted))
+}
+
 /// Users are on the new version; it becomes stable once it has proved itself.
 fn after_switch(strategy: &BlueGreen, world: &World, progress: &Progress) -> Outcome {
+    if let Some(back) = rescue(strategy, world, progress) {
+        let mut targets = switching(strategy, world, progress);
+        targets.services.retain(|wanted| wanted.service != strategy.active_service);
+        targets.services.push(back);
+        // What was measured does not count for the next switch, as users were not there all the time.
+        let mut next = progress.clone();
+        if next.post_promotion_run.take().is_some() {
+            return Outcome::Move(next, vec![]);
+        }
+        return Outcome::Stay(targets);
+    }
     let analysis = strategy.post_promotion.as_deref().filter(|_| !world.skips_analysis(progress));
     let is_whole = world.is_new_available(progress);
     if !is_whole && (analysis.is_none() || progress.post_promotion_run.is_none()) {
@@ -134,8 +160,12 @@ fn after_switch(strategy: &BlueGreen, world: &World, progress: &Progress) -> Out
 }
 
 fn reason(world: &World, progress: &Progress) -> String {
+    let created = |set: Option<&ReplicaSet>| set.and_then(|set| set.created_at);
+    let (new, stable) = (created(world.new_set(progress)), created(world.stable_set(progress)));
     let reason = match () {
         () if world.is_within_window(progress) => "Rollback within window",
+        // A version that was active before needs nobody to ask for its full promotion.
+        () if progress.promote_full && new < stable => "Fast rollback",
         () if progress.promote_full => "Full promotion requested",
         () => "Completed blue-green update",
     };

@@ -6,8 +6,10 @@ use super::super::deadline::{Deadline, Wake};
 use super::super::progress::{PAUSE_STEP, Progress};
 use super::super::runs::{self, Analysed, Analysis};
 use super::super::targets::{ProgressClock, Targets};
+use super::super::valid::Strategy;
+use super::super::weights;
 use super::super::world::World;
-use super::{Outcome, aborted, stepping};
+use super::{Outcome, aborted, bluegreen, stepping};
 use crate::api::labels;
 use crate::events::Event;
 use crate::units::Weight;
@@ -57,11 +59,35 @@ fn frozen(world: &World, progress: &Progress) -> Targets {
     let mut targets = if was_resized(world, progress) {
         Targets::at_weight(world, progress, reached(world, progress))
     } else {
-        Targets::hold()
+        rescued(world, progress).unwrap_or_else(Targets::hold)
     };
     targets.clock = ProgressClock::Stopped;
     targets.keep_runs.extend(runs::current_names(progress));
     targets
+}
+
+/// A hold never leaves users on dead pods while stable could serve them: their share goes to stable, and comes back with
+/// the pods. Nothing is scaled down for it. `None` where users are served.
+fn rescued(world: &World, progress: &Progress) -> Option<Targets> {
+    match &world.spec.strategy {
+        Strategy::ByPods => None,
+        Strategy::Routed(routing) => {
+            let weight = reached(world, progress);
+            let told = weights::told(world, progress, routing)?;
+            let was_taken = told == Weight::ZERO && weight > Weight::ZERO;
+            if progress.is_settled() || !(was_taken || weights::is_wasted(world, progress, routing)) {
+                return None;
+            }
+            let mut targets = Targets::at_weight(world, progress, weight);
+            let sets = &world.snapshot.replica_sets;
+            targets.sizes.retain(|name, size| sets.iter().any(|set| set.name == *name && set.size < *size));
+            Some(targets)
+        }
+        Strategy::BlueGreen(strategy) => {
+            let services = bluegreen::rescue(strategy, world, progress)?;
+            Some(Targets { services: vec![services], ..Targets::hold() })
+        }
+    }
 }
 
 /// The weight of the steps that are done, and of the current one if it was reached.

@@ -9,6 +9,7 @@ use super::super::valid::Strategy;
 use super::super::weights;
 use super::super::world::World;
 use super::{Outcome, aborted, complete, stepping};
+use crate::units::ReplicaCount;
 
 /// Goes to full weight, then makes the new version stable.
 pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
@@ -30,10 +31,12 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
     Outcome::Stay(analysed.into_targets(targets))
 }
 
-/// Whether the router, if there is one, was observed to send everything to the new version.
+/// Whether the router, if there is one, was observed to send everything to the new version. Of no pods at all nothing can
+/// be sent to any.
 fn has_all_traffic(world: &World, progress: &Progress) -> bool {
     match &world.spec.strategy {
         Strategy::ByPods | Strategy::BlueGreen(_) => true,
+        Strategy::Routed(_) if world.spec.replicas == ReplicaCount::ZERO => true,
         Strategy::Routed(routing) => weights::observed(world, progress, routing) == Some(routing.scale),
     }
 }
