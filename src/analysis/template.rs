@@ -373,11 +373,11 @@ fn unknown_argument(
     }
 }
 
-/// Gives the metric of a step, which must end, a count: the fewest measurements in which it could have failed.
+/// Gives the metric of an analysis that is waited for, and so must end, a count: the fewest measurements in which it could have failed.
 fn derive_count(kind: RunKind, metric: &mut Metric, rules: &MetricRules, advice: &mut Vec<Advice>) {
     match kind {
         RunKind::Background => return,
-        RunKind::Step => {}
+        RunKind::Step | RunKind::PrePromotion | RunKind::PostPromotion => {}
     }
     if !rules.is_endless() {
         return;
@@ -387,7 +387,7 @@ fn derive_count(kind: RunKind, metric: &mut Metric, rules: &MetricRules, advice:
     advice.push(Advice {
         topic: "AnalysisCountDerived",
         message: format!(
-            "metric '{}' has an interval and no count, and the analysis of a step must end: it takes failureLimit + 1 = \
+            "metric '{}' has an interval and no count, and an analysis that is waited for must end: it takes failureLimit + 1 = \
              {count} measurements, the fewest in which it could have failed; set count to choose another number",
             metric.name
         ),
