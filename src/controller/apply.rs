@@ -387,6 +387,7 @@ mod tests {
     use super::*;
     use crate::api::RolloutStatus;
     use crate::controller::stub;
+    use crate::units::{ReplicaCount, Revision};
 
     pub(super) fn refused(code: u16, name: &str) -> PassError {
         let status = json!({"status": "Failure", "code": code, "details": {"name": name}});
@@ -422,6 +423,39 @@ mod tests {
         drop(writer);
         tasks.join_all().await;
         assert_eq!(*told.lock().unwrap(), ["RolloutPaused"]);
+    }
+
+    #[tokio::test]
+    async fn an_effect_that_was_made_is_told_of_although_its_sibling_failed() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&told);
+        let client = stub::client(move |asked| match asked.path.rsplit('/').next() {
+            Some("events") => {
+                log.lock().unwrap().push(asked.body["message"].to_string());
+                Some((201, asked.body))
+            }
+            Some("failing") => stub::refused(500, "failing"),
+            name => Some((200, json!({"metadata": {"name": name, "namespace": "shop"}}))),
+        });
+        let mut tasks = JoinSet::new();
+        let writer = writer(client, &mut tasks);
+        let (from, to) = (ReplicaCount::ZERO, ReplicaCount::from_status(2));
+        let scale = |name: &str| Effect::ScaleReplicaSet { name: name.to_owned(), from, to, desired: to };
+        let event = |name: &str| {
+            let (name, revision) = (name.to_owned(), Revision::parse(Some("1")));
+            Event::Scaling { name, revision, from, to }
+        };
+        let stages = vec![vec![scale("failing"), scale("good")], vec![scale("later")]];
+        let events = vec![event("failing"), event("good"), event("later")];
+        let plan = Plan { stages, events, ..Plan::default() };
+        let rollout: Rollout =
+            serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {}}))
+                .unwrap();
+        assert!(writer.carry_out(&rollout, plan).await.is_err());
+        drop(writer);
+        tasks.join_all().await;
+        let told = told.lock().unwrap();
+        assert!(matches!(&told[..], [only] if only.contains("good")), "{told:?}");
     }
 
     fn writer(client: Client, tasks: &mut JoinSet<()>) -> Writer {
