@@ -149,7 +149,9 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         analysis_runs,
         templates: [].into(),
         services: [].into(),
+        traffic: None,
         refusal: None,
+        taken_names: [].into(),
         counts_pending_since: None,
         settings: Settings::default(),
     };
@@ -226,6 +228,9 @@ fn replica_set(number: u32, hash: &str, size: u32) -> ReplicaSet {
         observed: true,
         failure: None,
         min_ready_seconds: 0,
+        scale_down_deadline: None,
+        outcome: None,
+        template_hash: None,
     }
 }
 

@@ -387,6 +387,7 @@ mod tests {
     use super::*;
     use crate::api::RolloutStatus;
     use crate::controller::stub;
+    use crate::rollout::effect::Annotations;
     use crate::units::{ReplicaCount, Revision};
 
     pub(super) fn refused(code: u16, name: &str) -> PassError {
@@ -440,7 +441,13 @@ mod tests {
         let mut tasks = JoinSet::new();
         let writer = writer(client, &mut tasks);
         let (from, to) = (ReplicaCount::ZERO, ReplicaCount::from_status(2));
-        let scale = |name: &str| Effect::ScaleReplicaSet { name: name.to_owned(), from, to, desired: to };
+        let scale = |name: &str| Effect::ScaleReplicaSet {
+            name: name.to_owned(),
+            from,
+            to,
+            desired: to,
+            annotations: Annotations::new(),
+        };
         let event = |name: &str| {
             let (name, revision) = (name.to_owned(), Revision::parse(Some("1")));
             Event::Scaling { name, revision, from, to }

@@ -253,11 +253,11 @@ async fn a_server_that_is_not_there_or_does_not_answer_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_measurement_ends_even_if_it_asks_for_all_the_time_in_the_world() {
+async fn a_measurement_ends_after_the_longest_time_that_a_query_may_ask_for() {
     let slow = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
-    let config = json!({"address": slow.url(), "query": "up", "timeout": 1_000_000_000});
+    let config = json!({"address": slow.url(), "query": "up", "timeout": 600});
     let message = ask(config).await.result.unwrap_err();
-    assert_eq!(message, format!("Prometheus at {} did not answer within 5m", slow.url()));
+    assert_eq!(message, format!("Prometheus at {} did not answer within 10m", slow.url()));
 }
 
 #[test]

@@ -93,7 +93,7 @@ async fn taken_over(situation: &'static str, phase: &str) -> (Subject, Controlle
     let client = client();
     definitions_on_shared(&client).await;
     let namespace = namespace(&client, &format!("takeover-{situation}")).await;
-    let subject = restored(&client, &namespace, &captured(situation)).await;
+    let subject = Box::pin(restored(&client, &namespace, &captured(situation))).await;
     let before = pods(&subject).await;
     let sizes = subject.sizes().await;
     let controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
@@ -108,13 +108,13 @@ async fn taken_over(situation: &'static str, phase: &str) -> (Subject, Controlle
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_rollout_is_taken_over_at_rest() {
-    let (subject, _controller) = taken_over("healthy", "Healthy").await;
+    let (subject, _controller) = Box::pin(taken_over("healthy", "Healthy")).await;
     assert_eq!(subject.sizes().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_canary_is_taken_over_and_promoted_to_its_end() {
-    let (subject, _controller) = taken_over("paused-basic", "Paused").await;
+    let (subject, _controller) = Box::pin(taken_over("paused-basic", "Paused")).await;
     subject.change_status(json!({"pauseConditions": null})).await;
     subject.until_phase("Healthy").await;
     let sizes = subject.sizes().await;
@@ -123,7 +123,7 @@ async fn a_paused_canary_is_taken_over_and_promoted_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_canary_is_taken_over_and_retried() {
-    let (subject, _controller) = taken_over("aborted-basic", "Degraded").await;
+    let (subject, _controller) = Box::pin(taken_over("aborted-basic", "Degraded")).await;
     subject.change_status(json!({"abort": null})).await;
     subject.until_phase("Paused").await;
     assert_eq!(subject.sizes().await.len(), 2);
@@ -131,7 +131,7 @@ async fn an_aborted_canary_is_taken_over_and_retried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_is_taken_over_and_switched_to() {
-    let (subject, _controller) = taken_over("bluegreen-before-switch", "Paused").await;
+    let (subject, _controller) = Box::pin(taken_over("bluegreen-before-switch", "Paused")).await;
     subject.change_status(json!({"pauseConditions": null})).await;
     let healthy = subject.until_phase("Healthy").await;
     let status = healthy.status.unwrap();
