@@ -154,13 +154,13 @@ impl Cluster {
         let config = self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default();
         let rollout = self.seen_rollout()?.clone();
         Some(Snapshot {
-            now: self.now(),
+            now: self.controller_now(),
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),
             analysis_runs: self.caches.runs.shown().values().cloned().collect(),
             templates: config.templates,
             services: config.services,
             traffic: self.caches.traffic.shown().get(ROUTE).filter(|_| names_router(&rollout)).cloned(),
-            refusal: memory.refusal(rollout.metadata.generation, self.now()),
+            refusal: memory.refusal(rollout.metadata.generation, self.controller_now()),
             taken_names: BTreeSet::new(),
             counts_pending_since: memory.counts_pending_since,
             rollout,

@@ -207,28 +207,30 @@ impl Controller {
         self.passes += 1;
         let mut announced = Vec::new();
         let stop = self.apply(cluster, &snapshot.rollout, &plan, &mut announced).err();
-        self.after(&snapshot, &plan, stop.as_ref());
+        self.after(cluster, &snapshot, &plan, stop.as_ref());
         Some(Pass { plan, announced, stop })
     }
 
-    fn after(&mut self, snapshot: &Snapshot, plan: &Plan, stop: Option<&Stop>) {
+    /// What is remembered of a pass, and when the next one is due. The controller sleeps by time that passes, not by its
+    /// clock: a step of the clock does not wake it.
+    fn after(&mut self, cluster: &Cluster, snapshot: &Snapshot, plan: &Plan, stop: Option<&Stop>) {
         let now = snapshot.now;
         let memory = &mut self.agenda.rollout;
         let since = memory.counts_pending_since;
         let waiting = plan.counts_pending && plan.status.is_none();
         memory.counts_pending_since = waiting.then(|| since.unwrap_or(now));
         match stop {
-            Some(Stop::Crashed) => self.crash(now),
+            Some(Stop::Crashed) => self.crash(cluster.now()),
             Some(Stop::Failed(ApiError::Forbidden(message))) => {
                 let generation = snapshot.rollout.metadata.generation;
                 let until = now.plus(REFUSAL_PATIENCE);
                 memory.refusal = Some(Refusal { message: message.clone(), generation, until });
-                self.look_at(now);
+                self.look_at(cluster.now());
             }
             Some(Stop::Failed(_)) => {
                 let delay = backoff(self.agenda.failures);
                 self.agenda.failures += 1;
-                self.look_at(now.plus(delay));
+                self.look_at(cluster.now().plus(delay));
             }
             None => {
                 if plan.creates_replica_set() {
@@ -237,7 +239,7 @@ impl Controller {
                 let retry = memory.refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
                 self.agenda.failures = 0;
                 for at in plan.wake.map(|wake| wake.at.max(now)).into_iter().chain(retry) {
-                    self.look_at(at);
+                    self.look_at(cluster.real(at));
                 }
             }
         }

@@ -181,6 +181,7 @@ impl<'a> Player<'a> {
         match statement {
             Statement::Crash(None) => simulation.controller.crash(now),
             Statement::Crash(after) => faults.crash_after = *after,
+            Statement::Clock(step) => simulation.cluster.step_clock(*step),
             Statement::Lag(kinds, lag) => {
                 for kind in kinds {
                     simulation.cluster.set_lag(*kind, *lag);
