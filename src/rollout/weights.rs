@@ -146,7 +146,7 @@ fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     if behind.as_ref() == stable || !behind.as_ref().is_some_and(is_alive) {
         return Weight::ZERO;
     }
-    let available = world.revisions().find(stable).map_or(0, |set| set.available.get());
+    let available = world.revisions().find(stable).map_or(0, |set| set.lasting().get());
     share_of(available, routing.scale, world.spec.replicas.get()).rest_of(routing.scale).min(told)
 }
 
