@@ -195,6 +195,21 @@ impl Cluster {
         Changed { rollout, runs }
     }
 
+    /// Adds what the controller sees of each kind of object. Of a Rollout only the status is told, and whether the spec is
+    /// the stored one.
+    pub(super) fn describe_caches(&self, text: &mut String) {
+        let stored = self.rollout.as_ref();
+        let rollout = |seen: &Rollout| {
+            let is_current = stored.map(|rollout| &rollout.metadata) == Some(&seen.metadata);
+            format!("{is_current} {:?}", seen.status)
+        };
+        self.caches.rollout.describe(text, rollout);
+        self.caches.replica_sets.describe(text, |set| format!("{set:?}"));
+        self.caches.runs.describe(text, |run| format!("{:?} {:?}", run.spec.terminate, run.status));
+        self.caches.config.describe(text, |config| format!("{:?}", config.services));
+        self.caches.traffic.describe(text, |traffic| format!("{traffic:?}"));
+    }
+
     /// Announces the stored Rollout.
     pub(super) fn publish_rollout(&mut self, writer: Writer) {
         let Some(rollout) = self.rollout.clone() else { return };

@@ -1,6 +1,7 @@
 //! The controller's passes over the Rollout: snapshot, decide, apply, sleep. What the real shell does, on virtual time.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -122,6 +123,11 @@ impl Controller {
         let agenda = &self.agenda;
         let due = agenda.runs.values().filter_map(|run| run.due).chain(agenda.due).chain(agenda.duplicate);
         self.down_until.or_else(|| due.min())
+    }
+
+    /// Adds what it remembers and what goes wrong with its next writes.
+    pub(super) fn describe(&self, text: &mut String) {
+        let _ = writeln!(text, "{:?} {:?} {:?}", self.agenda, self.down_until, self.faults);
     }
 
     /// When the next pass over the Rollout is due.

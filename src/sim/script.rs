@@ -12,7 +12,7 @@
 //! | `prometheus down`, `prometheus up` | all answers |
 //! | `delete template NAME` | an AnalysisTemplate goes away |
 //! | `delete N pods of TAG`, `break N pods of TAG`, `heal N pods of TAG` | pods change from outside |
-//! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs` | people meddle with what the controller made |
+//! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs`, `stop runs` | people meddle with what the controller made |
 //! | `quota N`, `quota none` | how many pods may exist |
 //! | `forbid ReplicaSets WHY`, `allow ReplicaSets` | the API server accepts no new ones |
 //! | `crash after N writes`, `crash` | the controller dies |
@@ -120,6 +120,8 @@ pub enum Statement {
     ResizeReplicaSet(String, u32),
     /// All AnalysisRuns are deleted.
     DeleteRuns,
+    /// All AnalysisRuns are told to stop.
+    StopRuns,
     /// How many pods may exist.
     Quota(Option<usize>),
     /// How long the router takes to follow; `None` for one that nobody can ask.
@@ -278,6 +280,7 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
             Statement::ResizeReplicaSet((*tag).to_owned(), size.parse().ok()?)
         }
         ["delete", "runs"] => Statement::DeleteRuns,
+        ["stop", "runs"] => Statement::StopRuns,
         ["router", "slow", delay] => Statement::RouterDelay(Some(parse_duration(delay)?)),
         ["router", "prompt"] => Statement::RouterDelay(None),
         ["router", "down"] => Statement::RouterReadable(false),
