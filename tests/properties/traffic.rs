@@ -12,7 +12,7 @@ use crate::specs::{Spec, Split};
 
 /// Longest time that users may be sent to dead pods: what the controller needs to come back, to write in spite of a server
 /// that refuses, and the router to follow.
-const LONGEST_WASTE: Duration = Duration::from_mins(4);
+const LONGEST_WASTE: Duration = Duration::from_mins(10);
 
 /// The shares of the revisions, by hash; what goes to a Service that selects all revisions is nobody's.
 pub(crate) fn shares(spec: &Spec, simulation: &Simulation) -> BTreeMap<String, u32> {
