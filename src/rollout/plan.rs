@@ -247,7 +247,8 @@ fn changed_conditions(
 fn announce_resumption(before: &RolloutStatus, progress: &Progress, events: &mut Vec<Event>) {
     let was_paused = before.pause_conditions.as_ref().is_some_and(|pauses| !pauses.is_empty())
         || before.controller_pause == Some(true);
-    let is_over = was_paused && progress.pauses.is_empty() && !progress.abort;
+    // A person may have cleared the pause while something else still holds the update.
+    let is_over = was_paused && progress.pauses.is_empty() && !progress.controller_pause && !progress.abort;
     if is_over && !events.contains(&Event::Resumed) {
         events.push(Event::Resumed);
     }

@@ -113,7 +113,8 @@ fn routed(world: &World, progress: &Progress, routing: &Routing, canary: Option<
 }
 
 /// Where pods split the traffic by their number, a Service goes to the other version once its own is to have no pods, and
-/// a version that a Service still selects keeps one until the Service has gone.
+/// a version that a Service still selects keeps one until the Service has gone; but not where that pod takes the room of
+/// the one that the Service would go to.
 pub(super) fn follow_pods(world: &World, progress: &Progress, targets: &mut Targets) {
     if !matches!(world.spec.strategy, Strategy::ByPods) {
         return;
@@ -133,14 +134,18 @@ pub(super) fn follow_pods(world: &World, progress: &Progress, targets: &mut Targ
         .collect();
     targets.services = moved;
     let switched = switches(world, progress, &targets.services);
-    for set in world.snapshot.replica_sets.iter().filter(|set| answers(set)) {
+    let coming: Vec<PodHash> =
+        targets.services.iter().map(|wanted| wanted.hash.clone()).filter(|hash| !goes(hash)).collect();
+    let may_keep = |set: &&ReplicaSet| answers(set) && set.size > ReplicaCount::ZERO;
+    for set in world.snapshot.replica_sets.iter().filter(may_keep) {
         let is_left = |name: &str| {
             switched.iter().any(
                 |(effect, _)| matches!(effect, Effect::SwitchService { name: found, .. } if found == name),
             )
         };
         let is_needed = targets.services.iter().any(|wanted| {
-            world.selected(&wanted.service).as_ref() == Some(&set.hash) && !is_left(&wanted.service)
+            let is_selected = world.selected(&wanted.service).as_ref() == Some(&set.hash);
+            is_selected && !is_left(&wanted.service) && coming.contains(&wanted.hash)
         });
         if let Some(size) =
             targets.sizes.get_mut(&set.name).filter(|size| is_needed && **size == ReplicaCount::ZERO)
@@ -197,7 +202,7 @@ fn is_ready(world: &World, service: &Service, from: Option<&PodHash>, to: &PodHa
             let until_now = world.revisions().find(from).map(|set| set.available).unwrap_or_default();
             let least = world.spec.bounds.least_available().max(1);
             let is_as_good = |set: &ReplicaSet| {
-                let available = set.available;
+                let available = set.lasting();
                 from.is_some() && answers(set) && (available >= until_now || available.get() >= least)
             };
             set.is_some_and(|set| is_whole(set) || is_as_good(set))

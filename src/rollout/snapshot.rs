@@ -82,6 +82,14 @@ pub struct ReplicaSet {
     pub outcome: Option<Outcome>,
 }
 
+impl ReplicaSet {
+    /// Available pods that stay when it has its size: what is counted may lag behind what was asked for.
+    #[must_use]
+    pub fn lasting(&self) -> ReplicaCount {
+        self.available.min(self.size)
+    }
+}
+
 /// What became of the last update to a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

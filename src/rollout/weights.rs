@@ -48,12 +48,11 @@ fn is_behind(world: &World, progress: &Progress, routing: &Routing) -> bool {
     world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref()
 }
 
-/// Whether the canary's share goes to pods that are all dead.
+/// Whether the canary's share goes to pods that are all dead, of whichever version.
 pub(super) fn is_wasted(world: &World, progress: &Progress, routing: &Routing) -> bool {
-    let is_dead = world.new_set(progress).is_none_or(|set| set.available.get() == 0);
-    is_dead
-        && is_behind(world, progress, routing)
-        && told(world, progress, routing).is_some_and(|share| share > Weight::ZERO)
+    let Some(behind) = world.selected(roles(routing, progress).canary) else { return false };
+    let is_dead = world.revisions().find(Some(&behind)).is_none_or(|set| set.available.get() == 0);
+    is_dead && told(world, progress, routing).is_some_and(|share| share > Weight::ZERO)
 }
 
 /// Whether the spec tells two destinations apart; one that does not can neither be told to a router nor be read from it.
@@ -146,7 +145,7 @@ fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     if behind.as_ref() == stable || !behind.as_ref().is_some_and(is_alive) {
         return Weight::ZERO;
     }
-    let available = world.revisions().find(stable).map_or(0, |set| set.available.get());
+    let available = world.revisions().find(stable).map_or(0, |set| set.lasting().get());
     share_of(available, routing.scale, world.spec.replicas.get()).rest_of(routing.scale).min(told)
 }
 

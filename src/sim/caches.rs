@@ -154,13 +154,13 @@ impl Cluster {
         let config = self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default();
         let rollout = self.seen_rollout()?.clone();
         Some(Snapshot {
-            now: self.now(),
+            now: self.controller_now(),
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),
             analysis_runs: self.caches.runs.shown().values().cloned().collect(),
             templates: config.templates,
             services: config.services,
             traffic: self.caches.traffic.shown().get(ROUTE).filter(|_| names_router(&rollout)).cloned(),
-            refusal: memory.refusal(rollout.metadata.generation, self.now()),
+            refusal: memory.refusal(rollout.metadata.generation, self.controller_now()),
             taken_names: BTreeSet::new(),
             counts_pending_since: memory.counts_pending_since,
             rollout,
@@ -193,6 +193,21 @@ impl Cluster {
         let traffic = self.caches.traffic.advance(now);
         let rollout = [&rollout, &replica_sets, &config, &traffic, &runs].iter().any(|news| !news.is_empty());
         Changed { rollout, runs }
+    }
+
+    /// Adds what the controller sees of each kind of object. Of a Rollout only the status is told, and whether the spec is
+    /// the stored one.
+    pub(super) fn describe_caches(&self, text: &mut String) {
+        let stored = self.rollout.as_ref();
+        let rollout = |seen: &Rollout| {
+            let is_current = stored.map(|rollout| &rollout.metadata) == Some(&seen.metadata);
+            format!("{is_current} {:?}", seen.status)
+        };
+        self.caches.rollout.describe(text, rollout);
+        self.caches.replica_sets.describe(text, |set| format!("{set:?}"));
+        self.caches.runs.describe(text, |run| format!("{:?} {:?}", run.spec.terminate, run.status));
+        self.caches.config.describe(text, |config| format!("{:?}", config.services));
+        self.caches.traffic.describe(text, |traffic| format!("{traffic:?}"));
     }
 
     /// Announces the stored Rollout.

@@ -75,6 +75,8 @@ pub struct RevisionPods {
 #[derive(Clone, Debug)]
 pub struct Cluster {
     now: Timestamp,
+    /// How many milliseconds the controller's clock is ahead; negative when it is behind.
+    clock: i64,
     version: u64,
     pub(super) rollout: Option<Rollout>,
     pub(super) runs: BTreeMap<String, AnalysisRun>,
@@ -95,6 +97,7 @@ impl Cluster {
     pub fn new(now: Timestamp) -> Self {
         let mut cluster = Self {
             now,
+            clock: 0,
             version: 0,
             rollout: None,
             runs: BTreeMap::new(),
@@ -116,6 +119,28 @@ impl Cluster {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// The time that the controller's clock shows.
+    #[must_use]
+    pub fn controller_now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.as_millis().saturating_add(self.clock))
+    }
+
+    /// When it is `at` by the controller's clock.
+    #[must_use]
+    pub(super) fn real(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(at.as_millis().saturating_sub(self.clock))
+    }
+
+    /// The controller's clock is set forward by so many milliseconds, or back.
+    pub const fn step_clock(&mut self, millis: i64) {
+        self.clock = self.clock.saturating_add(millis);
+    }
+
+    /// The selectors of the stored Services, by name.
+    pub fn selectors(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
+        self.config.services.iter().map(|(name, service)| (name.as_str(), &service.selector))
     }
 
     /// Moves virtual time on; never back.

@@ -1,6 +1,7 @@
 //! The controller's passes over the Rollout: snapshot, decide, apply, sleep. What the real shell does, on virtual time.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -124,6 +125,11 @@ impl Controller {
         self.down_until.or_else(|| due.min())
     }
 
+    /// Adds what it remembers and what goes wrong with its next writes.
+    pub(super) fn describe(&self, text: &mut String) {
+        let _ = writeln!(text, "{:?} {:?} {:?}", self.agenda, self.down_until, self.faults);
+    }
+
     /// When the next pass over the Rollout is due.
     #[must_use]
     pub const fn due(&self) -> Option<Timestamp> {
@@ -207,28 +213,30 @@ impl Controller {
         self.passes += 1;
         let mut announced = Vec::new();
         let stop = self.apply(cluster, &snapshot.rollout, &plan, &mut announced).err();
-        self.after(&snapshot, &plan, stop.as_ref());
+        self.after(cluster, &snapshot, &plan, stop.as_ref());
         Some(Pass { plan, announced, stop })
     }
 
-    fn after(&mut self, snapshot: &Snapshot, plan: &Plan, stop: Option<&Stop>) {
+    /// What is remembered of a pass, and when the next one is due. The controller sleeps by time that passes, not by its
+    /// clock: a step of the clock does not wake it.
+    fn after(&mut self, cluster: &Cluster, snapshot: &Snapshot, plan: &Plan, stop: Option<&Stop>) {
         let now = snapshot.now;
         let memory = &mut self.agenda.rollout;
         let since = memory.counts_pending_since;
         let waiting = plan.counts_pending && plan.status.is_none();
         memory.counts_pending_since = waiting.then(|| since.unwrap_or(now));
         match stop {
-            Some(Stop::Crashed) => self.crash(now),
+            Some(Stop::Crashed) => self.crash(cluster.now()),
             Some(Stop::Failed(ApiError::Forbidden(message))) => {
                 let generation = snapshot.rollout.metadata.generation;
                 let until = now.plus(REFUSAL_PATIENCE);
                 memory.refusal = Some(Refusal { message: message.clone(), generation, until });
-                self.look_at(now);
+                self.look_at(cluster.now());
             }
             Some(Stop::Failed(_)) => {
                 let delay = backoff(self.agenda.failures);
                 self.agenda.failures += 1;
-                self.look_at(now.plus(delay));
+                self.look_at(cluster.now().plus(delay));
             }
             None => {
                 if plan.creates_replica_set() {
@@ -237,7 +245,7 @@ impl Controller {
                 let retry = memory.refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
                 self.agenda.failures = 0;
                 for at in plan.wake.map(|wake| wake.at.max(now)).into_iter().chain(retry) {
-                    self.look_at(at);
+                    self.look_at(cluster.real(at));
                 }
             }
         }

@@ -21,6 +21,8 @@ pub enum Fate {
 pub struct Faults {
     /// Writes until the controller dies; `None` when it does not.
     pub crash_after: Option<u32>,
+    /// Writes that go well before the ones below.
+    pub spared: u32,
     /// Writes that meet a conflict.
     pub conflicts: u32,
     /// Writes that the server refuses with an internal error.
@@ -42,7 +44,13 @@ impl Faults {
             Some(left) => self.crash_after = Some(left - 1),
             None => {}
         }
-        if self.down_until.is_some_and(|until| now < until) || take(&mut self.refusals) {
+        if self.down_until.is_some_and(|until| now < until) {
+            return Fate::Refused(ApiError::Unavailable);
+        }
+        if take(&mut self.spared) {
+            return Fate::Done;
+        }
+        if take(&mut self.refusals) {
             return Fate::Refused(ApiError::Unavailable);
         }
         if take(&mut self.conflicts) {

@@ -62,6 +62,15 @@ impl Cluster {
         }
     }
 
+    /// Tells all AnalysisRuns to stop.
+    pub fn stop_runs(&mut self) {
+        let names: Vec<String> = self.runs.keys().cloned().collect();
+        for name in names {
+            // It was found a moment ago.
+            let _ = self.terminate_run(&name, Writer::Other);
+        }
+    }
+
     fn replica_sets_of(&self, image: &str) -> Vec<String> {
         let matching = self.replica_sets.iter().filter(|(_, set)| tag(&set.image) == tag(image));
         matching.map(|(name, _)| name.clone()).collect()

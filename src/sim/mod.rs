@@ -5,7 +5,7 @@
 //! router does),
 //! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
 //! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
-//! text out).
+//! text out), `explore` (every interleaving of a small world).
 //!
 //! Deliberately absent: nodes, scheduling and networks. A pod is ready when its image says so, and traffic reaches every
 //! ready pod alike, as it does behind one Service.
@@ -13,8 +13,11 @@
 pub mod caches;
 pub mod cluster;
 pub mod controller;
+pub mod explore;
 pub mod faults;
+mod fingerprint;
 pub mod images;
+mod judge;
 mod meddling;
 pub mod merge_patch;
 pub mod metrics;
@@ -26,6 +29,7 @@ mod router;
 mod runs;
 pub mod script;
 pub mod simulation;
+mod statements;
 mod transcript;
 pub mod users;
 mod watched;

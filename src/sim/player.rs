@@ -127,17 +127,18 @@ impl<'a> Player<'a> {
             | Statement::DeleteReplicaSet(_)
             | Statement::ResizeReplicaSet(..)
             | Statement::DeleteRuns
+            | Statement::StopRuns
             | Statement::RouterDelay(_)
             | Statement::RouterReadable(_)
             | Statement::Route(_)
             | Statement::Quota(_)
             | Statement::Forbid(_)) => {
                 self.transcript.say(now, "world", line.text.clone());
-                self.change_world(world);
+                self.simulation.change_world(world);
             }
             fault => {
                 self.transcript.say(now, "fault", line.text.clone());
-                self.arm(fault);
+                self.simulation.arm(fault);
             }
         }
         (self.observer)(&Moment::Statement(&line.statement), &self.simulation);
@@ -151,49 +152,6 @@ impl<'a> Player<'a> {
         }
         self.acted = self.simulation.cluster.version();
         self.transcript.observe(&self.simulation.cluster);
-    }
-
-    fn change_world(&mut self, statement: &Statement) {
-        let simulation = &mut self.simulation;
-        match statement {
-            Statement::Image(tag, image) => simulation.cluster.set_image(tag, *image),
-            Statement::Metric(name, source) => simulation.metrics.set(name, source.clone()),
-            Statement::MetricsServer(error) => simulation.metrics.set_down(error.clone()),
-            Statement::Pods(count, tag, disturbance) => {
-                simulation.cluster.disturb_pods(tag, *count, *disturbance);
-            }
-            Statement::Forbid(why) => simulation.cluster.forbid_replica_sets(why.clone()),
-            Statement::DeleteReplicaSet(tag) => simulation.cluster.delete_replica_sets_of(tag),
-            Statement::ResizeReplicaSet(tag, size) => simulation.cluster.resize_replica_sets_of(tag, *size),
-            Statement::DeleteRuns => simulation.cluster.delete_runs(),
-            Statement::Quota(quota) => simulation.cluster.set_quota(*quota),
-            Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
-            Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
-            Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),
-            _ => {}
-        }
-    }
-
-    fn arm(&mut self, statement: &Statement) {
-        let now = self.simulation.now();
-        let simulation = &mut self.simulation;
-        let faults = &mut simulation.controller.faults;
-        match statement {
-            Statement::Crash(None) => simulation.controller.crash(now),
-            Statement::Crash(after) => faults.crash_after = *after,
-            Statement::Lag(kinds, lag) => {
-                for kind in kinds {
-                    simulation.cluster.set_lag(*kind, *lag);
-                }
-            }
-            Statement::WatchesDown(duration) => simulation.cluster.break_watches(now.plus(*duration)),
-            Statement::Delivery(delivery) => simulation.delivery = *delivery,
-            Statement::Conflicts(count) => faults.conflicts += count,
-            Statement::Refusals(count) => faults.refusals += count,
-            Statement::LostAnswers(count) => faults.lost_answers += count,
-            Statement::ServerDown(duration) => faults.down_until = Some(now.plus(*duration)),
-            _ => {}
-        }
     }
 
     /// Lets time pass until `end`, or until `condition` holds; whether it does.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::cluster::Cluster;
 use super::controller::{Stop, Write, backoff};
 use super::metrics::Reading;
 use super::simulation::Simulation;
@@ -18,8 +19,8 @@ pub(super) struct RunAgenda {
     /// When the next pass is due.
     pub(super) due: Option<Timestamp>,
     failures: u32,
-    /// Metrics that are being measured, and since when.
-    in_flight: BTreeMap<String, Timestamp>,
+    /// Metrics that are being measured: since when by the controller's clock, and when the answer comes.
+    in_flight: BTreeMap<String, (Timestamp, Timestamp)>,
     samples: Vec<Sample>,
 }
 
@@ -52,7 +53,7 @@ impl Simulation {
         // A run that is not there any more is forgotten.
         let run = self.cluster.seen_runs().get(&name)?.clone();
         let plan = analysis::decide(&RunSnapshot {
-            now,
+            now: self.cluster.controller_now(),
             run,
             secrets: Secrets::default(),
             in_flight: agenda.in_flight.keys().cloned().collect(),
@@ -68,7 +69,7 @@ impl Simulation {
                 agenda.look_at(now.plus(backoff(agenda.failures)));
                 agenda.failures += 1;
             }
-            None => went_well(&mut agenda, &plan, now),
+            None => went_well(&mut agenda, &plan, &self.cluster),
         }
         self.controller.put_run(&name, agenda);
         Some(RunPass { name, plan, stop })
@@ -79,10 +80,10 @@ impl Simulation {
         let now = self.now();
         let (done, in_flight) = std::mem::take(&mut agenda.in_flight)
             .into_iter()
-            .partition(|(_, since)| since.plus(QUERY_TIME) <= now);
+            .partition(|(_, (_, answered))| *answered <= now);
         agenda.in_flight = in_flight;
-        let done: BTreeMap<String, Timestamp> = done;
-        for (metric, started_at) in done {
+        let done: BTreeMap<String, (Timestamp, Timestamp)> = done;
+        for (metric, (started_at, _)) in done {
             let result = match self.metrics.query(&metric, &self.cluster) {
                 Reading::Vector(values) => Ok(Value::Numbers(values)),
                 Reading::Error(why) => Err(why),
@@ -90,13 +91,13 @@ impl Simulation {
             agenda.samples.push(Sample {
                 metric,
                 started_at,
-                finished_at: now,
+                finished_at: self.cluster.controller_now(),
                 result,
                 metadata: BTreeMap::new(),
             });
         }
-        for since in agenda.in_flight.values().copied().collect::<Vec<_>>() {
-            agenda.look_at(since.plus(QUERY_TIME));
+        for (_, answered) in agenda.in_flight.values().copied().collect::<Vec<_>>() {
+            agenda.look_at(answered);
         }
     }
 
@@ -122,14 +123,15 @@ impl Simulation {
     }
 }
 
-fn went_well(agenda: &mut RunAgenda, plan: &RunPlan, now: Timestamp) {
+fn went_well(agenda: &mut RunAgenda, plan: &RunPlan, cluster: &Cluster) {
     agenda.failures = 0;
     agenda.samples.clear();
     for request in &plan.measure {
-        agenda.in_flight.insert(request.metric.clone(), request.at);
-        agenda.look_at(request.at.plus(QUERY_TIME));
+        let answered = cluster.real(request.at).plus(QUERY_TIME);
+        agenda.in_flight.insert(request.metric.clone(), (request.at, answered));
+        agenda.look_at(answered);
     }
     if let Some(at) = plan.wake_at {
-        agenda.look_at(at.max(now));
+        agenda.look_at(cluster.real(at).max(cluster.now()));
     }
 }

@@ -12,10 +12,11 @@
 //! | `prometheus down`, `prometheus up` | all answers |
 //! | `delete template NAME` | an AnalysisTemplate goes away |
 //! | `delete N pods of TAG`, `break N pods of TAG`, `heal N pods of TAG` | pods change from outside |
-//! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs` | people meddle with what the controller made |
+//! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs`, `stop runs` | people meddle with what the controller made |
 //! | `quota N`, `quota none` | how many pods may exist |
 //! | `forbid ReplicaSets WHY`, `allow ReplicaSets` | the API server accepts no new ones |
 //! | `crash after N writes`, `crash` | the controller dies |
+//! | `clock forward D`, `clock back D` | the controller's clock is set |
 //! | `crash everywhere` | the script is played again with a crash before each single write, and must end the same |
 //! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag all D` | caches fall behind |
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
@@ -119,6 +120,8 @@ pub enum Statement {
     ResizeReplicaSet(String, u32),
     /// All AnalysisRuns are deleted.
     DeleteRuns,
+    /// All AnalysisRuns are told to stop.
+    StopRuns,
     /// How many pods may exist.
     Quota(Option<usize>),
     /// How long the router takes to follow; `None` for one that nobody can ask.
@@ -131,6 +134,8 @@ pub enum Statement {
     Forbid(Option<String>),
     /// The controller dies after this many writes; now without a number.
     Crash(Option<u32>),
+    /// The controller's clock is set forward by so many milliseconds, or back.
+    Clock(i64),
     /// Caches fall behind.
     Lag(Vec<Kind>, Duration),
     /// Watches break for this long.
@@ -275,6 +280,7 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
             Statement::ResizeReplicaSet((*tag).to_owned(), size.parse().ok()?)
         }
         ["delete", "runs"] => Statement::DeleteRuns,
+        ["stop", "runs"] => Statement::StopRuns,
         ["router", "slow", delay] => Statement::RouterDelay(Some(parse_duration(delay)?)),
         ["router", "prompt"] => Statement::RouterDelay(None),
         ["router", "down"] => Statement::RouterReadable(false),
@@ -341,6 +347,8 @@ fn parse_fault(words: &[&str]) -> Option<Statement> {
     Some(match words {
         ["crash", "everywhere"] => Statement::CrashEverywhere,
         ["crash"] => Statement::Crash(None),
+        ["clock", "forward", step] => Statement::Clock(millis(step)?),
+        ["clock", "back", step] => Statement::Clock(-millis(step)?),
         ["crash", "after", count, "writes"] => Statement::Crash(Some(count.parse().ok()?)),
         ["lag", kind, lag] => Statement::Lag(parse_kinds(kind)?, parse_duration(lag)?),
         ["watches", "down", "for", duration] => Statement::WatchesDown(parse_duration(duration)?),
@@ -352,6 +360,10 @@ fn parse_fault(words: &[&str]) -> Option<Statement> {
         ["server", "down", "for", duration] => Statement::ServerDown(parse_duration(duration)?),
         _ => return None,
     })
+}
+
+fn millis(text: &str) -> Option<i64> {
+    i64::try_from(parse_duration(text)?.as_millis()).ok()
 }
 
 fn parse_kinds(word: &str) -> Option<Vec<Kind>> {

@@ -4,6 +4,7 @@
 //! state of an object is newer: nothing the controller has written is ever taken back by a late watch event.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::units::Timestamp;
@@ -111,6 +112,19 @@ impl<T> Watched<T> {
         for change in events {
             self.take_in(change);
         }
+    }
+
+    /// Adds what is shown and what is on its way, as `describe` tells each object.
+    pub(super) fn describe(&self, text: &mut String, describe: impl Fn(&T) -> String) {
+        for (name, object) in &self.shown {
+            let _ = write!(text, "{name}={};", describe(object));
+        }
+        for (at, change) in &self.coming {
+            let object = change.object.as_ref().map(&describe);
+            let _ = write!(text, "{at:?}:{}={object:?};", change.name);
+        }
+        let (answered, at) = (&self.answered, self.answered_at);
+        let _ = writeln!(text, "{answered:?} {at:?} {:?} {:?}", self.lag, self.down_until);
     }
 
     fn take_in(&mut self, change: Change<T>) -> bool {

@@ -4,13 +4,12 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
+use crate::specs::{Spec, Split, by_pods, specs};
+
 /// A rollout and what is done to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    pub(crate) replicas: u32,
-    pub(crate) surge: u32,
-    pub(crate) unavailable: u32,
-    pub(crate) steps: Vec<&'static str>,
+    pub(crate) spec: Spec,
     pub(crate) actions: Vec<String>,
 }
 
@@ -18,15 +17,7 @@ impl Case {
     /// The script, with `ending` after what is done.
     pub(crate) fn script(&self, ending: &str) -> String {
         let mut script = String::from("image v3 never ready\nimage v4 error rate 0.9\n");
-        script.push_str("deployed scenarios/manifests/web.yaml scenarios/manifests/errors.yaml\n");
-        let _ =
-            writeln!(script, "  spec:\n    replicas: {}\n    progressDeadlineSeconds: 300", self.replicas);
-        let _ = writeln!(script, "    strategy:\n      canary:\n        steps: [{}]", self.steps.join(", "));
-        let _ = writeln!(
-            script,
-            "        maxSurge: {}\n        maxUnavailable: {}",
-            self.surge, self.unavailable
-        );
+        script.push_str(&self.spec.deployed());
         for action in &self.actions {
             let _ = writeln!(script, "{action}");
         }
@@ -39,8 +30,12 @@ impl Case {
 pub(crate) enum Actions {
     /// Users update, abort, retry, promote and pause; writes, watches and the controller fail.
     Rollouts,
-    /// The same, and the number of replicas changes, and pods, ReplicaSets and runs are meddled with.
+    /// The same, and the number of replicas changes, and pods, ReplicaSets, runs, routes and clocks are meddled with.
     Everything,
+    /// The controller sees what there is, but dies, and its writes fail; pods die, and others write the route.
+    Seeing,
+    /// Caches fall far behind, and writes fail with an answer; nobody else writes the route.
+    Lagging,
 }
 
 fn fixed(texts: &[&str]) -> BoxedStrategy<String> {
@@ -74,14 +69,14 @@ fn time() -> BoxedStrategy<String> {
     fixed(&["wait 10ms", "wait 100ms", "wait 1s", "wait 4s", "wait 30s", "wait 2m", "wait 15m"])
 }
 
-fn fault() -> BoxedStrategy<String> {
+/// Writes that fail, each with an answer, and a controller that dies.
+fn answered() -> BoxedStrategy<String> {
     prop_oneof![
         (0_u32..12).prop_map(|writes| format!("crash after {writes} writes")),
         (1_u32..6).prop_map(|writes| format!("conflict {writes} writes")),
         (1_u32..6).prop_map(|writes| format!("refuse {writes} writes")),
-        (1_u32..6).prop_map(|answers| format!("lose {answers} answers")),
-        fixed(&["lag all 0s", "lag rollout 2s", "lag ReplicaSets 2s", "lag AnalysisRuns 5s", "lag all 9s"]),
-        fixed(&["crash", "watches down for 1m", "server down for 20s", "events twice", "events once"]),
+        fixed(&["crash", "server down for 20s", "events twice", "events once"]),
+        fixed(&["clock forward 3m", "clock back 3m", "router down", "router up"]),
         fixed(&[
             "prometheus down",
             "prometheus up",
@@ -92,13 +87,47 @@ fn fault() -> BoxedStrategy<String> {
     .boxed()
 }
 
-fn meddling() -> BoxedStrategy<String> {
+fn lost() -> BoxedStrategy<String> {
+    (1_u32..6).prop_map(|answers| format!("lose {answers} answers")).boxed()
+}
+
+fn lag() -> BoxedStrategy<String> {
+    fixed(&[
+        "lag all 0s",
+        "lag rollout 2s",
+        "lag ReplicaSets 2s",
+        "lag AnalysisRuns 5s",
+        "lag Services 3s",
+        "lag route 3s",
+        "lag all 9s",
+        "watches down for 1m",
+    ])
+}
+
+/// What happens to pods, and what others do to the route.
+fn world() -> BoxedStrategy<String> {
     fixed(&[
         "scale 1",
         "scale 3",
         "scale 7",
+        "scale 0\nwait 1m\nscale 4",
         "delete 2 pods of v1",
         "delete 2 pods of v2",
+        "break 9 pods of v2",
+        "break 9 pods of v5",
+        "break 1 pods of v1",
+        "heal 9 pods of v1",
+        "heal 9 pods of v2",
+        "route web-canary 50 web-stable 50",
+        "route web-canary 100 web-stable 0",
+        "router slow 5s",
+        "router slow 40s",
+        "router prompt",
+    ])
+}
+
+fn meddling() -> BoxedStrategy<String> {
+    fixed(&[
         "resize ReplicaSet of v1 to 2",
         "resize ReplicaSet of v2 to 6",
         "resize ReplicaSet of v5 to 0",
@@ -107,36 +136,44 @@ fn meddling() -> BoxedStrategy<String> {
         "delete runs",
         "quota 6",
         "quota none",
+    ])
+}
+
+/// Steps in mid-update: others, or the same with another end.
+fn edits() -> BoxedStrategy<String> {
+    fixed(&[
         "patch spec\n  strategy: {canary: {steps: [{setWeight: 30}, {pause: {duration: 1m}}]}}",
+        "patch spec\n  strategy: {canary: {steps: [{setWeight: 30}, {pause: {duration: 1m}}, {setWeight: 70}, {pause: {}}]}}",
     ])
 }
 
-fn step() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec![
-        "{setWeight: 0}",
-        "{setWeight: 10}",
-        "{setWeight: 25}",
-        "{setWeight: 50}",
-        "{setWeight: 80}",
-        "{setWeight: 100}",
-        "{pause: {}}",
-        "{pause: {duration: 1m}}",
-        "{pause: {duration: 10m}}",
-        "{analysis: {templates: [{templateName: errors}]}}",
-    ])
-}
-
-/// Random cases.
+/// Random cases with any way of splitting the traffic.
 pub(crate) fn cases(actions: Actions) -> impl Strategy<Value = Case> {
-    let action = match actions {
-        Actions::Rollouts => prop_oneof![4 => user(), 4 => time(), 3 => fault()].boxed(),
-        Actions::Everything => prop_oneof![4 => user(), 4 => time(), 3 => fault(), 2 => meddling()].boxed(),
-    };
-    let budget = (0_u32..4, 0_u32..4);
-    (1_u32..9, budget, prop::collection::vec(step(), 0..6), prop::collection::vec(action, 1..32)).prop_map(
-        |(replicas, (surge, unavailable), steps, actions)| {
-            let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
-            Case { replicas, surge, unavailable, steps, actions }
-        },
-    )
+    (specs(), prop::collection::vec(action(actions), 1..32)).prop_map(|(spec, mut actions)| {
+        if spec.split == Split::BlueGreen {
+            // It has no steps to edit; a second strategy would make it illegal.
+            actions.retain(|action| !action.starts_with("patch spec"));
+        }
+        Case { spec, actions }
+    })
+}
+
+/// Random cases whose pods split the traffic by their number, with the Services' names left out or given.
+pub(crate) fn cases_by_pods(actions: Actions) -> impl Strategy<Value = Case> {
+    (by_pods(), prop::collection::vec(action(actions), 1..32))
+        .prop_map(|(spec, actions)| Case { spec, actions })
+}
+
+fn action(actions: Actions) -> BoxedStrategy<String> {
+    match actions {
+        Actions::Rollouts => prop_oneof![4 => user(), 4 => time(), 2 => answered(), 1 => lost(), 1 => lag()].boxed(),
+        Actions::Everything => prop_oneof![
+            8 => user(), 8 => time(), 3 => answered(), 1 => lost(), 3 => lag(), 3 => world(), 2 => meddling(), 1 => edits()
+        ]
+        .boxed(),
+        Actions::Seeing => {
+            prop_oneof![8 => user(), 8 => time(), 4 => answered(), 1 => lost(), 5 => world(), 1 => edits()].boxed()
+        }
+        Actions::Lagging => prop_oneof![4 => user(), 4 => time(), 2 => answered(), 3 => lag()].boxed(),
+    }
 }

@@ -11,12 +11,14 @@
 )]
 
 mod cases;
+mod specs;
 mod steps;
+mod traffic;
 
 use std::fs;
 use std::path::Path;
 
-use cases::{Actions, Case, cases};
+use cases::{Actions, Case, cases, cases_by_pods};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serin::api::RolloutStatus;
@@ -27,10 +29,11 @@ use serin::sim::script::{Statement, UserAction};
 use serin::sim::simulation::Happening;
 use serin::sim::{self, Moment, Played, Simulation};
 use steps::Steps;
+use traffic::{Traffic, shares};
 
 /// Everything works again, and nobody does anything for long enough.
-const QUIET: &str =
-    "lag all 0s\nevents once\nprometheus up\nmetric success-rate traffic\nquota none\nwait 4h\n";
+const QUIET: &str = "lag all 0s\nevents once\nprometheus up\nmetric success-rate traffic\nquota none\nrouter up\nrouter slow 1s\n\
+     heal 99 pods of v1\nheal 99 pods of v2\nheal 99 pods of v4\nheal 99 pods of v5\nwait 4h\n";
 
 /// Tries to make a failing case shorter; each plays a whole script.
 const SHRINKING: u32 = 1000;
@@ -44,11 +47,15 @@ fn play(script: &str, observer: &mut dyn FnMut(&Moment<'_>, &Simulation)) -> Pla
 }
 
 /// Plays `number` random cases; `check` gives the script that was played, and what was wrong with it if anything was.
-fn hold(actions: Actions, number: u32, check: impl Fn(&Case) -> (Played, String, Option<String>)) {
+fn hold(
+    cases: impl Strategy<Value = Case>,
+    number: u32,
+    check: impl Fn(&Case) -> (Played, String, Option<String>),
+) {
     let config =
         Config { cases: number, failure_persistence: None, max_shrink_iters: SHRINKING, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let outcome = runner.run(&cases(actions), |case| {
+    let outcome = runner.run(&cases, |case| {
         let (played, script, wrong) = check(&case);
         wrong.map_or(Ok(()), |wrong| {
             let transcript = played.transcript;
@@ -99,11 +106,19 @@ fn error_line(played: &Played) -> Option<String> {
     line.map(|line| format!("an error: {line}"))
 }
 
+/// Whether stable has all pods and all traffic, and nothing else has any but what is kept for ever after an abort.
+fn is_back(case: &Case, simulation: &Simulation) -> bool {
+    let stable = status(simulation).stable_rs;
+    let elsewhere = shares(&case.spec, simulation).into_keys().any(|hash| Some(hash) != stable);
+    let (stable, others) = sizes(simulation);
+    let is_kept = case.spec.keeps_aborted && status(simulation).abort == Some(true);
+    stable == replicas(simulation) && (others == 0 || is_kept) && !elsewhere
+}
+
 /// What is wrong with a rollout that has been left alone.
-fn unsettled(simulation: &Simulation) -> Option<String> {
+fn unsettled(case: &Case, simulation: &Simulation) -> Option<String> {
     let status = status(simulation);
     let (stable, others) = sizes(simulation);
-    let all = replicas(simulation);
     let pauses = status.pause_conditions.as_deref().unwrap_or_default();
     let is_held = simulation.cluster.rollout().unwrap().spec.paused == Some(true) || !pauses.is_empty();
     if simulation.next_event().is_some() {
@@ -114,31 +129,41 @@ fn unsettled(simulation: &Simulation) -> Option<String> {
         return None;
     }
     let right = match status.phase.as_deref() {
-        Some("Healthy") => (stable, others) == (all, 0) && status.stable_rs == status.current_pod_hash,
+        Some("Healthy") => is_back(case, simulation) && status.stable_rs == status.current_pod_hash,
         Some("Paused") => is_held,
-        Some("Degraded") if status.abort == Some(true) => (stable, others) == (all, 0),
+        Some("Degraded") if status.abort == Some(true) => is_back(case, simulation),
         Some("Degraded") => {
             status.message.is_some_and(|message| message.starts_with("ProgressDeadlineExceeded"))
         }
+        // A version that never comes up can become stable where no pods are wanted.
+        Some("Progressing") => {
+            let available: u32 = simulation.cluster.revisions().iter().map(|pods| pods.available.get()).sum();
+            (stable, others) == (replicas(simulation), 0) && available < stable
+        }
         _ => false,
     };
-    (!right)
-        .then(|| format!("left alone, it is {:?} with {stable} stable and {others} other pods", status.phase))
+    (!right).then(|| {
+        let shares = shares(&case.spec, simulation);
+        let phase = status.phase.unwrap_or_default();
+        format!(
+            "left alone, it is {phase} with {stable} stable and {others} other pods, and shares {shares:?}"
+        )
+    })
 }
 
 #[test]
 fn left_alone_every_rollout_comes_to_rest_in_a_phase_that_is_true() {
-    hold(Actions::Everything, 96, |case| {
+    hold(cases(Actions::Everything), 96, |case| {
         let script = case.script(QUIET);
         let played = play(&script, &mut |_, _| {});
-        let wrong = error_line(&played).or_else(|| unsettled(&played.simulation));
+        let wrong = error_line(&played).or_else(|| unsettled(case, &played.simulation));
         (played, script, wrong)
     });
 }
 
 #[test]
 fn an_abort_ends_with_stable_at_full_size_from_any_state_and_whatever_fails_on_the_way() {
-    hold(Actions::Everything, 96, |case| {
+    hold(cases(Actions::Everything), 96, |case| {
         let script = case.script("unpause\nabort\n") + QUIET;
         let mut seen = false;
         let played = play(&script, &mut |moment, simulation| {
@@ -149,7 +174,7 @@ fn an_abort_ends_with_stable_at_full_size_from_any_state_and_whatever_fails_on_t
         let simulation = &played.simulation;
         let updating = status(simulation).stable_rs != status(simulation).current_pod_hash;
         let (stable, others) = sizes(simulation);
-        let back = (stable, others) == (replicas(simulation), 0);
+        let back = is_back(case, simulation);
         // What the controller had not begun yet, nobody could have meant.
         let wrong = (seen && updating && !back && has_stable(simulation))
             .then(|| format!("after the abort there are {stable} stable and {others} other pods"));
@@ -159,7 +184,7 @@ fn an_abort_ends_with_stable_at_full_size_from_any_state_and_whatever_fails_on_t
 
 #[test]
 fn from_any_state_a_new_version_can_be_promoted_in_full() {
-    hold(Actions::Everything, 64, |case| {
+    hold(cases(Actions::Everything), 64, |case| {
         let script = case.script(QUIET) + "unpause\nset image v9\nwait 1m\npromote full\nwait 1h\n";
         let played = play(&script, &mut |_, _| {});
         let simulation = &played.simulation;
@@ -173,9 +198,10 @@ fn from_any_state_a_new_version_can_be_promoted_in_full() {
 
 #[test]
 fn there_are_never_too_few_available_pods_nor_too_many_pods() {
-    hold(Actions::Rollouts, 96, |case| {
+    hold(cases_by_pods(Actions::Rollouts), 96, |case| {
         let script = case.script(QUIET);
-        let (least, most) = (case.replicas.saturating_sub(case.unavailable), case.replicas + case.surge);
+        let spec = &case.spec;
+        let (least, most) = (spec.replicas.saturating_sub(spec.unavailable), spec.replicas + spec.surge);
         let mut begun = false;
         let mut wrong = None;
         let played = play(&script, &mut |moment, simulation| {
@@ -206,9 +232,9 @@ fn is_preparation(statement: &Statement) -> bool {
 
 #[test]
 fn a_step_is_left_when_it_is_done_and_never_skipped_but_by_a_user() {
-    hold(Actions::Rollouts, 512, |case| {
+    hold(cases(Actions::Rollouts), 320, |case| {
         let script = case.script(QUIET);
-        let mut steps = Steps::default();
+        let mut steps = Steps::new(&case.spec);
         let played = play(&script, &mut |moment, simulation| steps.observe(moment, simulation));
         (played, script, steps.violation)
     });
@@ -216,7 +242,7 @@ fn a_step_is_left_when_it_is_done_and_never_skipped_but_by_a_user() {
 
 #[test]
 fn the_same_snapshot_gives_the_same_plan_and_a_plan_is_made_once() {
-    hold(Actions::Everything, 48, |case| {
+    hold(cases(Actions::Everything), 48, |case| {
         let script = case.script(QUIET);
         let mut wrong = None;
         let played = play(&script, &mut |moment, simulation| {
@@ -230,13 +256,31 @@ fn the_same_snapshot_gives_the_same_plan_and_a_plan_is_made_once() {
     });
 }
 
+#[test]
+fn no_pod_goes_while_requests_are_sent_to_it_and_no_request_is_sent_to_dead_pods() {
+    hold(cases(Actions::Seeing), 256, |case| follow_traffic(case, false));
+}
+
+#[test]
+fn no_pod_goes_with_requests_and_no_share_rises_without_pods_however_late_things_are_seen() {
+    hold(cases(Actions::Lagging), 128, |case| follow_traffic(case, true));
+}
+
+fn follow_traffic(case: &Case, is_calm: bool) -> (Played, String, Option<String>) {
+    let script = case.script(QUIET);
+    let mut traffic = Traffic::new(&case.spec, is_calm);
+    let played = play(&script, &mut |moment, simulation| traffic.observe(moment, simulation));
+    let wrong = traffic.violation.or_else(|| error_line(&played));
+    (played, script, wrong)
+}
+
 fn described(snapshot: &Snapshot) -> String {
     format!("{:?}", rollout::decide(snapshot))
 }
 
 #[test]
 fn at_rest_nothing_is_written_even_when_the_controller_restarts() {
-    hold(Actions::Everything, 48, |case| {
+    hold(cases(Actions::Everything), 48, |case| {
         let script = case.script(QUIET) + "crash\nwait 4h\n";
         let mut writes = std::collections::BTreeMap::default();
         let played = play(&script, &mut |moment, simulation| {

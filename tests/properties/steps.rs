@@ -8,6 +8,8 @@ use serin::sim::simulation::Happening;
 use serin::sim::{Moment, Simulation};
 use serin::units::{Timestamp, parse_duration};
 
+use crate::specs::{Spec, Split};
+
 /// Where a rollout stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Position {
@@ -19,6 +21,9 @@ struct Position {
 /// What is known of a rollout's way through its steps.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
+    /// Whether there need be no canary pod: a step may take all.
+    may_be_empty: bool,
+    has_none: bool,
     position: Position,
     since: Option<Timestamp>,
     /// Steps that users asked the controller to leave.
@@ -31,9 +36,14 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
+    pub(crate) fn new(spec: &Spec) -> Self {
+        let has_none = spec.split == Split::BlueGreen;
+        Self { may_be_empty: spec.sizes_canary, has_none, ..Self::default() }
+    }
+
     /// Looks at what has happened.
     pub(crate) fn observe(&mut self, moment: &Moment<'_>, simulation: &Simulation) {
-        let Some(rollout) = simulation.cluster.rollout() else { return };
+        let Some(rollout) = simulation.cluster.rollout().filter(|_| !self.has_none) else { return };
         let status = rollout.status.clone().unwrap_or_default();
         let next = Position {
             hash: status.current_pod_hash.clone(),
@@ -46,7 +56,7 @@ impl Steps {
             Moment::Statement(_) | Moment::Happening(_) => {}
         }
         if next != self.position {
-            self.since = Some(simulation.now());
+            self.since = Some(simulation.cluster.controller_now());
         }
         if (&next.hash, &next.step_hash) != (&self.position.hash, &self.position.step_hash)
             || next.index < self.position.index
@@ -85,14 +95,16 @@ impl Steps {
         let left = if same { self.position.index..next.index } else { 0..next.index };
         let finished = status.stable_rs.is_none() || status.stable_rs == status.current_pod_hash;
         // A version that is stable already takes no steps, and neither does the first one.
-        if left.is_empty() || (!same && finished) || self.violation.is_some() {
+        // Neither does one that is gone back to within the rollback window.
+        let is_known = !same && rollout.spec.rollback_window.is_some();
+        if left.is_empty() || (!same && finished) || is_known || self.violation.is_some() {
             return;
         }
         let canary = rollout.spec.strategy.as_ref().unwrap().canary.as_ref().unwrap();
         let steps = canary.steps.as_deref().unwrap_or_default();
         for index in left.clone() {
             let since = if same && index == left.start { self.since } else { None };
-            let waited = since.map_or(0, |since| simulation.now().since(since).as_secs());
+            let waited = since.map_or(0, |since| simulation.cluster.controller_now().since(since).as_secs());
             let Some(step) = steps.get(index) else { continue };
             let done = if let Some(pause) = &step.pause {
                 let text = pause.duration.as_ref().map(|duration| serde_json::to_value(duration).unwrap());
@@ -104,7 +116,10 @@ impl Steps {
             } else {
                 // A small share of a single pod may be none at all.
                 let single = rollout.spec.replicas == Some(1);
-                step.set_weight == Some(0) || single || canary_is_available(next, simulation)
+                step.set_weight == Some(0)
+                    || single
+                    || self.may_be_empty
+                    || canary_is_available(next, simulation)
             };
             if !done && !self.all_allowed && !self.allowed.contains(&index) {
                 self.violation = Some(format!("step {index} was left after {waited}s without being done"));

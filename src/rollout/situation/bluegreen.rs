@@ -114,7 +114,10 @@ pub(in super::super) fn rescue(
     world: &World,
     progress: &Progress,
 ) -> Option<Selection> {
-    let is_dead = world.new_set(progress).is_some_and(|set| set.available == ReplicaCount::ZERO);
+    let answers = |set: Option<&ReplicaSet>| set.is_some_and(|set| set.available > ReplicaCount::ZERO);
+    let (new, stable) = (world.new_set(progress), world.stable_set(progress));
+    // Where no pods are wanted, none are missed.
+    let is_dead = !answers(new) && answers(stable) && world.spec.replicas > ReplicaCount::ZERO;
     let is_switched = world.selected(&strategy.active_service) == progress.hash;
     let is_needed = is_dead && is_switched && !progress.is_settled();
     let active = Some(&strategy.active_service).filter(|_| is_needed);

@@ -1,0 +1,146 @@
+//! Follows users' traffic: where the router and the Services really send it, and which pods are there for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serin::api::labels::POD_TEMPLATE_HASH;
+use serin::sim::simulation::Happening;
+use serin::sim::{Moment, Simulation};
+use serin::units::Timestamp;
+
+use crate::specs::{Spec, Split};
+
+/// Longest time that users may be sent to dead pods: what the controller needs to come back, to write in spite of a server
+/// that refuses, and the router to follow.
+const LONGEST_WASTE: Duration = Duration::from_mins(10);
+
+/// The shares of the revisions, by hash; what goes to a Service that selects all revisions is nobody's.
+pub(crate) fn shares(spec: &Spec, simulation: &Simulation) -> BTreeMap<String, u32> {
+    let cluster = &simulation.cluster;
+    let selectors: BTreeMap<&str, Option<&String>> =
+        cluster.selectors().map(|(name, selector)| (name, selector.get(POD_TEMPLATE_HASH))).collect();
+    let by_service: Vec<(&str, u32)> = match spec.split {
+        // Nobody knows what goes through them: a version that is selected has a pod, and that is all.
+        Split::Pods => vec![("web-stable", 1), ("web-canary", 1)],
+        Split::Router => cluster.shares().iter().map(|(name, share)| (name.as_str(), *share)).collect(),
+        Split::BlueGreen => vec![("web-active", 1)],
+    };
+    let mut shares = BTreeMap::new();
+    for (service, share) in by_service.into_iter().filter(|(_, share)| *share > 0) {
+        if let Some(hash) = selectors.get(service).copied().flatten() {
+            *shares.entry(hash.clone()).or_default() += share;
+        }
+    }
+    shares
+}
+
+/// What is known of the traffic.
+#[derive(Debug)]
+pub(crate) struct Traffic<'a> {
+    spec: &'a Spec,
+    sizes: BTreeMap<String, u32>,
+    shares: BTreeMap<String, u32>,
+    wasted_since: Option<Timestamp>,
+    /// Whether pods only come and go as the controller wants, so that it can have them ready for every share.
+    is_calm: bool,
+    /// What should not have happened.
+    pub(crate) violation: Option<String>,
+}
+
+impl<'a> Traffic<'a> {
+    pub(crate) const fn new(spec: &'a Spec, is_calm: bool) -> Self {
+        Self {
+            spec,
+            sizes: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            wasted_since: None,
+            is_calm,
+            violation: None,
+        }
+    }
+
+    /// Looks at what has happened.
+    pub(crate) fn observe(&mut self, moment: &Moment<'_>, simulation: &Simulation) {
+        let shares = shares(self.spec, simulation);
+        if matches!(moment, Moment::Happening(Happening::Pass(_))) {
+            self.taken(&shares, simulation);
+        }
+        if self.is_calm {
+            self.crowded(&shares, simulation);
+        }
+        self.wasted(&shares, simulation);
+        let revisions = simulation.cluster.revisions();
+        self.sizes = revisions.into_iter().map(|pods| (pods.hash.clone(), pods.size.get())).collect();
+        self.shares = shares;
+    }
+
+    fn found(&mut self, simulation: &Simulation, wrong: &str) {
+        self.violation.get_or_insert(format!("at {}: {wrong}", simulation.now()));
+    }
+
+    /// No pods are taken from a revision that requests are sent to, but those that its share does not need.
+    fn taken(&mut self, shares: &BTreeMap<String, u32>, simulation: &Simulation) {
+        let replicas = crate::replicas(simulation);
+        let stable = crate::status(simulation).stable_rs;
+        let left: BTreeMap<String, u32> = simulation
+            .cluster
+            .revisions()
+            .into_iter()
+            .map(|pods| (pods.hash.clone(), pods.size.get()))
+            .collect();
+        for (hash, before) in self.sizes.clone() {
+            let now = left.get(&hash).copied().unwrap_or_default();
+            let share = shares.get(&hash).copied().unwrap_or_default();
+            let scale = self.spec.scale;
+            let is_sized = self.spec.sizes_canary && Some(&hash) != stable.as_ref();
+            let least = if is_sized { 1 } else { (replicas * share).div_ceil(scale) };
+            let is_allowed = self.spec.split == Split::Pods && self.spec.unavailable >= replicas;
+            let least = if is_allowed { 0 } else { least };
+            if share > 0 && now < before && now < least.min(replicas) {
+                let wrong = format!(
+                    "{hash} went from {before} pods to {now} with a share of {share} out of {scale} for {replicas}"
+                );
+                self.found(simulation, &wrong);
+            }
+        }
+    }
+
+    /// A share rises only where the pods that it takes are available.
+    fn crowded(&mut self, shares: &BTreeMap<String, u32>, simulation: &Simulation) {
+        let stable = crate::status(simulation).stable_rs;
+        for pods in simulation.cluster.revisions() {
+            let [share, before] =
+                [shares, &self.shares].map(|shares| shares.get(&pods.hash).copied().unwrap_or_default());
+            let is_sized = self.spec.sizes_canary && Some(&pods.hash) != stable.as_ref();
+            if share <= before || is_sized || self.spec.split == Split::Pods {
+                continue;
+            }
+            let wanted = (crate::replicas(simulation) * share).div_ceil(self.spec.scale);
+            if pods.available.get() * 100 < wanted * self.spec.enough {
+                let (hash, available) = (&pods.hash, pods.available);
+                let wrong = format!("{hash} has {available} pods for a share that takes {wanted}");
+                self.found(simulation, &wrong);
+            }
+        }
+    }
+
+    /// No requests are sent to dead pods for long while stable could answer them.
+    fn wasted(&mut self, shares: &BTreeMap<String, u32>, simulation: &Simulation) {
+        let stable = crate::status(simulation).stable_rs;
+        let ready: BTreeMap<String, usize> =
+            simulation.cluster.revisions().into_iter().map(|pods| (pods.hash.clone(), pods.ready)).collect();
+        let is_ready = |hash: &String| ready.get(hash).is_some_and(|ready| *ready > 0);
+        let could_answer = stable.as_ref().is_some_and(is_ready);
+        let could_answer = could_answer && self.spec.split != Split::Pods;
+        let wasted = shares.keys().find(|hash| could_answer && !is_ready(hash));
+        match (wasted, self.wasted_since) {
+            (None, _) => self.wasted_since = None,
+            (Some(_), None) => self.wasted_since = Some(simulation.now()),
+            (Some(hash), Some(since)) if simulation.now().since(since) > LONGEST_WASTE => {
+                let wrong = format!("requests have gone to {hash}, which is dead, since {since}");
+                self.found(simulation, &wrong);
+            }
+            (Some(_), Some(_)) => {}
+        }
+    }
+}
