@@ -88,12 +88,12 @@ impl Taken {
             match kind.as_str() {
                 "Rollout" => caches.rollout_event(Event::Apply(serde_json::from_value(object).unwrap())),
                 "ReplicaSet" => {
-                    caches.replica_set_event(Event::Apply(serde_json::from_value(object).unwrap()))
+                    caches.replica_set_event(Event::Apply(serde_json::from_value(object).unwrap()));
                 }
                 "Service" => caches.service_event(Event::Apply(serde_json::from_value(object).unwrap())),
                 "AnalysisRun" => caches.run_event(Event::Apply(serde_json::from_value(object).unwrap())),
                 "AnalysisTemplate" => {
-                    caches.template_event(Event::Apply(serde_json::from_value(object).unwrap()))
+                    caches.template_event(Event::Apply(serde_json::from_value(object).unwrap()));
                 }
                 other => panic!("no cache holds a {other}"),
             }

@@ -93,7 +93,7 @@ async fn taken_over(situation: &'static str, phase: &str) -> (Subject, Controlle
     let client = client();
     definitions_on_shared(&client).await;
     let namespace = namespace(&client, &format!("takeover-{situation}")).await;
-    let subject = restored(&client, &namespace, &captured(situation)).await;
+    let subject = Box::pin(restored(&client, &namespace, &captured(situation))).await;
     let before = pods(&subject).await;
     let sizes = subject.sizes().await;
     let controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
