@@ -10,6 +10,7 @@ use super::cluster::{ApiError, Cluster, Part};
 use super::faults::{Fate, Faults};
 use super::merge_patch::diff;
 use super::runs::RunAgenda;
+pub use super::writes::Write;
 use crate::api::{Rollout, RolloutStatus, labels};
 use crate::events::Event;
 use crate::rollout::{self, Effect, Plan, Snapshot};
@@ -23,44 +24,6 @@ const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
 /// From a crash until the controller is back.
 const RESTART: Duration = Duration::from_secs(5);
-
-/// What a write changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Write {
-    /// The Rollout's status.
-    Status,
-    /// The Rollout's revision annotation.
-    Revision,
-    /// A ReplicaSet.
-    ReplicaSet,
-    /// A Service.
-    Service,
-    /// The route.
-    Route,
-    /// An AnalysisRun: created, stopped or deleted.
-    AnalysisRun,
-    /// An AnalysisRun's status.
-    RunStatus,
-    /// An Event.
-    Event,
-}
-
-impl Write {
-    /// How the log calls it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::Revision => "revision",
-            Self::ReplicaSet => "ReplicaSet",
-            Self::Service => "Service",
-            Self::Route => "route",
-            Self::AnalysisRun => "AnalysisRun",
-            Self::RunStatus => "run status",
-            Self::Event => "Event",
-        }
-    }
-}
 
 /// Why a pass ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]

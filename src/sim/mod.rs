@@ -29,6 +29,7 @@ pub mod simulation;
 mod transcript;
 pub mod users;
 mod watched;
+mod writes;
 
 pub use cluster::{ApiError, Cluster};
 pub use player::{Moment, Observer, Played, ScenarioError, play, watch};
