@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer, de};
@@ -45,6 +45,30 @@ pub(crate) struct ReplicaSetCondition {
     pub(crate) r#type: String,
     pub(crate) status: String,
     pub(crate) message: String,
+}
+
+/// A pod, as far as a restart needs it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct PodObject {
+    #[serde(default)]
+    pub(crate) metadata: ObjectMeta,
+    #[serde(default)]
+    pub(crate) status: PodStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodStatus {
+    pub(crate) phase: String,
+    pub(crate) conditions: Vec<PodCondition>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodCondition {
+    pub(crate) r#type: String,
+    pub(crate) status: String,
+    pub(crate) last_transition_time: Option<Time>,
 }
 
 /// A Service's selector.
@@ -143,6 +167,7 @@ macro_rules! same_resource {
 }
 
 same_resource!(ReplicaSetObject, k8s_openapi::api::apps::v1::ReplicaSet);
+same_resource!(PodObject, k8s_openapi::api::core::v1::Pod);
 same_resource!(ServiceObject, k8s_openapi::api::core::v1::Service);
 same_resource!(RolloutObject, Rollout);
 

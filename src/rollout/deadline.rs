@@ -16,6 +16,8 @@ pub enum Deadline {
     ProgressDeadline,
     /// Pods that no traffic goes to any more have been kept long enough.
     ScaleDown,
+    /// A restart begins, or pods are left that it is about.
+    Restart,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }

@@ -39,6 +39,13 @@ pub enum Effect {
         /// `spec.minReadySeconds`; `None` leaves it.
         min_ready_seconds: Option<i32>,
     },
+    /// Evicts a pod if its disruption budgets allow it; if they do not it stays, which is no failure.
+    EvictPod {
+        /// Its name.
+        name: String,
+        /// Its uid; another pod of the name is left alone.
+        uid: String,
+    },
     /// Deletes a ReplicaSet that is past the history limit and empty.
     DeleteReplicaSet {
         /// Its name.

@@ -2,13 +2,15 @@
 //!
 //! The status is written first, and only if nobody has written the Rollout since: a pass on a stale view ends there. The
 //! order of effects keeps pods and traffic safe: pods are added first, then Services are switched, then the router gets its
-//! weights, then pods are taken away, then what is no longer needed is stopped and deleted. A stage begins only when the one before it has succeeded.
+//! weights, then pods are taken away, then what is no longer needed is stopped and deleted, then single pods are
+//! evicted. A stage begins only when the one before it has succeeded.
 
 use std::time::Duration;
 
 use super::deadline::{self, Deadline, Wake};
 use super::effect::{Annotations, Effect};
 use super::progress::Progress;
+use super::restart;
 use super::revision;
 use super::situation::Situation;
 use super::snapshot::{Outcome, ReplicaSet};
@@ -62,7 +64,8 @@ pub fn build(
     targets: Targets,
     mut events: Vec<Event>,
 ) -> Plan {
-    let stages = stages(world, situation, progress, &targets, &mut events);
+    let mut stages = stages(world, situation, progress, &targets, &mut events);
+    let pod_wake = on_pods(world, progress, &mut stages, &mut events);
     events.extend(targets.events.clone());
     events.extend(first_sight(world));
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
@@ -74,7 +77,7 @@ pub fn build(
     let (status, counts_wait) = worth_writing(world, &before, next);
     let counts_pending = counts_wait.is_some();
     let stuck = stuck_wake(world, progress, targets.clock);
-    let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck));
+    let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck).chain(pod_wake));
     Plan { stages, status, counts_pending, events, wake }
 }
 
@@ -99,6 +102,25 @@ fn stages(
         remove.extend(history::old_runs(world, progress));
     }
     [add, switch, route, shrink, remove].into_iter().filter(|stage| !stage.is_empty()).collect()
+}
+
+/// Adds what happens to single pods, after everything else; when to look at them again.
+fn on_pods(
+    world: &World,
+    progress: &Progress,
+    stages: &mut Vec<Vec<Effect>>,
+    events: &mut Vec<Event>,
+) -> Option<Wake> {
+    let resizes =
+        |effect: &Effect| matches!(effect, Effect::CreateReplicaSet(_) | Effect::ScaleReplicaSet { .. });
+    let is_resized = stages.iter().flatten().any(resizes);
+    let sizes = if is_resized { restart::Sizes::Changed } else { restart::Sizes::Kept };
+    let restart = restart::next(world, progress, sizes);
+    events.extend(restart.blocked);
+    if !restart.evictions.is_empty() {
+        stages.push(restart.evictions);
+    }
+    restart.wake
 }
 
 /// The wanted revision's ReplicaSet, should it be missing, and the revision numbers.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::caches::{Memory, Refusal, Writer};
 use super::cluster::{ApiError, Cluster, Part};
 use super::faults::{Fate, Faults};
+use super::live_pods::{self, Eviction};
 use super::merge_patch::diff;
 use super::runs::RunAgenda;
 pub use super::writes::Write;
@@ -41,6 +42,8 @@ pub struct Pass {
     pub plan: Plan,
     /// The announcements that were made.
     pub announced: Vec<Event>,
+    /// The evictions that were tried.
+    pub evictions: Vec<Eviction>,
     /// Why it ended early; `None` when everything was done.
     pub stop: Option<Stop>,
 }
@@ -52,6 +55,8 @@ struct Agenda {
     duplicate: Option<Timestamp>,
     failures: u32,
     rollout: Memory,
+    /// What became of the evictions of the pass.
+    evictions: Vec<Eviction>,
     runs: BTreeMap<String, RunAgenda>,
 }
 
@@ -170,8 +175,10 @@ impl Controller {
         self.passes += 1;
         let mut announced = Vec::new();
         let stop = self.apply(cluster, &snapshot.rollout, &plan, &mut announced).err();
+        let evictions = std::mem::take(&mut self.agenda.evictions);
+        self.agenda.rollout.refused_evictions = live_pods::remembered(&snapshot, &evictions);
         self.after(&snapshot, &plan, stop.as_ref());
-        Some(Pass { plan, announced, stop })
+        Some(Pass { plan, announced, evictions, stop })
     }
 
     fn after(&mut self, snapshot: &Snapshot, plan: &Plan, stop: Option<&Stop>) {
@@ -274,6 +281,7 @@ impl Controller {
             | Effect::ScaleReplicaSet { .. }
             | Effect::UpdateReplicaSet { .. }
             | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
+            Effect::EvictPod { .. } => Write::Pod,
             Effect::SwitchService { .. } => Write::Service,
             Effect::SetTraffic(_) => Write::Route,
             Effect::SetRevision { .. } => Write::Revision,
@@ -281,7 +289,7 @@ impl Controller {
             | Effect::TerminateAnalysisRun { .. }
             | Effect::DeleteAnalysisRun { .. } => Write::AnalysisRun,
         };
-        let mut written = None;
+        let (mut written, mut evicted) = (None, Vec::new());
         self.write(cluster, kind, |cluster, writer| match effect {
             Effect::CreateReplicaSet(wanted) => {
                 done_when(&ApiError::AlreadyExists, cluster.create_replica_set(wanted, writer))
@@ -296,6 +304,10 @@ impl Controller {
             Effect::SwitchService { name, to } => {
                 let owner = seen.metadata.name.as_deref().unwrap_or_default();
                 cluster.switch_service(name, to, owner, writer)
+            }
+            Effect::EvictPod { name, uid } => {
+                evicted.push(cluster.evict_pod(name, uid));
+                Ok(())
             }
             Effect::DeleteReplicaSet { name } => {
                 done_when(&ApiError::NotFound, cluster.delete_replica_set(name, writer))
@@ -315,6 +327,7 @@ impl Controller {
                 done_when(&ApiError::NotFound, cluster.delete_run(name, writer))
             }
         })?;
+        self.agenda.evictions.extend(evicted);
         Ok(written)
     }
 

@@ -1,7 +1,7 @@
 //! A model of the cluster on virtual time, with scripted faults, that drives the same `decide` as the controller.
 //!
 //! A scenario is a text: what users, images and the metrics server do, and the log that an operator would read. The
-//! parts, from the bottom up: `watched` (caches that may lag), `pods` and `replica_sets` (what Kubernetes itself does), `router` (what a
+//! parts, from the bottom up: `watched` (caches that may lag), `pods`, `replica_sets` and `live_pods` (what Kubernetes itself does), `router` (what a
 //! router does),
 //! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
 //! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod controller;
 pub mod faults;
 pub mod images;
+mod live_pods;
 mod meddling;
 pub mod merge_patch;
 pub mod metrics;

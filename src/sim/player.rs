@@ -131,6 +131,7 @@ impl<'a> Player<'a> {
             | Statement::RouterReadable(_)
             | Statement::Route(_)
             | Statement::Quota(_)
+            | Statement::Budget(_)
             | Statement::Forbid(_)) => {
                 self.transcript.say(now, "world", line.text.clone());
                 self.change_world(world);
@@ -167,6 +168,7 @@ impl<'a> Player<'a> {
             Statement::ResizeReplicaSet(tag, size) => simulation.cluster.resize_replica_sets_of(tag, *size),
             Statement::DeleteRuns => simulation.cluster.delete_runs(),
             Statement::Quota(quota) => simulation.cluster.set_quota(*quota),
+            Statement::Budget(budget) => simulation.cluster.set_budget(*budget),
             Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
             Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
             Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),

@@ -24,6 +24,7 @@ pub(super) struct Pod {
     /// When its readiness changes next; `None` when it stays as it is.
     pub(super) next_change: Option<Timestamp>,
     crashes: u32,
+    pub(super) created_at: Timestamp,
 }
 
 impl Pod {
@@ -40,6 +41,7 @@ impl Pod {
             ready_since: None,
             next_change: starts,
             crashes: 0,
+            created_at: now.whole_seconds(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::cluster::{Cluster, RevisionPods};
 use super::controller::{Pass, Stop, Write};
+use super::live_pods::Eviction;
 use super::simulation::{Happening, Simulation};
 use crate::api::canary_step::CanaryStep;
 use crate::api::{AnalysisPhase, Rollout, RolloutStatus};
@@ -59,6 +60,16 @@ impl Transcript {
                 Severity::Warning => "warning",
             };
             self.say(now, kind, format!("{}: {event}", event.reason()));
+        }
+        for eviction in &pass.evictions {
+            self.say(
+                now,
+                "evict",
+                match eviction {
+                    Eviction::Allowed(pod) => pod.clone(),
+                    Eviction::Refused(pod) => format!("{pod} is kept by the budget"),
+                },
+            );
         }
         self.record_stop(now, pass.stop.as_ref());
     }

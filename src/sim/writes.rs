@@ -9,6 +9,8 @@ pub enum Write {
     Revision,
     /// A ReplicaSet.
     ReplicaSet,
+    /// A pod.
+    Pod,
     /// A Service.
     Service,
     /// The route.
@@ -29,6 +31,7 @@ impl Write {
             Self::Status => "status",
             Self::Revision => "revision",
             Self::ReplicaSet => "ReplicaSet",
+            Self::Pod => "pod",
             Self::Service => "Service",
             Self::Route => "route",
             Self::AnalysisRun => "AnalysisRun",

@@ -49,11 +49,6 @@ async fn every_wrong_field_is_named_and_heals_when_it_is_mended() {
             "spec.progressDeadlineSeconds",
         ),
         (
-            json!({"restartAt": "2026-01-01T00:00:00Z"}),
-            json!({"restartAt": null}),
-            "spec.restartAt: is not supported yet",
-        ),
-        (
             json!({"strategy": {"canary": {"maxSurge": 0, "maxUnavailable": 0}}}),
             json!({"strategy": {"canary": {"maxSurge": null, "maxUnavailable": null}}}),
             "MaxSurge and MaxUnavailable both can not be zero",

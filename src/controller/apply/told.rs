@@ -24,6 +24,7 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
         }
         Effect::SetTraffic(_) => matches!(event, Event::WeightUpdated { .. }),
         Effect::UpdateReplicaSet { .. }
+        | Effect::EvictPod { .. }
         | Effect::DeleteReplicaSet { .. }
         | Effect::SetRevision { .. }
         | Effect::CreateAnalysisRun(_)
