@@ -13,6 +13,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::Value;
+use serin::rollout::pods::Pod;
+use serin::sim::caches::Memory;
 use serin::sim::{self, Moment, Played, Simulation};
 
 /// Everything works again, and nobody does anything for long enough.
@@ -68,6 +71,70 @@ fn hold(actions: &BoxedStrategy<Vec<String>>, number: u32, check: impl Fn(&str) 
     if let Err(error) = outcome {
         panic!("{error}");
     }
+}
+
+/// What the label `role` of a pod should be.
+fn expected(simulation: &Simulation, pod: &Pod) -> String {
+    let rollout = simulation.cluster.rollout().unwrap();
+    let status = rollout.status.clone().unwrap();
+    let spec = serde_json::to_value(&rollout.spec).unwrap();
+    let hash = pod.labels.get("rollouts-pod-template-hash");
+    let role = match () {
+        () if hash == status.stable_rs.as_ref() => "stableMetadata",
+        () if hash == status.current_pod_hash.as_ref() => "canaryMetadata",
+        () => return "none".to_owned(),
+    };
+    let given = spec.pointer(&format!("/strategy/canary/{role}/labels/role")).and_then(Value::as_str);
+    given.unwrap_or("none").to_owned()
+}
+
+fn wrong_at_rest(simulation: &Simulation) -> Option<String> {
+    let rollout = simulation.cluster.rollout().unwrap();
+    if simulation.next_event().is_some() {
+        return Some("something is still due".to_owned());
+    }
+    let snapshot = simulation.cluster.snapshot(&Memory::default()).unwrap();
+    if let Some(set) = snapshot.replica_sets.iter().find(|set| set.injected.pending.is_some()) {
+        return Some(format!("{} is not settled", set.name));
+    }
+    let restarted = rollout.status.as_ref().and_then(|status| status.restarted_at);
+    if rollout.spec.restart_at != restarted {
+        return Some("the restart is not over".to_owned());
+    }
+    let pods = simulation.cluster.stored_pods();
+    let wrong = pods.iter().find(|pod| pod.labels["role"] != expected(simulation, pod));
+    wrong.map(|pod| format!("{} carries {:?}", pod.name, pod.labels))
+}
+
+#[test]
+fn left_alone_every_pod_carries_what_its_role_says_and_every_restart_is_over() {
+    let users = [
+        "set image v2",
+        "set image v3",
+        "set image v1",
+        "restart",
+        "restart in 1m",
+        "promote full",
+        "promote",
+        "abort",
+        "retry",
+        "scale 6",
+        "scale 2",
+        "delete 1 pods of v2",
+        "budget 3",
+        "budget 4",
+        "budget none",
+        "patch spec\n  strategy: {canary: {canaryMetadata: {labels: {role: trial}}}}",
+        "patch spec\n  strategy: {canary: {stableMetadata: null}}",
+        "patch spec\n  strategy: {canary: {stableMetadata: {labels: {role: main}, annotations: {a: b}}}}",
+    ];
+    let start = "deployed scenarios/manifests/web.yaml\n  spec:\n    template: {metadata: {labels: {app: web, role: none}}}\n    \
+                 strategy: {canary: {canaryMetadata: {labels: {role: canary}}, stableMetadata: {labels: {role: stable}}}}\n";
+    hold(&actions(&users), 160, |actions| {
+        let played = play(&format!("{start}{actions}{QUIET}"), &mut |_, _| {});
+        let wrong = wrong_at_rest(&played.simulation);
+        (played, wrong)
+    });
 }
 
 #[test]

@@ -205,6 +205,10 @@ impl Writer {
             Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
                 self.update(target, name, annotations, *min_ready_seconds).await?;
             }
+            Effect::AdjustTemplate(change) => self.adjust_template(target, change).await?,
+            Effect::MarkPod { name, labels, annotations } => {
+                self.mark_pod(target, name, labels, annotations).await?;
+            }
             Effect::EvictPod { name, uid } => self.evict_pod(target, name, uid).await?,
             Effect::DeleteReplicaSet { name } => self.delete_replica_set(target, name).await?,
             Effect::SwitchService { name, to } => self.switch_service(target, name, to.as_str()).await?,

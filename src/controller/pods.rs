@@ -1,4 +1,5 @@
-//! The pods of a Rollout, listed for a pass that is about single ones: while a restart is under way.
+//! The pods of a Rollout, listed for a pass that is about single ones: while a restart or a change of their metadata is
+//! under way.
 //!
 //! Why no watch: pods are by far the most objects of a cluster, and in almost every pass none of them matters. The list
 //! comes from the API server's own watch cache (`resourceVersion=0`) by the pod hashes of the Rollout's ReplicaSets, and
@@ -75,6 +76,8 @@ fn read(pod: PodObject, names: &BTreeMap<String, String>) -> Option<Pod> {
         name: metadata.name?,
         uid: metadata.uid?,
         ready_since,
+        labels: metadata.labels.unwrap_or_default(),
+        annotations: metadata.annotations.unwrap_or_default(),
     })
 }
 

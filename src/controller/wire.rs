@@ -47,7 +47,7 @@ pub(crate) struct ReplicaSetCondition {
     pub(crate) message: String,
 }
 
-/// A pod, as far as a restart needs it.
+/// A pod, as far as a restart and the metadata of its role need it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PodObject {
     #[serde(default)]

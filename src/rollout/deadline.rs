@@ -18,6 +18,8 @@ pub enum Deadline {
     ScaleDown,
     /// A restart begins, or pods are left that it is about.
     Restart,
+    /// Pods do not all carry yet what their role puts on them.
+    PodMetadata,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }

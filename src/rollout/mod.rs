@@ -17,6 +17,7 @@
 pub mod deadline;
 pub mod effect;
 mod history;
+pub mod injection;
 pub mod plan;
 pub mod pod_hash;
 pub mod pods;

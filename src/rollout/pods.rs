@@ -1,10 +1,12 @@
-//! Pods as facts. Nothing but a restart is about single pods, so they are looked at only while one is under way.
+//! Pods as facts. Nothing but a restart and a change of their metadata is about single pods, so they are looked at only
+//! while one of these is under way.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::restart;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::world::World;
+use super::{injection, restart};
 use crate::units::{ReplicaCount, Timestamp};
 
 /// The pods, as far as they were looked at.
@@ -53,6 +55,10 @@ pub struct Pod {
     pub ready_since: Option<Timestamp>,
     /// Whether it runs, or is going to: neither over nor being deleted.
     pub is_active: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Pod {
@@ -67,7 +73,7 @@ impl Pod {
 /// Whether a pass has to look at pods.
 #[must_use]
 pub fn are_needed(snapshot: &Snapshot) -> bool {
-    restart::is_due(snapshot)
+    restart::is_due(snapshot) || snapshot.replica_sets.iter().any(injection::is_unsettled)
 }
 
 /// The active pods of a ReplicaSet; `None` when they are not known, or when fewer are than its controller has counted, so

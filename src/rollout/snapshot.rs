@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::injection::Injected;
 use super::pods::Pods;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
@@ -83,6 +84,8 @@ pub struct ReplicaSet {
     pub scale_down_deadline: Option<Timestamp>,
     /// What became of the last update to it, from the annotation `rollout.argoproj.io/outcome`.
     pub outcome: Option<Outcome>,
+    /// What the controller has put into its pod template.
+    pub injected: Injected,
 }
 
 /// What became of the last update to a revision.

@@ -99,6 +99,7 @@ impl Bench {
                 min_ready_seconds: new.min_ready_seconds,
                 scale_down_deadline: None,
                 outcome: None,
+                injected: crate::rollout::injection::Injected::default(),
                 name: new.name,
             }),
             Effect::ScaleReplicaSet { name, from, to, desired, .. } => {
@@ -128,6 +129,8 @@ impl Bench {
             Effect::DeleteAnalysisRun { .. }
             | Effect::SwitchService { .. }
             | Effect::SetTraffic(_)
+            | Effect::AdjustTemplate(_)
+            | Effect::MarkPod { .. }
             | Effect::EvictPod { .. } => {}
         }
     }

@@ -280,8 +280,9 @@ impl Controller {
             Effect::CreateReplicaSet(_)
             | Effect::ScaleReplicaSet { .. }
             | Effect::UpdateReplicaSet { .. }
+            | Effect::AdjustTemplate(_)
             | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
-            Effect::EvictPod { .. } => Write::Pod,
+            Effect::MarkPod { .. } | Effect::EvictPod { .. } => Write::Pod,
             Effect::SwitchService { .. } => Write::Service,
             Effect::SetTraffic(_) => Write::Route,
             Effect::SetRevision { .. } => Write::Revision,
@@ -304,6 +305,11 @@ impl Controller {
             Effect::SwitchService { name, to } => {
                 let owner = seen.metadata.name.as_deref().unwrap_or_default();
                 cluster.switch_service(name, to, owner, writer)
+            }
+            Effect::AdjustTemplate(change) => cluster.adjust_template(change, writer),
+            Effect::MarkPod { name, labels, annotations } => {
+                cluster.mark_pod(name, labels, annotations);
+                Ok(())
             }
             Effect::EvictPod { name, uid } => {
                 evicted.push(cluster.evict_pod(name, uid));

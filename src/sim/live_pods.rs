@@ -1,10 +1,13 @@
-//! Single pods as the API server shows and changes them: lists, and evictions within a disruption budget.
+//! Single pods as the API server shows and changes them: lists, evictions within a disruption budget, and metadata.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::cluster::Cluster;
+use super::caches::Writer;
+use super::cluster::{ApiError, Cluster};
+use super::merge_patch::merge;
 use crate::rollout::Snapshot;
+use crate::rollout::effect::{Annotations, TemplateChange};
 use crate::rollout::pods::{Pod, Refused};
 use crate::units::Timestamp;
 
@@ -77,6 +80,8 @@ impl Cluster {
             created_at: pod.created_at,
             ready_since: pod.ready_since.map(Timestamp::whole_seconds),
             is_active: true,
+            labels: pod.labels.clone(),
+            annotations: pod.annotations.clone(),
         });
         pods.collect()
     }
@@ -99,6 +104,39 @@ impl Cluster {
         let gone = self.pods.remove(&number);
         self.pods_changed(gone.map(|pod| pod.replica_set));
         Eviction::Allowed(name.to_owned())
+    }
+
+    /// Changes labels and annotations of a pod, if it is still there.
+    pub(super) fn mark_pod(&mut self, name: &str, labels: &Annotations, annotations: &Annotations) {
+        let mut pods = self.pods.iter_mut();
+        if let Some((_, pod)) = pods.find(|(number, _)| name_of(**number) == name) {
+            change(&mut pod.labels, labels);
+            change(&mut pod.annotations, annotations);
+        }
+    }
+
+    /// Changes the template of a ReplicaSet; its pods keep what they have.
+    pub(super) fn adjust_template(
+        &mut self,
+        wanted: &TemplateChange,
+        writer: Writer,
+    ) -> Result<(), ApiError> {
+        let now = self.now();
+        let set = self.replica_sets.get_mut(&wanted.name).ok_or(ApiError::NotFound)?;
+        merge(&mut set.template, &wanted.template_patch());
+        set.annotate(&wanted.noted);
+        set.touch(now);
+        self.publish_replica_set(&wanted.name, writer);
+        Ok(())
+    }
+}
+
+fn change(values: &mut BTreeMap<String, String>, changes: &Annotations) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => values.insert(key.clone(), value.clone()),
+            None => values.remove(key),
+        };
     }
 }
 

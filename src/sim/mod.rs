@@ -23,6 +23,7 @@ mod owned;
 mod player;
 mod pods;
 mod replica_sets;
+mod roles;
 mod router;
 mod runs;
 pub mod script;

@@ -1,5 +1,6 @@
 //! Pods: from creation to ready, to crashed, to gone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::images::{Image, Readiness};
@@ -25,6 +26,8 @@ pub(super) struct Pod {
     pub(super) next_change: Option<Timestamp>,
     crashes: u32,
     pub(super) created_at: Timestamp,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 impl Pod {
@@ -42,6 +45,8 @@ impl Pod {
             next_change: starts,
             crashes: 0,
             created_at: now.whole_seconds(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 

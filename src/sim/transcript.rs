@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use super::cluster::{Cluster, RevisionPods};
 use super::controller::{Pass, Stop, Write};
 use super::live_pods::Eviction;
+use super::roles;
 use super::simulation::{Happening, Simulation};
 use crate::api::canary_step::CanaryStep;
 use crate::api::{AnalysisPhase, Rollout, RolloutStatus};
@@ -27,6 +28,7 @@ pub(super) struct Transcript {
     lines: Vec<Line>,
     rollout: String,
     pods: String,
+    roles: String,
     measured: BTreeMap<(String, String), i64>,
     ended: BTreeSet<String>,
     tags: BTreeMap<String, String>,
@@ -99,6 +101,11 @@ impl Transcript {
         if text != self.pods && revisions.iter().all(|revision| revision.settled) {
             self.say_pods(cluster.now(), text);
         }
+        let text = roles::describe(cluster);
+        if text != self.roles {
+            self.say(cluster.now(), "roles", if text.is_empty() { "none" } else { &text });
+            self.roles = text;
+        }
     }
 
     fn say_pods(&mut self, now: Timestamp, text: String) {
@@ -145,9 +152,12 @@ impl Transcript {
     pub(super) fn shorten(&mut self, at: Timestamp, kind: &'static str, text: &str, simulation: &Simulation) {
         self.lines.retain(|line| line.kind == "error");
         self.say(at, kind, text);
-        let (rollout, pods) = (self.rollout.clone(), self.pods.clone());
+        let (rollout, pods, roles) = (self.rollout.clone(), self.pods.clone(), self.roles.clone());
         self.say(simulation.now(), "rollout", rollout);
         self.say(simulation.now(), "pods", pods);
+        if !roles.is_empty() {
+            self.say(simulation.now(), "roles", roles);
+        }
         self.counted.clone_from(simulation.controller.writes());
         self.passes = simulation.controller.passes();
     }

@@ -49,6 +49,11 @@ async fn every_wrong_field_is_named_and_heals_when_it_is_mended() {
             "spec.progressDeadlineSeconds",
         ),
         (
+            json!({"strategy": {"canary": {"canaryMetadata": {"labels": {"app": "x"}}}}}),
+            json!({"strategy": {"canary": {"canaryMetadata": null}}}),
+            "spec.strategy.canary.canaryMetadata.labels['app']",
+        ),
+        (
             json!({"strategy": {"canary": {"maxSurge": 0, "maxUnavailable": 0}}}),
             json!({"strategy": {"canary": {"maxSurge": null, "maxUnavailable": null}}}),
             "MaxSurge and MaxUnavailable both can not be zero",

@@ -1,11 +1,12 @@
-//! What concerns single pods: restarts within disruption budgets.
+//! What concerns single pods: restarts within disruption budgets, labels and annotations by role.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ use serin::api::Rollout;
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
 use crate::rollouts::{Subject, message_of};
 use crate::shared::{client, kubeconfig, namespace, pods, wait_for};
+
+const EPHEMERAL: &str = "rollout.argoproj.io/ephemeral-metadata";
+const PENDING: &str = "rollout.argoproj.io/ephemeral-metadata-pending";
 
 async fn setup(prefix: &str, spec: Value) -> (Client, Subject, ControllerProcess) {
     let client = client();
@@ -99,4 +103,54 @@ async fn a_restart_replaces_every_pod_one_at_a_time_and_waits_for_the_disruption
     assert_eq!((after.len(), uids(&after).intersection(&uids(&before)).count()), (3, 0));
     let rollout = subject.rollouts.get("web").await.unwrap();
     assert_eq!(rollout.status.unwrap().restarted_at, rollout.spec.restart_at);
+}
+
+/// The label `role` of each pod by its uid.
+async fn roles(subject: &Subject) -> BTreeMap<String, Option<String>> {
+    let pods = pods(&subject.client, &subject.namespace, "web").await;
+    pods.into_values().map(|pod| (pod.uid().unwrap(), pod.labels().get("role").cloned())).collect()
+}
+
+fn count(roles: &BTreeMap<String, Option<String>>, role: &str) -> usize {
+    roles.values().filter(|found| found.as_deref() == Some(role)).count()
+}
+
+async fn replica_sets(subject: &Subject) -> (Api<ReplicaSet>, BTreeMap<String, ReplicaSet>) {
+    let api: Api<ReplicaSet> = Api::namespaced(subject.client.clone(), &subject.namespace);
+    let listed = api.list(&ListParams::default()).await.unwrap();
+    let revision = |set: &ReplicaSet| set.annotations()["rollout.argoproj.io/revision"].clone();
+    let by_revision = listed.items.into_iter().map(|set| (revision(&set), set)).collect();
+    (api, by_revision)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_run_take_on_the_labels_of_their_new_role() {
+    let spec = json!({"replicas": 3, "strategy": {"canary": {
+        "steps": [{"setWeight": 34}, {"pause": {}}],
+        "canaryMetadata": {"labels": {"role": "canary"}, "annotations": {"note": "on trial"}},
+        "stableMetadata": {"labels": {"role": "stable"}},
+    }}});
+    let (_, subject, _controller) = setup("roles", spec).await;
+    assert_eq!(count(&roles(&subject).await, "stable"), 3);
+    subject.release("v2").await;
+    subject.until_phase("Paused").await;
+    let paused = roles(&subject).await;
+    assert_eq!((count(&paused, "stable"), count(&paused, "canary")), (2, 1));
+
+    subject.change_status(json!({"promoteFull": true})).await;
+    subject.until_phase("Healthy").await;
+    let (api, sets) = replica_sets(&subject).await;
+    let is_settled = |set: Option<&ReplicaSet>| {
+        set.is_some_and(|set| {
+            set.annotations().get(EPHEMERAL).map(String::as_str) == Some(r#"{"labels":{"role":"stable"}}"#)
+                && !set.annotations().contains_key(PENDING)
+        })
+    };
+    let settled = wait_for(&api, &sets["2"].name_any(), is_settled).await.unwrap();
+    let template = settled.spec.unwrap().template.unwrap().metadata.unwrap();
+    assert_eq!((template.labels.unwrap()["role"].as_str(), template.annotations), ("stable", None));
+    let after = roles(&subject).await;
+    assert_eq!((after.len(), count(&after, "stable")), (3, 3));
+    let canary = paused.iter().find(|(_, role)| role.as_deref() == Some("canary")).unwrap().0;
+    assert!(after.contains_key(canary), "the canary's pod was changed, not replaced");
 }

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions, Status};
-use kube::api::PostParams;
+use kube::api::{Patch, PostParams};
+use serde_json::json;
 use tracing::debug;
 
-use super::{Target, Writer, is_code};
+use super::{Target, Writer, is_code, patch_parameters};
 use crate::controller::error::PassError;
+use crate::controller::wire::PodObject;
+use crate::rollout::effect::Annotations;
 use crate::rollout::pods::Refused;
 use crate::units::Timestamp;
 
@@ -58,6 +61,25 @@ impl Writer {
                 outcome?;
                 target.evictions.allowed.fetch_add(1, Ordering::Relaxed);
             }
+        }
+        Ok(())
+    }
+
+    /// Changes labels and annotations of a pod. One that is gone needs no change.
+    pub(super) async fn mark_pod(
+        &self,
+        target: &Target,
+        name: &str,
+        labels: &Annotations,
+        annotations: &Annotations,
+    ) -> Result<(), PassError> {
+        let key = target.key(name);
+        let patch = Patch::Merge(json!({"metadata": {"labels": labels, "annotations": annotations}}));
+        let (api, parameters) = (self.api::<PodObject>(target.namespace()), patch_parameters());
+        let action = || format!("change the metadata of pod {key}");
+        match self.call(action, async { api.patch(name, &parameters, &patch).await }).await {
+            Err(error) if is_code(&error, 404) => {}
+            outcome => drop(outcome?),
         }
         Ok(())
     }

@@ -33,6 +33,8 @@ fn list(bench: &mut Bench) {
                 created_at,
                 ready_since: Some(created_at),
                 is_active: true,
+                labels: [].into(),
+                annotations: [].into(),
             });
         }
     }

@@ -13,28 +13,12 @@ pub(super) fn check_spec(spec: &RolloutSpec, problems: &mut Vec<SpecError>) {
 
 /// Adds a problem for each field of the blue-green strategy that would have no effect.
 pub(super) fn check_blue_green(strategy: &BlueGreenStrategy, problems: &mut Vec<SpecError>) {
-    refuse(
-        "spec.strategy.blueGreen",
-        &[
-            ("antiAffinity", strategy.anti_affinity.is_some()),
-            ("previewMetadata", strategy.preview_metadata.is_some()),
-            ("activeMetadata", strategy.active_metadata.is_some()),
-        ],
-        problems,
-    );
+    refuse("spec.strategy.blueGreen", &[("antiAffinity", strategy.anti_affinity.is_some())], problems);
 }
 
 /// Adds a problem for each field of the canary strategy that would have no effect.
 pub(super) fn check_canary(canary: &CanaryStrategy, problems: &mut Vec<SpecError>) {
-    refuse(
-        "spec.strategy.canary",
-        &[
-            ("antiAffinity", canary.anti_affinity.is_some()),
-            ("canaryMetadata", canary.canary_metadata.is_some()),
-            ("stableMetadata", canary.stable_metadata.is_some()),
-        ],
-        problems,
-    );
+    refuse("spec.strategy.canary", &[("antiAffinity", canary.anti_affinity.is_some())], problems);
     if canary.traffic_routing.is_some() {
         return;
     }
