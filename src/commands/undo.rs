@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Answer, Body, Part, Patch, Target, is_observed, status};
 use crate::api::Rollout;
 use crate::api::labels::{POD_TEMPLATE_HASH, REVISION};
-use crate::rollout::injection::Injected;
+use crate::rollout::injection::{self, Injected};
 use crate::units::Revision;
 
 /// Fields whose default depends on other fields, so that leaving them out may mean another value.
@@ -27,7 +27,7 @@ pub enum ToRevision {
 /// Goes back to an earlier revision: its template is written over the current one, whatever its way in will be.
 ///
 /// `replica_sets` are the Rollout's own, undecoded, so that no field of a template is lost. The pod hash, what the
-/// revision's role put on its pods, and the defaults that the API server filled in are taken out again, so that the
+/// revision's role put on its pods, the anti-affinity to another version, and the defaults that the API server filled in are taken out again, so that the
 /// template is the one that was once written and the revision's own ReplicaSet is found again by its hash.
 #[must_use]
 pub fn undo(rollout: &Rollout, replica_sets: &[DynamicObject], to: ToRevision) -> Answer {
@@ -108,7 +108,8 @@ fn restored(rollout: &Rollout, chosen: &DynamicObject, current: Option<&DynamicO
 /// A ReplicaSet's template without what the controller put into it.
 fn template_of(replica_set: &DynamicObject) -> Value {
     let mut template = replica_set.data.pointer("/spec/template").cloned().unwrap_or(Value::Null);
-    let Injected { marks, hidden, .. } = Injected::read(replica_set.annotations());
+    injection::strip(&mut template);
+    let Injected { marks, hidden, .. } = Injected::read(replica_set.annotations(), None);
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
         take_back(metadata, "labels", marks.labels.keys(), &hidden.labels);
         take_back(metadata, "annotations", marks.annotations.keys(), &hidden.annotations);
@@ -206,7 +207,15 @@ mod tests {
                     "labels": {"app": "web", "role": "stable", "tier": "x", "rollouts-pod-template-hash": "abc"},
                     "annotations": {"note": "n"},
                 },
-                "spec": {"containers": []},
+                "spec": {
+                    "containers": [],
+                    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+                        "labelSelector": {"matchExpressions": [
+                            {"key": "rollouts-pod-template-hash", "operator": "In", "values": ["def"]},
+                        ]},
+                        "topologyKey": "kubernetes.io/hostname", "namespaces": ["shop"],
+                    }]}},
+                },
             }},
         }))
         .unwrap();

@@ -182,7 +182,10 @@ fn view(object: &ReplicaSetObject) -> Option<ReplicaSet> {
         min_ready_seconds: object.spec.min_ready_seconds,
         scale_down_deadline: annotation(labels::SCALE_DOWN_DEADLINE).and_then(|text| Timestamp::parse(text)),
         outcome: annotation(labels::OUTCOME).and_then(|text| Outcome::parse(text)),
-        injected: Injected::read(meta.annotations.as_ref().unwrap_or(&BTreeMap::new())),
+        injected: Injected::read(
+            meta.annotations.as_ref().unwrap_or(&BTreeMap::new()),
+            object.spec.pod_anti_affinity(),
+        ),
     })
 }
 

@@ -27,6 +27,33 @@ pub(crate) struct ReplicaSetObject {
 pub(crate) struct ReplicaSetSpec {
     pub(crate) replicas: Option<i32>,
     pub(crate) min_ready_seconds: i32,
+    template: Option<TemplatePart>,
+}
+
+/// Of a pod template, the part that the controller may have changed itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplatePart {
+    spec: Option<TemplateSpecPart>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateSpecPart {
+    affinity: Option<AffinityPart>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AffinityPart {
+    pod_anti_affinity: Option<Value>,
+}
+
+impl ReplicaSetSpec {
+    /// The anti-affinity of its pod template.
+    pub(crate) fn pod_anti_affinity(&self) -> Option<&Value> {
+        self.template.as_ref()?.spec.as_ref()?.affinity.as_ref()?.pod_anti_affinity.as_ref()
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

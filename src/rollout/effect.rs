@@ -99,6 +99,8 @@ pub struct TemplateChange {
     pub labels: Annotations,
     /// Annotations of the template to set; `None` removes one.
     pub annotations: Annotations,
+    /// A merge patch of the template's `spec.affinity`; `None` leaves it.
+    pub affinity: Option<Value>,
     /// Annotations of the ReplicaSet that tell of it; `None` removes one.
     pub noted: Annotations,
 }
@@ -107,7 +109,11 @@ impl TemplateChange {
     /// The merge patch of the ReplicaSet's pod template.
     #[must_use]
     pub fn template_patch(&self) -> Value {
-        json!({"metadata": {"labels": self.labels, "annotations": self.annotations}})
+        let metadata = json!({"labels": self.labels, "annotations": self.annotations});
+        match &self.affinity {
+            Some(affinity) => json!({"metadata": metadata, "spec": {"affinity": affinity}}),
+            None => json!({ "metadata": metadata }),
+        }
     }
 }
 

@@ -1,15 +1,18 @@
 //! What the controller puts into a ReplicaSet's pod template beside what its author wrote: the labels and annotations of
-//! its role. The pod hash knows nothing of them.
+//! its role, and the demand to keep off the nodes of stable pods. The pod hash knows of neither.
 //!
-//! They go to the pods that run, too. That takes more than one write, so it is noted on the ReplicaSet:
+//! Labels and annotations go to the pods that run, too. That takes more than one write, so it is noted on the ReplicaSet:
 //! one write changes the template, tells what is in it, and says that pods may still be otherwise; pods are changed; and
 //! only when all were seen to be right is that last note taken away. Whatever fails on the way, the next pass finds the
 //! note and goes on. A ReplicaSet without it needs no look at pods.
 
+mod apart;
 mod marks;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::deadline::{Deadline, Wake};
 use super::effect::{Annotations, Effect, NewReplicaSet, TemplateChange};
@@ -20,6 +23,7 @@ use super::world::World;
 use crate::api::labels::EPHEMERAL_METADATA_PENDING;
 use crate::units::ReplicaCount;
 
+pub use apart::{Apart, Strength, strip};
 pub use marks::{Changes, Marks};
 
 /// Pods whose metadata is changed in one pass: as many requests as an API server answers at once.
@@ -34,6 +38,8 @@ pub struct OnPods {
     pub new: Marks,
     /// What pods of the stable version carry.
     pub stable: Marks,
+    /// How strictly pods of the wanted version keep off the nodes of stable pods; `None` for not at all.
+    pub apart: Option<Strength>,
 }
 
 /// What is found in a ReplicaSet beside what its author wrote.
@@ -45,20 +51,24 @@ pub struct Injected {
     pub hidden: Marks,
     /// What becomes on pods of what they may still carry of an earlier role; `None` once all are as the template is.
     pub pending: Option<Changes>,
+    /// The versions whose nodes its pods keep off.
+    pub apart: Vec<Apart>,
 }
 
 impl Injected {
-    /// Reads it from a ReplicaSet's annotations. A note that cannot be read counts as absent.
+    /// Reads it from a ReplicaSet's annotations and the `podAntiAffinity` of its template. A note that cannot be read
+    /// counts as absent.
     #[must_use]
-    pub fn read(annotations: &BTreeMap<String, String>) -> Self {
+    pub fn read(annotations: &BTreeMap<String, String>, pod_anti_affinity: Option<&Value>) -> Self {
         let (marks, hidden, pending) = marks::read(annotations);
-        Self { marks, hidden, pending }
+        Self { marks, hidden, pending, apart: pod_anti_affinity.map(apart::found).unwrap_or_default() }
     }
 }
 
 /// Puts into a ReplicaSet that is about to be created what belongs there.
 pub(super) fn into_new(world: &World, progress: &Progress, set: &mut NewReplicaSet) {
     marks::into_new(world, progress, set);
+    apart::into_new(world, progress, set);
 }
 
 /// Changes of the templates of ReplicaSets that exist.
@@ -68,7 +78,9 @@ pub(super) fn adjustments(world: &World, progress: &Progress) -> Vec<Effect> {
     }
     let changes = world.snapshot.replica_sets.iter().filter_map(|set| {
         let mut change = TemplateChange { name: set.name.clone(), ..TemplateChange::default() };
-        marks::adjust(world, progress, set, &mut change).then(|| Effect::AdjustTemplate(Box::new(change)))
+        let is_marked = marks::adjust(world, progress, set, &mut change);
+        change.affinity = apart::adjust(world, progress, set);
+        (is_marked || change.affinity.is_some()).then(|| Effect::AdjustTemplate(Box::new(change)))
     });
     changes.collect()
 }

@@ -108,7 +108,10 @@ impl ReplicaSet {
             min_ready_seconds: i32::try_from(self.min_ready.as_secs()).unwrap_or(i32::MAX),
             scale_down_deadline: annotation(labels::SCALE_DOWN_DEADLINE).and_then(Timestamp::parse),
             outcome: annotation(labels::OUTCOME).and_then(snapshot::Outcome::parse),
-            injected: Injected::read(&self.annotations),
+            injected: Injected::read(
+                &self.annotations,
+                self.template.pointer("/spec/affinity/podAntiAffinity"),
+            ),
         })
     }
 

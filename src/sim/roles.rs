@@ -1,4 +1,5 @@
-//! How the log tells what pods carry for their role: per version how many pods carry which labels and annotations.
+//! How the log tells what pods carry for their role: per version how many pods carry which labels and annotations, and
+//! whose nodes its template keeps off.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,8 @@ pub(super) fn describe(cluster: &Cluster) -> String {
         }
         counts.retain(|text, _| !text.is_empty());
         let carried = counts.into_iter().map(|(text, count)| format!("{count} with {text}"));
-        let parts: Vec<String> = carried.collect();
+        let apart = seen.injected.apart.iter().map(|apart| format!("apart from {}", apart.from));
+        let parts: Vec<String> = carried.chain(apart).collect();
         (!parts.is_empty()).then(|| format!("{}: {}", tag(&set.image), parts.join(", ")))
     });
     lines.collect::<Vec<_>>().join("; ")

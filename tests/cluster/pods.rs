@@ -1,4 +1,4 @@
-//! What concerns single pods: restarts within disruption budgets, labels and annotations by role.
+//! What concerns single pods: restarts within disruption budgets, labels and annotations by role, anti-affinity.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use serin::api::Rollout;
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
-use crate::rollouts::{Subject, message_of};
+use crate::rollouts::{Subject, canary, is_in, message_of};
 use crate::shared::{client, kubeconfig, namespace, pods, wait_for};
 
 const EPHEMERAL: &str = "rollout.argoproj.io/ephemeral-metadata";
@@ -153,4 +153,37 @@ async fn pods_that_run_take_on_the_labels_of_their_new_role() {
     assert_eq!((after.len(), count(&after, "stable")), (3, 3));
     let canary = paused.iter().find(|(_, role)| role.as_deref() == Some("canary")).unwrap().0;
     assert!(after.contains_key(canary), "the canary's pod was changed, not replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anti_affinity_is_in_the_template_until_the_version_is_stable() {
+    let mut spec = canary(json!([{"setWeight": 50}, {"pause": {}}]));
+    spec["strategy"]["canary"]["antiAffinity"] =
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": {}});
+    let (_, subject, _controller) = setup("apart", spec).await;
+    subject.release("v2").await;
+    subject.until_phase("Paused").await;
+    let (api, sets) = replica_sets(&subject).await;
+    let affinity = |set: &ReplicaSet| {
+        let template = set.spec.clone().unwrap().template.unwrap().spec.unwrap();
+        serde_json::to_value(template.affinity).unwrap()
+    };
+    let stable = sets["1"].labels()["rollouts-pod-template-hash"].clone();
+    assert_eq!(affinity(&sets["1"]), Value::Null);
+    let term = json!({
+        "labelSelector": {"matchExpressions": [
+            {"key": "rollouts-pod-template-hash", "operator": "In", "values": [stable]},
+        ]},
+        "topologyKey": "kubernetes.io/hostname", "namespaces": [subject.namespace],
+    });
+    let expected = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    assert_eq!(affinity(&sets["2"]), expected);
+
+    let before = uids(&pods(&subject.client, &subject.namespace, "web").await);
+    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.until(is_in("Healthy")).await;
+    let is_free = |set: Option<&ReplicaSet>| set.is_some_and(|set| affinity(set) == Value::Null);
+    wait_for(&api, &sets["2"].name_any(), is_free).await;
+    let after = uids(&pods(&subject.client, &subject.namespace, "web").await);
+    assert_eq!(after.intersection(&before).count(), 2, "pods of the version stay");
 }

@@ -73,7 +73,7 @@ fn what_argo_rollouts_noted_is_right_as_it_is() {
     }));
     let notes = [r#"{"annotations":{"a":"b"}}"#, r#"{"labels":{"role":"canary"}}"#];
     for (set, note) in bench.snapshot.replica_sets.iter_mut().zip(notes) {
-        set.injected = Injected::read(&values(&json!({(EPHEMERAL_METADATA): note})));
+        set.injected = Injected::read(&values(&json!({(EPHEMERAL_METADATA): note})), None);
     }
     assert_eq!(changes(&bench), BTreeMap::new());
     assert!(!are_needed(&bench.snapshot));
@@ -159,4 +159,72 @@ fn the_note_goes_only_when_all_pods_were_seen_to_be_right() {
     assert_eq!(on_pods(&bench), (vec![], false), "the list is an old one");
     bench.snapshot.pods.listed = None;
     assert_eq!(on_pods(&bench), (vec![], false), "pods cannot be read");
+}
+
+fn anti_affinity(template_affinity: Option<&Value>, found: &[&str]) -> Option<Value> {
+    let mut bench = canary(&json!({
+        "antiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": {"weight": 7}},
+    }));
+    if let Some(affinity) = template_affinity {
+        bench.snapshot.rollout.spec.template.as_mut().unwrap()["spec"]["affinity"] = affinity.clone();
+        // The same version with another template: told by its hash alone.
+        let wanted = super::super::revision::wanted_hash(&bench.snapshot);
+        bench.status().current_pod_hash = Some(wanted.to_string());
+        bench.snapshot.replica_sets[1].hash = wanted;
+    }
+    let apart = |from: &&str| Apart {
+        from: crate::units::PodHash::new(*from).unwrap(),
+        strength: Strength::Preferred(7),
+    };
+    bench.snapshot.replica_sets[1].injected.apart = found.iter().map(apart).collect();
+    changes(&bench).remove("2").and_then(|change| change.affinity)
+}
+
+#[test]
+fn anti_affinity_joins_what_the_template_says_itself() {
+    let own = json!({"topologyKey": "zone"});
+    let template = json!({
+        "nodeAffinity": {},
+        "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [own]},
+    });
+    let mut first = Bench::new(4, &steps());
+    first.settle();
+    let stable = first.status().stable_rs.clone().unwrap();
+    let patch = anti_affinity(Some(&template), &["earlier"]).unwrap();
+    let term = json!({
+        "labelSelector": {"matchExpressions": [
+            {"key": "rollouts-pod-template-hash", "operator": "In", "values": [stable]},
+        ]},
+        "topologyKey": "kubernetes.io/hostname", "namespaces": ["shop"],
+    });
+    let expected = json!({"podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [own],
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 7, "podAffinityTerm": term}],
+    }});
+    assert_eq!(patch, expected);
+    assert_eq!(anti_affinity(None, &[stable.as_str()]), None, "it is right already");
+}
+
+#[test]
+fn what_is_stripped_is_what_was_put_there() {
+    let own = json!({"topologyKey": "zone", "labelSelector": {"matchExpressions": [{"key": "app", "values": ["x"]}]}});
+    let term = json!({"labelSelector": {"matchExpressions": [
+        {"key": "rollouts-pod-template-hash", "operator": "In", "values": ["abc"]},
+    ]}});
+    let mut template = json!({"spec": {"affinity": {"podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [term, own],
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}],
+    }}}});
+    strip(&mut template);
+    let left = json!({"requiredDuringSchedulingIgnoredDuringExecution": [own]});
+    assert_eq!(template, json!({"spec": {"affinity": {"podAntiAffinity": left}}}));
+
+    let injected = json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]});
+    let mut template = json!({"spec": {"affinity": {"podAntiAffinity": injected}, "containers": []}});
+    strip(&mut template);
+    assert_eq!(template, json!({"spec": {"containers": []}}));
+
+    let mut template = json!({"spec": {"affinity": {"podAntiAffinity": {}}}});
+    strip(&mut template);
+    assert_eq!(template, json!({"spec": {"affinity": {"podAntiAffinity": {}}}}), "its author wrote that");
 }

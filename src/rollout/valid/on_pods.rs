@@ -1,4 +1,4 @@
-//! What either strategy says about pods beside their template: labels and annotations by role.
+//! What either strategy says about pods beside their template: labels and annotations by role, and anti-affinity.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use super::SpecError;
 use crate::api::RolloutSpec;
 use crate::api::labels::POD_TEMPLATE_HASH;
-use crate::api::rollout::PodMetadata;
-use crate::rollout::injection::{Marks, OnPods};
+use crate::api::rollout::{AntiAffinity, PodMetadata};
+use crate::rollout::injection::{Marks, OnPods, Strength};
 
 /// Longest name of a label or annotation, and longest value of a label.
 const LONGEST_NAME: usize = 63;
@@ -34,10 +34,12 @@ pub(super) fn parse(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> OnPods
         (Some(canary), _) => OnPods {
             new: marks("spec.strategy.canary.canaryMetadata", canary.canary_metadata.as_ref()),
             stable: marks("spec.strategy.canary.stableMetadata", canary.stable_metadata.as_ref()),
+            apart: anti_affinity("spec.strategy.canary", canary.anti_affinity.as_ref(), problems),
         },
         (None, Some(blue_green)) => OnPods {
             new: marks("spec.strategy.blueGreen.previewMetadata", blue_green.preview_metadata.as_ref()),
             stable: marks("spec.strategy.blueGreen.activeMetadata", blue_green.active_metadata.as_ref()),
+            apart: anti_affinity("spec.strategy.blueGreen", blue_green.anti_affinity.as_ref(), problems),
         },
         (None, None) => OnPods::default(),
     }
@@ -119,6 +121,34 @@ fn is_word(text: &str) -> bool {
         && text.chars().all(|c| at_ends(c) || ['-', '_', '.'].contains(&c))
 }
 
+fn anti_affinity(
+    path: &str,
+    given: Option<&AntiAffinity>,
+    problems: &mut Vec<SpecError>,
+) -> Option<Strength> {
+    let given = given?;
+    let field = format!("{path}.antiAffinity");
+    let preferred = given.preferred_during_scheduling_ignored_during_execution.as_ref();
+    match (preferred, &given.required_during_scheduling_ignored_during_execution) {
+        (Some(preferred), None) => {
+            let weight = preferred.weight.filter(|weight| (1..=100).contains(weight));
+            if weight.is_none() {
+                let field = format!("{field}.preferredDuringSchedulingIgnoredDuringExecution.weight");
+                problems.push(SpecError::new(field, "AntiAffinity weight must be between 1-100"));
+            }
+            weight.map(Strength::Preferred)
+        }
+        (None, Some(_)) => Some(Strength::Required),
+        (None, None) | (Some(_), Some(_)) => {
+            let message = "AntiAffinity must have exactly one strategy listed: \
+                           preferredDuringSchedulingIgnoredDuringExecution or \
+                           requiredDuringSchedulingIgnoredDuringExecution";
+            problems.push(SpecError::new(field, message));
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -174,5 +204,28 @@ mod tests {
                 "spec.strategy.canary.stableMetadata.annotations['']",
             ],
         );
+    }
+
+    #[test]
+    fn anti_affinity_is_one_of_two_and_a_preference_has_a_weight() {
+        let preferred =
+            |weight: &Value| json!({"preferredDuringSchedulingIgnoredDuringExecution": {"weight": weight}});
+        let both = json!({
+            "preferredDuringSchedulingIgnoredDuringExecution": {"weight": 1},
+            "requiredDuringSchedulingIgnoredDuringExecution": {},
+        });
+        let in_canary = |anti: &Value| json!({"canary": {"antiAffinity": anti}});
+        check(&in_canary(&both), &["spec.strategy.canary.antiAffinity"]);
+        check(&in_canary(&json!({})), &["spec.strategy.canary.antiAffinity"]);
+        check(&in_canary(&preferred(&json!(100))), &[]);
+        check(&in_canary(&json!({"requiredDuringSchedulingIgnoredDuringExecution": {}})), &[]);
+        for weight in [json!(0), json!(101), Value::Null] {
+            check(
+                &json!({"blueGreen": {"antiAffinity": preferred(&weight)}}),
+                &[
+                    "spec.strategy.blueGreen.antiAffinity.preferredDuringSchedulingIgnoredDuringExecution.weight",
+                ],
+            );
+        }
     }
 }
