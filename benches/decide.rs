@@ -150,6 +150,7 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         templates: [].into(),
         services: [].into(),
         traffic: None,
+        pods: serin::rollout::pods::Pods::default(),
         refusal: None,
         taken_names: [].into(),
         counts_pending_since: None,
@@ -230,6 +231,7 @@ fn replica_set(number: u32, hash: &str, size: u32) -> ReplicaSet {
         min_ready_seconds: 0,
         scale_down_deadline: None,
         outcome: None,
+        injected: Default::default(),
         template_hash: None,
     }
 }

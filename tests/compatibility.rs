@@ -17,6 +17,7 @@ use std::path::Path;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 use serin::api::Rollout;
+use serin::rollout::pods::Pods;
 use serin::rollout::snapshot::Settings;
 use serin::rollout::{self, Snapshot};
 use serin::units::Timestamp;
@@ -31,7 +32,7 @@ ignored in silence. Where a field is *better* than there, the reason is in [diff
 ";
 
 /// Fields that do more than they do elsewhere, or safer; each is explained in differences.md.
-const BETTER: [(&str, &str); 16] = [
+const BETTER: [(&str, &str); 21] = [
     ("strategy.canary.steps[]", "an edit that leaves the steps behind the position alone continues there"),
     (
         "strategy.canary.steps[].setWeight",
@@ -60,6 +61,11 @@ const BETTER: [(&str, &str); 16] = [
     ("progressDeadlineAbort", "is evaluated whatever the router says (#4128)"),
     ("paused", "an analysis that fails meanwhile still takes the version back"),
     ("template", "kept as it is written; a malformed quantity breaks nothing"),
+    ("restartAt", "replaces pods that serve nobody first, and says when a disruption budget keeps pods"),
+    ("strategy.canary.canaryMetadata", "what it hides of the template comes back when the role ends"),
+    ("strategy.canary.stableMetadata", "what it hides of the template comes back when the role ends"),
+    ("strategy.blueGreen.activeMetadata", "what it hides of the template comes back when the role ends"),
+    ("strategy.blueGreen.previewMetadata", "what it hides of the template comes back when the role ends"),
 ];
 
 /// Fields whose content is nobody's business here, or belongs to Kubernetes.
@@ -142,6 +148,7 @@ fn is_refused(path: &str, schema: &Value) -> bool {
         traffic: None,
         refusal: None,
         taken_names: [].into(),
+        pods: Pods::default(),
         counts_pending_since: None,
         settings: Settings::default(),
     };

@@ -14,6 +14,12 @@ pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
 pub const TEMPLATE_HASH: &str = "rollout.argoproj.io/template-hash";
 /// Annotation on a ReplicaSet: what became of the last update to its revision, `promoted` or `aborted`.
 pub const OUTCOME: &str = "rollout.argoproj.io/outcome";
+/// Annotation on a ReplicaSet: JSON of the labels and annotations that the role of its revision puts on its pods.
+pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
+/// Annotation on a ReplicaSet: JSON of the values of its template that the role's hide, so that they can come back.
+pub const EPHEMERAL_METADATA_HIDDEN: &str = "rollout.argoproj.io/ephemeral-metadata-hidden";
+/// Annotation on a ReplicaSet while its pods may still carry what an earlier role put on them: JSON of what becomes of it.
+pub const EPHEMERAL_METADATA_PENDING: &str = "rollout.argoproj.io/ephemeral-metadata-pending";
 /// Label that shards objects over controllers (`--instance-id`).
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.

@@ -1,5 +1,7 @@
 //! `undo`: the pod template of an earlier revision becomes the template again.
 
+use std::collections::BTreeMap;
+
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use serde_json::{Map, Value, json};
@@ -7,10 +9,8 @@ use serde_json::{Map, Value, json};
 use super::{Answer, Body, Part, Patch, Target, is_observed, status};
 use crate::api::Rollout;
 use crate::api::labels::{POD_TEMPLATE_HASH, REVISION};
+use crate::rollout::injection::{self, Injected};
 use crate::units::Revision;
-
-/// Annotation on a ReplicaSet: the labels and annotations that its role put on its pods.
-const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
 
 /// Fields whose default depends on other fields, so that leaving them out may mean another value.
 const DEPENDENT_DEFAULTS: [&str; 2] = ["resources", "hostPort"];
@@ -27,7 +27,7 @@ pub enum ToRevision {
 /// Goes back to an earlier revision: its template is written over the current one, whatever its way in will be.
 ///
 /// `replica_sets` are the Rollout's own, undecoded, so that no field of a template is lost. The pod hash, what the
-/// revision's role put on its pods, and the defaults that the API server filled in are taken out again, so that the
+/// revision's role put on its pods, the anti-affinity to another version, and the defaults that the API server filled in are taken out again, so that the
 /// template is the one that was once written and the revision's own ReplicaSet is found again by its hash.
 #[must_use]
 pub fn undo(rollout: &Rollout, replica_sets: &[DynamicObject], to: ToRevision) -> Answer {
@@ -108,22 +108,29 @@ fn restored(rollout: &Rollout, chosen: &DynamicObject, current: Option<&DynamicO
 /// A ReplicaSet's template without what the controller put into it.
 fn template_of(replica_set: &DynamicObject) -> Value {
     let mut template = replica_set.data.pointer("/spec/template").cloned().unwrap_or(Value::Null);
-    let injected = replica_set.annotations().get(EPHEMERAL_METADATA);
-    let injected: Value = injected.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
+    injection::strip(&mut template);
+    let Injected { marks, hidden, .. } = Injected::read(replica_set.annotations(), None);
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
-        for part in ["labels", "annotations"] {
-            let keys = injected.get(part).and_then(Value::as_object);
-            let keys = keys.into_iter().flat_map(Map::keys).map(String::as_str);
-            remove_keys(metadata, part, keys.chain([POD_TEMPLATE_HASH]));
-        }
+        take_back(metadata, "labels", marks.labels.keys(), &hidden.labels);
+        take_back(metadata, "annotations", marks.annotations.keys(), &hidden.annotations);
     }
     template
 }
 
-fn remove_keys<'a>(metadata: &mut Map<String, Value>, part: &str, keys: impl Iterator<Item = &'a str>) {
+/// Removes what was put there, and the pod hash; what was hidden comes back.
+fn take_back<'a>(
+    metadata: &mut Map<String, Value>,
+    part: &str,
+    keys: impl Iterator<Item = &'a String>,
+    hidden: &BTreeMap<String, String>,
+) {
     let Some(Value::Object(values)) = metadata.get_mut(part) else { return };
+    values.remove(POD_TEMPLATE_HASH);
     for key in keys {
-        values.remove(key);
+        match hidden.get(key) {
+            Some(value) => values.insert(key.clone(), json!(value)),
+            None => values.remove(key),
+        };
     }
     if values.is_empty() {
         metadata.remove(part);
@@ -181,4 +188,39 @@ fn pulls_always(container: &Map<String, Value>) -> Option<bool> {
     let name = image.rsplit('/').next().unwrap_or(image);
     let tag = name.split_once(':').map(|(_, tag)| tag);
     Some(!name.contains('@') && matches!(tag, None | Some("latest")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_controller_put_into_a_template_is_not_written_back() {
+        let set: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": "web-abc", "annotations": {
+                "rollout.argoproj.io/ephemeral-metadata": r#"{"labels":{"role":"stable","tier":"x"},"annotations":{"note":"n"}}"#,
+                "rollout.argoproj.io/ephemeral-metadata-hidden": r#"{"labels":{"tier":"web"}}"#,
+            }},
+            "spec": {"template": {
+                "metadata": {
+                    "labels": {"app": "web", "role": "stable", "tier": "x", "rollouts-pod-template-hash": "abc"},
+                    "annotations": {"note": "n"},
+                },
+                "spec": {
+                    "containers": [],
+                    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+                        "labelSelector": {"matchExpressions": [
+                            {"key": "rollouts-pod-template-hash", "operator": "In", "values": ["def"]},
+                        ]},
+                        "topologyKey": "kubernetes.io/hostname", "namespaces": ["shop"],
+                    }]}},
+                },
+            }},
+        }))
+        .unwrap();
+        let written =
+            json!({"metadata": {"labels": {"app": "web", "tier": "web"}}, "spec": {"containers": []}});
+        assert_eq!(template_of(&set), written);
+    }
 }

@@ -5,6 +5,7 @@
 //! patches of single fields rather than server-side apply: each is for a field that only a controller of Rollouts
 //! writes, and costs the API server a fifth less.
 
+mod pods;
 mod replica_sets;
 mod runs;
 mod told;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use self::pods::Evictions;
 use super::announce::{Announcer, Note};
 use super::caches::Caches;
 use super::clock::Clock;
@@ -65,6 +67,7 @@ enum Whose {
 /// The Rollout that a plan is for.
 struct Target {
     identity: Identity,
+    evictions: Evictions,
 }
 
 impl Target {
@@ -78,15 +81,16 @@ impl Target {
 }
 
 impl Writer {
-    /// Carries out the plan for `rollout`: status, effects, announcements.
+    /// Carries out the plan for `rollout`: status, effects, announcements. Gives what became of its evictions.
     ///
     /// The status comes first because it is written only if nobody has written the Rollout since: a pass on a stale view
     /// ends there and has touched nothing. What a crash leaves undone, the next pass finds wanting and does.
     ///
     /// # Errors
     /// At the first write or stage that fails; what follows is left to the next pass.
-    pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<(), PassError> {
-        let mut target = Target { identity: Identity::of(&rollout.metadata) };
+    pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<Evictions, PassError> {
+        let mut target =
+            Target { identity: Identity::of(&rollout.metadata), evictions: Evictions::default() };
         if let Some(status) = &plan.status {
             let encode = |source| PassError::Encoding { object: target.identity.key.clone(), source };
             let stored = serde_json::to_value(rollout.status.as_ref()).map_err(encode)?;
@@ -96,7 +100,7 @@ impl Writer {
         }
         let (made, outcome) = self.make(&mut target, &plan.stages).await;
         self.announce(&target.identity, told::told(plan.events, &made));
-        outcome
+        outcome.map(|()| target.evictions)
     }
 
     /// Makes the effects, stage by stage. Those of a stage are independent of each other: all that succeeded count as
@@ -201,6 +205,11 @@ impl Writer {
             Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
                 self.update(target, name, annotations, *min_ready_seconds).await?;
             }
+            Effect::AdjustTemplate(change) => self.adjust_template(target, change).await?,
+            Effect::MarkPod { name, labels, annotations } => {
+                self.mark_pod(target, name, labels, annotations).await?;
+            }
+            Effect::EvictPod { name, uid } => self.evict_pod(target, name, uid).await?,
             Effect::DeleteReplicaSet { name } => self.delete_replica_set(target, name).await?,
             Effect::SwitchService { name, to } => self.switch_service(target, name, to.as_str()).await?,
             Effect::SetRevision { revision } => {

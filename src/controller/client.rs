@@ -19,6 +19,7 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceExt as _};
 
 use super::options::{RequestLimits, RequestRate};
+use super::repeat::Repeat;
 use crate::metrics::{Metrics, Verb};
 
 /// How long the API server may take to begin its answer. Its own limit on a request is 60 s, most take milliseconds.
@@ -47,7 +48,7 @@ pub(crate) fn connect(
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&layer_fn(move |inner| Counted { inner, metrics: Arc::clone(&metrics) }))
         .with_layer(&BufferLayer::new(BUFFER))
-        .with_layer(&RetryLayer::new(policy))
+        .with_layer(&RetryLayer::new(Repeat::new(policy)))
         .with_layer(&layer_fn(move |inner| Limited { inner, gate: Arc::clone(&gate) }))
         .build())
 }
@@ -179,13 +180,14 @@ fn purpose(method: &Method, path: &str, query: Option<&str>) -> (Verb, &'static 
 
 /// The resources that this program touches: a closed set, because it is a metric's label.
 fn known_resource(name: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 11] = [
         "rollouts",
         "analysisruns",
         "analysistemplates",
         "clusteranalysistemplates",
         "replicasets",
         "services",
+        "pods",
         "events",
         "leases",
         "secrets",

@@ -1,8 +1,8 @@
 //! The shell: watches the cluster, asks the pure cores what to do, does it, and sleeps until something is due.
 //!
 //! The one way through it, per object: [`caches`] → [`snapshot`] → `rollout::decide` → [`apply`]. Deliberately absent:
-//! any decision about a rollout, any read of the cluster besides the watches and Secrets that a run asks for, and any
-//! time that does not come from [`clock`].
+//! any decision about a rollout, any read of the cluster besides the watches, Secrets that a run asks for and [`pods`] while
+//! single ones matter, and any time that does not come from [`clock`].
 
 mod analysis;
 mod announce;
@@ -19,10 +19,12 @@ mod leader;
 mod lease;
 mod measure;
 mod options;
+mod pods;
 mod queue;
 mod reconcile;
 mod records;
 mod references;
+mod repeat;
 mod run;
 mod scrape;
 mod slots;

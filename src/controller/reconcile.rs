@@ -22,7 +22,7 @@ use super::wire::Unreadable;
 use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
 use crate::rollout::snapshot::Settings;
-use crate::rollout::{Plan, Snapshot};
+use crate::rollout::{Plan, Snapshot, pods};
 
 /// How long an older state may take to be replaced before it is looked at again anyway.
 const STALE_PATIENCE: Duration = Duration::from_secs(1);
@@ -74,11 +74,14 @@ impl Rollouts {
         let now = self.clock.now();
         let encoding = |source| PassError::Encoding { object: key.clone(), source };
         let snapshot = snapshot::rollout(&self.caches, identity, readable, &memory, now, &self.settings);
-        let snapshot = snapshot.map_err(encoding)?;
+        let mut snapshot = snapshot.map_err(encoding)?;
         if snapshot.rollout.metadata.deletion_timestamp.is_some() {
             return Ok(Next::After(self.resync));
         }
         self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
+        if pods::are_needed(&snapshot) {
+            snapshot.pods.listed = self.list_pods(identity).await;
+        }
         trace!(rollout = %key, ?snapshot, "snapshot");
         let plan = (self.decide)(&snapshot);
         let wake = plan.wake.map(|wake| wake.at);
@@ -86,14 +89,20 @@ impl Rollouts {
             .then(|| memory.counts_pending_since.unwrap_or(snapshot.now));
         let refusal = memory.refusal.filter(|_| snapshot.refusal.is_some());
         let retry = refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
-        self.remember(key, Memory { counts_pending_since: pending, refusal, ..memory });
+        let refused = memory.refused_evictions.filter(|_| snapshot.pods.listed.is_some());
+        let remembered =
+            Memory { counts_pending_since: pending, refusal, refused_evictions: refused, ..memory };
+        self.remember(key, remembered);
         if !plan.is_idle() {
             debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
             let creates = plan.creates_replica_set();
-            self.writer.carry_out(&snapshot.rollout, plan).await?;
+            let evictions = self.writer.carry_out(&snapshot.rollout, plan).await?;
+            let mut memory = self.memory(key);
+            memory.refused_evictions = evictions.remembered(refused, now);
             if creates {
-                self.remember(key, Memory { refusal: None, ..self.memory(key) });
+                memory.refusal = None;
             }
+            self.remember(key, memory);
         }
         let wakes =
             wake.into_iter().chain(retry).map(|at| at.since(self.clock.now()) + Duration::from_millis(1));

@@ -1,5 +1,6 @@
 //! What the caches keep of each kind: enough for a pass and for the metrics, and no more.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -11,6 +12,7 @@ use super::store::{Cached, Identity, Key, Link};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Rollout, labels};
+use crate::rollout::injection::Injected;
 use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
@@ -180,6 +182,10 @@ fn view(object: &ReplicaSetObject) -> Option<ReplicaSet> {
         min_ready_seconds: object.spec.min_ready_seconds,
         scale_down_deadline: annotation(labels::SCALE_DOWN_DEADLINE).and_then(|text| Timestamp::parse(text)),
         outcome: annotation(labels::OUTCOME).and_then(|text| Outcome::parse(text)),
+        injected: Injected::read(
+            meta.annotations.as_ref().unwrap_or(&BTreeMap::new()),
+            object.spec.pod_anti_affinity(),
+        ),
     })
 }
 

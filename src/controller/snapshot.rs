@@ -10,6 +10,7 @@ use super::store::{Identity, Key};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisTemplateSpec, Rollout, RolloutSpec};
 use crate::rollout::Snapshot;
+use crate::rollout::pods::{Pods, Refused};
 use crate::rollout::snapshot::{self, Service, Settings};
 use crate::units::Timestamp;
 
@@ -25,6 +26,8 @@ pub(crate) struct Memory {
     pub(crate) refusal: Option<Refusal>,
     /// Names that belong to somebody else's objects.
     pub(crate) taken_names: BTreeSet<String>,
+    /// Evictions that disruption budgets did not allow.
+    pub(crate) refused_evictions: Option<Refused>,
 }
 
 /// A ReplicaSet that the API server does not accept.
@@ -71,6 +74,7 @@ pub(crate) fn rollout(
         traffic: None,
         refusal: memory.refusal(rollout.metadata.generation, now),
         taken_names: memory.taken_names.clone(),
+        pods: Pods { listed: None, refused: memory.refused_evictions },
         counts_pending_since: memory.counts_pending_since,
         settings: settings.clone(),
         rollout,

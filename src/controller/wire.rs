@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer, de};
@@ -27,6 +27,33 @@ pub(crate) struct ReplicaSetObject {
 pub(crate) struct ReplicaSetSpec {
     pub(crate) replicas: Option<i32>,
     pub(crate) min_ready_seconds: i32,
+    template: Option<TemplatePart>,
+}
+
+/// Of a pod template, the part that the controller may have changed itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplatePart {
+    spec: Option<TemplateSpecPart>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateSpecPart {
+    affinity: Option<AffinityPart>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AffinityPart {
+    pod_anti_affinity: Option<Value>,
+}
+
+impl ReplicaSetSpec {
+    /// The anti-affinity of its pod template.
+    pub(crate) fn pod_anti_affinity(&self) -> Option<&Value> {
+        self.template.as_ref()?.spec.as_ref()?.affinity.as_ref()?.pod_anti_affinity.as_ref()
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,6 +72,30 @@ pub(crate) struct ReplicaSetCondition {
     pub(crate) r#type: String,
     pub(crate) status: String,
     pub(crate) message: String,
+}
+
+/// A pod, as far as a restart and the metadata of its role need it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct PodObject {
+    #[serde(default)]
+    pub(crate) metadata: ObjectMeta,
+    #[serde(default)]
+    pub(crate) status: PodStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodStatus {
+    pub(crate) phase: String,
+    pub(crate) conditions: Vec<PodCondition>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodCondition {
+    pub(crate) r#type: String,
+    pub(crate) status: String,
+    pub(crate) last_transition_time: Option<Time>,
 }
 
 /// A Service's selector.
@@ -143,6 +194,7 @@ macro_rules! same_resource {
 }
 
 same_resource!(ReplicaSetObject, k8s_openapi::api::apps::v1::ReplicaSet);
+same_resource!(PodObject, k8s_openapi::api::core::v1::Pod);
 same_resource!(ServiceObject, k8s_openapi::api::core::v1::Service);
 same_resource!(RolloutObject, Rollout);
 

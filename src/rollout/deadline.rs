@@ -16,6 +16,10 @@ pub enum Deadline {
     ProgressDeadline,
     /// Pods that no traffic goes to any more have been kept long enough.
     ScaleDown,
+    /// A restart begins, or pods are left that it is about.
+    Restart,
+    /// Pods do not all carry yet what their role puts on them.
+    PodMetadata,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::AnalysisRun;
 use crate::traffic::TrafficTarget;
@@ -39,6 +39,24 @@ pub enum Effect {
         /// `spec.minReadySeconds`; `None` leaves it.
         min_ready_seconds: Option<i32>,
     },
+    /// Changes what the controller puts into a ReplicaSet's pod template, and its own note of that.
+    AdjustTemplate(Box<TemplateChange>),
+    /// Changes labels and annotations of a pod. That it is gone counts as done.
+    MarkPod {
+        /// Its name.
+        name: String,
+        /// The labels to set; `None` removes one.
+        labels: Annotations,
+        /// The annotations to set; `None` removes one.
+        annotations: Annotations,
+    },
+    /// Evicts a pod if its disruption budgets allow it; if they do not it stays, which is no failure.
+    EvictPod {
+        /// Its name.
+        name: String,
+        /// Its uid; another pod of the name is left alone.
+        uid: String,
+    },
     /// Deletes a ReplicaSet that is past the history limit and empty.
     DeleteReplicaSet {
         /// Its name.
@@ -70,6 +88,33 @@ pub enum Effect {
         /// Its name.
         name: String,
     },
+}
+
+/// What changes in a ReplicaSet's pod template; its pods keep what they have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TemplateChange {
+    /// The ReplicaSet's name.
+    pub name: String,
+    /// Labels of the template to set; `None` removes one.
+    pub labels: Annotations,
+    /// Annotations of the template to set; `None` removes one.
+    pub annotations: Annotations,
+    /// A merge patch of the template's `spec.affinity`; `None` leaves it.
+    pub affinity: Option<Value>,
+    /// Annotations of the ReplicaSet that tell of it; `None` removes one.
+    pub noted: Annotations,
+}
+
+impl TemplateChange {
+    /// The merge patch of the ReplicaSet's pod template.
+    #[must_use]
+    pub fn template_patch(&self) -> Value {
+        let metadata = json!({"labels": self.labels, "annotations": self.annotations});
+        match &self.affinity {
+            Some(affinity) => json!({"metadata": metadata, "spec": {"affinity": affinity}}),
+            None => json!({ "metadata": metadata }),
+        }
+    }
 }
 
 /// The ReplicaSet of a new revision. Owner and namespace are the Rollout's.

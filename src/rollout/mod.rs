@@ -17,10 +17,13 @@
 pub mod deadline;
 pub mod effect;
 mod history;
+pub mod injection;
 pub mod plan;
 pub mod pod_hash;
+pub mod pods;
 pub mod progress;
 pub mod replicas;
+mod restart;
 pub mod revision;
 pub mod runs;
 mod scale_down;
@@ -75,7 +78,10 @@ pub fn decide(snapshot: &Snapshot) -> Plan {
                 progress = next;
                 events.extend(announced);
             }
-            Outcome::Stay(targets) => return plan::build(&world, situation, &progress, targets, events),
+            Outcome::Stay(targets) => {
+                let progress = restart::noted(&world, &progress);
+                return plan::build(&world, situation, &progress, targets, events);
+            }
         }
     }
     // No chain of moves is that long; should one be, the pass changes no pod and the next one goes on from here.

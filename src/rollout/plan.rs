@@ -2,20 +2,22 @@
 //!
 //! The status is written first, and only if nobody has written the Rollout since: a pass on a stale view ends there. The
 //! order of effects keeps pods and traffic safe: pods are added first, then Services are switched, then the router gets its
-//! weights, then pods are taken away, then what is no longer needed is stopped and deleted. A stage begins only when the one before it has succeeded.
+//! weights, then pods are taken away, then what is no longer needed is stopped and deleted, then single pods are evicted or
+//! marked. A stage begins only when the one before it has succeeded.
 
 use std::time::Duration;
 
 use super::deadline::{self, Deadline, Wake};
 use super::effect::{Annotations, Effect};
 use super::progress::Progress;
+use super::restart;
 use super::revision;
 use super::situation::Situation;
 use super::snapshot::{Outcome, ReplicaSet};
 use super::status::{self, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
-use super::{history, runs, services, weights};
+use super::{history, injection, runs, services, weights};
 use crate::api::RolloutStatus;
 use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, REVISION, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
@@ -62,7 +64,8 @@ pub fn build(
     targets: Targets,
     mut events: Vec<Event>,
 ) -> Plan {
-    let stages = stages(world, situation, progress, &targets, &mut events);
+    let mut stages = stages(world, situation, progress, &targets, &mut events);
+    let pod_wakes = on_pods(world, progress, &mut stages, &mut events);
     events.extend(targets.events.clone());
     events.extend(first_sight(world));
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
@@ -74,7 +77,7 @@ pub fn build(
     let (status, counts_wait) = worth_writing(world, &before, next);
     let counts_pending = counts_wait.is_some();
     let stuck = stuck_wake(world, progress, targets.clock);
-    let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck));
+    let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck).chain(pod_wakes));
     Plan { stages, status, counts_pending, events, wake }
 }
 
@@ -98,7 +101,30 @@ fn stages(
         remove.extend(history::old_replica_sets(world, progress));
         remove.extend(history::old_runs(world, progress));
     }
-    [add, switch, route, shrink, remove].into_iter().filter(|stage| !stage.is_empty()).collect()
+    // A template is right before pods are made from it.
+    let prepare = injection::adjustments(world, progress);
+    [prepare, add, switch, route, shrink, remove].into_iter().filter(|stage| !stage.is_empty()).collect()
+}
+
+/// Adds what happens to single pods, after everything else; when to look at them again.
+fn on_pods(
+    world: &World,
+    progress: &Progress,
+    stages: &mut Vec<Vec<Effect>>,
+    events: &mut Vec<Event>,
+) -> Vec<Wake> {
+    let resizes =
+        |effect: &Effect| matches!(effect, Effect::CreateReplicaSet(_) | Effect::ScaleReplicaSet { .. });
+    let is_resized = stages.iter().flatten().any(resizes);
+    let sizes = if is_resized { restart::Sizes::Changed } else { restart::Sizes::Kept };
+    let restart = restart::next(world, progress, sizes);
+    events.extend(restart.blocked);
+    let metadata = injection::on_running(world, progress);
+    let effects: Vec<Effect> = metadata.effects.into_iter().chain(restart.evictions).collect();
+    if !effects.is_empty() {
+        stages.push(effects);
+    }
+    restart.wake.into_iter().chain(metadata.wake).collect()
 }
 
 /// The wanted revision's ReplicaSet, should it be missing, and the revision numbers.
@@ -110,7 +136,8 @@ fn created(world: &World, progress: &Progress, targets: &Targets, events: &mut V
     match (world.new_set(progress), targets.create) {
         (None, None) => return effects,
         (None, Some(replicas)) => {
-            let set = revision::new_replica_set(world.snapshot, world.spec, hash, number, replicas);
+            let mut set = revision::new_replica_set(world.snapshot, world.spec, hash, number, replicas);
+            injection::into_new(world, progress, &mut set);
             events.push(Event::NewReplicaSetCreated { name: set.name.clone(), revision: number });
             let from = ReplicaCount::ZERO;
             if replicas > from {

@@ -52,6 +52,8 @@ pub struct Progress {
     pub may_switch: bool,
     /// Which of two alternating Services is stable; `None` before the first promotion, when it is pong.
     pub stable_ping_pong: Option<PingPong>,
+    /// The last `spec.restartAt` that is over, or was cancelled.
+    pub restarted_at: Option<Timestamp>,
 }
 
 /// One of two Services whose roles alternate.
@@ -108,6 +110,7 @@ impl Progress {
             post_promotion_run: blue_green.post_promotion_analysis_run_status,
             may_switch: blue_green.scale_up_preview_check_point.unwrap_or_default(),
             stable_ping_pong: canary.stable_ping_pong.as_deref().and_then(PingPong::parse),
+            restarted_at: status.restarted_at,
         }
     }
 
@@ -122,6 +125,7 @@ impl Progress {
         status.pause_conditions = (!self.pauses.is_empty()).then(|| self.pauses.clone());
         status.controller_pause = self.controller_pause.then_some(true);
         status.promote_full = self.promote_full.then_some(true);
+        status.restarted_at = self.restarted_at;
         let canary = status.canary.get_or_insert_default();
         canary.current_step_analysis_run_status.clone_from(&self.step_run);
         canary.current_background_analysis_run_status.clone_from(&self.background_run);

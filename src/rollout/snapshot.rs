@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::injection::Injected;
+use super::pods::Pods;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::traffic::ObservedTraffic;
@@ -29,6 +31,8 @@ pub struct Snapshot {
     pub refusal: Option<Refusal>,
     /// Names that the Rollout would give to an object of its own, and that belong to somebody else's.
     pub taken_names: BTreeSet<String>,
+    /// The pods, as far as they were looked at.
+    pub pods: Pods,
     /// Since when a change of counts has been waiting to be written; `None` when none waits.
     pub counts_pending_since: Option<Timestamp>,
     /// Settings of the controller that show in what it writes.
@@ -80,6 +84,8 @@ pub struct ReplicaSet {
     pub scale_down_deadline: Option<Timestamp>,
     /// What became of the last update to it, from the annotation `rollout.argoproj.io/outcome`.
     pub outcome: Option<Outcome>,
+    /// What the controller has put into its pod template.
+    pub injected: Injected,
 }
 
 impl ReplicaSet {

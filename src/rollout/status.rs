@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::progress::Progress;
+use super::restart;
 use super::revision;
 use super::snapshot::{GenerationFormat, ReplicaSet};
 use super::targets::ProgressClock;
@@ -24,6 +25,8 @@ pub(super) use conditions::invalid_message;
 
 /// The message of a Rollout whose spec says `paused`.
 pub(super) const MANUALLY_PAUSED: &str = "manually paused";
+/// The message of a Rollout whose pods are being replaced.
+const RESTARTING: &str = "rollout is restarting";
 
 /// What happened in a pass, as far as the status tells of it.
 #[derive(Debug)]
@@ -211,6 +214,9 @@ fn phase(
     }
     if let Some(pause) = progress.pauses.first() {
         return ("Paused", pause.reason.clone());
+    }
+    if restart::is_going_on(world, progress) {
+        return ("Progressing", RESTARTING.to_owned());
     }
     match waits_for(world, progress, counts) {
         "" => ("Healthy", String::new()),

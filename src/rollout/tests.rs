@@ -8,13 +8,13 @@ use crate::api::{AnalysisPhase, AnalysisRun, Rollout, RolloutStatus};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// A Rollout, its ReplicaSets and runs, and every reason announced so far.
-struct Bench {
-    snapshot: Snapshot,
+pub(super) struct Bench {
+    pub(super) snapshot: Snapshot,
     said: Vec<&'static str>,
 }
 
 impl Bench {
-    fn new(replicas: i32, steps: &Value) -> Self {
+    pub(super) fn new(replicas: i32, steps: &Value) -> Self {
         let rollout = json!({
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
             "metadata": {"name": "api", "namespace": "shop", "uid": "u", "generation": 1},
@@ -40,6 +40,7 @@ impl Bench {
             traffic: None,
             refusal: None,
             taken_names: [].into(),
+            pods: crate::rollout::pods::Pods::default(),
             counts_pending_since: None,
             settings: Settings::default(),
         };
@@ -47,7 +48,7 @@ impl Bench {
     }
 
     /// Makes passes until nothing is left to do.
-    fn settle(&mut self) -> Plan {
+    pub(super) fn settle(&mut self) -> Plan {
         for _ in 0..50 {
             let plan = decide(&self.snapshot);
             assert_eq!(plan, decide(&self.snapshot), "a pass is not reproducible");
@@ -98,6 +99,7 @@ impl Bench {
                 min_ready_seconds: new.min_ready_seconds,
                 scale_down_deadline: None,
                 outcome: None,
+                injected: crate::rollout::injection::Injected::default(),
                 name: new.name,
             }),
             Effect::ScaleReplicaSet { name, from, to, desired, .. } => {
@@ -124,7 +126,12 @@ impl Bench {
                 self.end(&name, AnalysisPhase::Successful);
             }
             Effect::DeleteReplicaSet { name } => sets.retain(|set| set.name != name),
-            Effect::DeleteAnalysisRun { .. } | Effect::SwitchService { .. } | Effect::SetTraffic(_) => {}
+            Effect::DeleteAnalysisRun { .. }
+            | Effect::SwitchService { .. }
+            | Effect::SetTraffic(_)
+            | Effect::AdjustTemplate(_)
+            | Effect::MarkPod { .. }
+            | Effect::EvictPod { .. } => {}
         }
     }
 
@@ -141,17 +148,17 @@ impl Bench {
         self.snapshot.analysis_runs.last().unwrap().metadata.name.clone().unwrap()
     }
 
-    fn status(&mut self) -> &mut RolloutStatus {
+    pub(super) fn status(&mut self) -> &mut RolloutStatus {
         self.snapshot.rollout.status.as_mut().unwrap()
     }
 
-    fn release(&mut self, tag: &str) {
+    pub(super) fn release(&mut self, tag: &str) {
         self.snapshot.rollout.spec.template = Some(template(tag));
         *self.snapshot.rollout.metadata.generation.as_mut().unwrap() += 1;
         self.said.clear();
     }
 
-    fn pass_seconds(&mut self, seconds: i64) {
+    pub(super) fn pass_seconds(&mut self, seconds: i64) {
         self.snapshot.now = Timestamp::from_millis(self.snapshot.now.as_millis() + seconds * 1000);
     }
 
@@ -175,7 +182,7 @@ fn template(tag: &str) -> Value {
     json!({"metadata": {"labels": {"app": "api"}}, "spec": {"containers": [{"name": "api", "image": format!("api:{tag}")}]}})
 }
 
-fn steps() -> Value {
+pub(super) fn steps() -> Value {
     json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {"duration": "5m"}}])
 }
 
@@ -350,12 +357,12 @@ fn every_problem_of_a_spec_is_named_at_once_and_nothing_moves() {
     bench.settle();
     let spec = &mut bench.snapshot.rollout.spec;
     spec.replicas = Some(-1);
-    spec.restart_at = Some(bench.snapshot.now);
+    spec.revision_history_limit = Some(-1);
     let canary = spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
     canary.steps.as_mut().unwrap()[0].set_weight = Some(101);
     bench.settle();
     let message = bench.status().message.clone().unwrap();
-    for field in ["spec.restartAt", "spec.replicas", "spec.strategy.canary.steps[0].setWeight"] {
+    for field in ["spec.revisionHistoryLimit", "spec.replicas", "spec.strategy.canary.steps[0].setWeight"] {
         assert!(message.contains(field), "{message}");
     }
     assert_eq!(bench.snapshot.replica_sets[0].size, ReplicaCount::new(4));

@@ -4,6 +4,7 @@
 
 mod blue_green;
 mod canary;
+mod on_pods;
 mod routing;
 mod services;
 mod spec;
@@ -104,6 +105,7 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
         scale_down: chosen.scale_down,
         threshold: chosen.threshold,
         rollback_window: rollback_window(spec, &mut problems),
+        on_pods: on_pods::parse(spec, &mut problems),
     };
     Parsed { spec, problems, retries }
 }

@@ -8,6 +8,7 @@ use super::watched::{Change, Watched};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::rollout::Snapshot;
+use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings};
 use crate::traffic::ObservedTraffic;
 use crate::units::Timestamp;
@@ -42,12 +43,14 @@ pub enum Kind {
     Services,
     /// The route.
     Route,
+    /// The Rollout's pods, which are listed when they are needed.
+    Pods,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Rollout, Self::ReplicaSets, Self::AnalysisRuns, Self::Services, Self::Route];
+    pub const ALL: [Self; 6] =
+        [Self::Rollout, Self::ReplicaSets, Self::AnalysisRuns, Self::Services, Self::Route, Self::Pods];
 }
 
 /// What the controller sees of each kind of object.
@@ -76,6 +79,8 @@ pub struct Memory {
     pub counts_pending_since: Option<Timestamp>,
     /// What the API server said against the ReplicaSet.
     pub refusal: Option<Refusal>,
+    /// Evictions that disruption budgets did not allow.
+    pub refused_evictions: Option<Refused>,
 }
 
 /// A ReplicaSet that the API server does not accept.
@@ -115,6 +120,7 @@ impl Cluster {
             Kind::AnalysisRuns => self.caches.runs.set_lag(lag),
             Kind::Services => self.caches.config.set_lag(lag),
             Kind::Route => self.caches.traffic.set_lag(lag),
+            Kind::Pods => self.listing.set_lag(lag),
         }
     }
 
@@ -125,6 +131,7 @@ impl Cluster {
         self.caches.runs.break_until(until);
         self.caches.config.break_until(until);
         self.caches.traffic.break_until(until);
+        // Lists are answered by the API server, whose own cache does not break.
     }
 
     /// All caches show what is stored, as after a restart.
@@ -153,7 +160,7 @@ impl Cluster {
     pub fn snapshot(&self, memory: &Memory) -> Option<Snapshot> {
         let config = self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default();
         let rollout = self.seen_rollout()?.clone();
-        Some(Snapshot {
+        let mut snapshot = Snapshot {
             now: self.controller_now(),
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),
             analysis_runs: self.caches.runs.shown().values().cloned().collect(),
@@ -164,8 +171,13 @@ impl Cluster {
             taken_names: BTreeSet::new(),
             counts_pending_since: memory.counts_pending_since,
             rollout,
+            pods: Pods { listed: None, refused: memory.refused_evictions },
             settings: Settings { router_plugins: [ROUTER.to_owned()].into(), ..Settings::default() },
-        })
+        };
+        if pods::are_needed(&snapshot) {
+            snapshot.pods.listed = Some(self.list_pods());
+        }
+        Some(snapshot)
     }
 
     /// When a cache changes next; `None` when all are up to date.

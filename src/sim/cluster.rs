@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::caches::{Caches, Config, Writer};
 use super::images::{Image, tag};
+use super::live_pods::Listing;
 use super::merge_patch::merge;
 use super::pods::Pod;
 use super::replica_sets::ReplicaSet;
@@ -86,6 +87,8 @@ pub struct Cluster {
     pub(super) next_pod: u64,
     pub(super) images: BTreeMap<String, Image>,
     pub(super) quota: Option<usize>,
+    pub(super) budget: Option<usize>,
+    pub(super) listing: Listing,
     pub(super) forbidden: Option<String>,
     pub(super) router: Router,
     pub(super) caches: Caches,
@@ -107,6 +110,8 @@ impl Cluster {
             next_pod: 0,
             images: BTreeMap::new(),
             quota: None,
+            budget: None,
+            listing: Listing::default(),
             forbidden: None,
             router: Router::default(),
             caches: Caches::default(),

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use super::caches::{Memory, Refusal, Writer};
 use super::cluster::{ApiError, Cluster, Part};
 use super::faults::{Fate, Faults};
+use super::live_pods::{self, Eviction};
 use super::merge_patch::diff;
 use super::runs::RunAgenda;
+pub use super::writes::Write;
 use crate::api::{Rollout, RolloutStatus, labels};
 use crate::events::Event;
 use crate::rollout::{self, Effect, Plan, Snapshot};
@@ -24,44 +26,6 @@ const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
 /// From a crash until the controller is back.
 const RESTART: Duration = Duration::from_secs(5);
-
-/// What a write changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Write {
-    /// The Rollout's status.
-    Status,
-    /// The Rollout's revision annotation.
-    Revision,
-    /// A ReplicaSet.
-    ReplicaSet,
-    /// A Service.
-    Service,
-    /// The route.
-    Route,
-    /// An AnalysisRun: created, stopped or deleted.
-    AnalysisRun,
-    /// An AnalysisRun's status.
-    RunStatus,
-    /// An Event.
-    Event,
-}
-
-impl Write {
-    /// How the log calls it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::Revision => "revision",
-            Self::ReplicaSet => "ReplicaSet",
-            Self::Service => "Service",
-            Self::Route => "route",
-            Self::AnalysisRun => "AnalysisRun",
-            Self::RunStatus => "run status",
-            Self::Event => "Event",
-        }
-    }
-}
 
 /// Why a pass ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +43,8 @@ pub struct Pass {
     pub plan: Plan,
     /// The announcements that were made.
     pub announced: Vec<Event>,
+    /// The evictions that were tried.
+    pub evictions: Vec<Eviction>,
     /// Why it ended early; `None` when everything was done.
     pub stop: Option<Stop>,
 }
@@ -90,6 +56,8 @@ struct Agenda {
     duplicate: Option<Timestamp>,
     failures: u32,
     rollout: Memory,
+    /// What became of the evictions of the pass.
+    evictions: Vec<Eviction>,
     runs: BTreeMap<String, RunAgenda>,
 }
 
@@ -213,8 +181,10 @@ impl Controller {
         self.passes += 1;
         let mut announced = Vec::new();
         let stop = self.apply(cluster, &snapshot.rollout, &plan, &mut announced).err();
+        let evictions = std::mem::take(&mut self.agenda.evictions);
+        self.agenda.rollout.refused_evictions = live_pods::remembered(&snapshot, &evictions);
         self.after(cluster, &snapshot, &plan, stop.as_ref());
-        Some(Pass { plan, announced, stop })
+        Some(Pass { plan, announced, evictions, stop })
     }
 
     /// What is remembered of a pass, and when the next one is due. The controller sleeps by time that passes, not by its
@@ -318,7 +288,9 @@ impl Controller {
             Effect::CreateReplicaSet(_)
             | Effect::ScaleReplicaSet { .. }
             | Effect::UpdateReplicaSet { .. }
+            | Effect::AdjustTemplate(_)
             | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
+            Effect::MarkPod { .. } | Effect::EvictPod { .. } => Write::Pod,
             Effect::SwitchService { .. } => Write::Service,
             Effect::SetTraffic(_) => Write::Route,
             Effect::SetRevision { .. } => Write::Revision,
@@ -326,7 +298,7 @@ impl Controller {
             | Effect::TerminateAnalysisRun { .. }
             | Effect::DeleteAnalysisRun { .. } => Write::AnalysisRun,
         };
-        let mut written = None;
+        let (mut written, mut evicted) = (None, Vec::new());
         self.write(cluster, kind, |cluster, writer| match effect {
             Effect::CreateReplicaSet(wanted) => {
                 done_when(&ApiError::AlreadyExists, cluster.create_replica_set(wanted, writer))
@@ -341,6 +313,15 @@ impl Controller {
             Effect::SwitchService { name, to } => {
                 let owner = seen.metadata.name.as_deref().unwrap_or_default();
                 cluster.switch_service(name, to, owner, writer)
+            }
+            Effect::AdjustTemplate(change) => cluster.adjust_template(change, writer),
+            Effect::MarkPod { name, labels, annotations } => {
+                cluster.mark_pod(name, labels, annotations);
+                Ok(())
+            }
+            Effect::EvictPod { name, uid } => {
+                evicted.push(cluster.evict_pod(name, uid));
+                Ok(())
             }
             Effect::DeleteReplicaSet { name } => {
                 done_when(&ApiError::NotFound, cluster.delete_replica_set(name, writer))
@@ -360,6 +341,7 @@ impl Controller {
                 done_when(&ApiError::NotFound, cluster.delete_run(name, writer))
             }
         })?;
+        self.agenda.evictions.extend(evicted);
         Ok(written)
     }
 

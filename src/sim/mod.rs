@@ -1,7 +1,7 @@
 //! A model of the cluster on virtual time, with scripted faults, that drives the same `decide` as the controller.
 //!
 //! A scenario is a text: what users, images and the metrics server do, and the log that an operator would read. The
-//! parts, from the bottom up: `watched` (caches that may lag), `pods` and `replica_sets` (what Kubernetes itself does), `router` (what a
+//! parts, from the bottom up: `watched` (caches that may lag), `pods`, `replica_sets` and `live_pods` (what Kubernetes itself does), `router` (what a
 //! router does),
 //! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
 //! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
@@ -18,6 +18,7 @@ pub mod faults;
 mod fingerprint;
 pub mod images;
 mod judge;
+mod live_pods;
 mod meddling;
 pub mod merge_patch;
 pub mod metrics;
@@ -25,6 +26,7 @@ mod owned;
 mod player;
 mod pods;
 mod replica_sets;
+mod roles;
 mod router;
 mod runs;
 pub mod script;
@@ -33,6 +35,7 @@ mod statements;
 mod transcript;
 pub mod users;
 mod watched;
+mod writes;
 
 pub use cluster::{ApiError, Cluster};
 pub use player::{Moment, Observer, Played, ScenarioError, play, watch};

@@ -132,6 +132,7 @@ impl<'a> Player<'a> {
             | Statement::RouterReadable(_)
             | Statement::Route(_)
             | Statement::Quota(_)
+            | Statement::Budget(_)
             | Statement::Forbid(_)) => {
                 self.transcript.say(now, "world", line.text.clone());
                 self.simulation.change_world(world);

@@ -1,5 +1,6 @@
 //! Pods: from creation to ready, to crashed, to gone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::images::{Image, Readiness};
@@ -24,6 +25,9 @@ pub(super) struct Pod {
     /// When its readiness changes next; `None` when it stays as it is.
     pub(super) next_change: Option<Timestamp>,
     crashes: u32,
+    pub(super) created_at: Timestamp,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 impl Pod {
@@ -40,6 +44,9 @@ impl Pod {
             ready_since: None,
             next_change: starts,
             crashes: 0,
+            created_at: now.whole_seconds(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 

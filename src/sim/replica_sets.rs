@@ -11,7 +11,9 @@ use super::images::tag;
 use super::pods::Pod;
 use crate::api::labels;
 use crate::rollout::effect::{Annotations, NewReplicaSet};
+use crate::rollout::injection::Injected;
 use crate::rollout::snapshot;
+use crate::rollout::valid::text_map;
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// From a change to the pass over the ReplicaSet that sees it.
@@ -23,6 +25,7 @@ pub(super) struct ReplicaSet {
     labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
     created_at: Timestamp,
+    pub(super) template: Value,
     pub(super) image: String,
     pub(super) size: ReplicaCount,
     pub(super) min_ready: Duration,
@@ -43,6 +46,7 @@ impl ReplicaSet {
             annotations: wanted.annotations.clone(),
             created_at: now.whole_seconds(),
             image: image_of(&wanted.template),
+            template: wanted.template.clone(),
             size: wanted.replicas,
             min_ready: Duration::from_secs(u64::try_from(wanted.min_ready_seconds).unwrap_or_default()),
             replicas: ReplicaCount::ZERO,
@@ -104,6 +108,10 @@ impl ReplicaSet {
             min_ready_seconds: i32::try_from(self.min_ready.as_secs()).unwrap_or(i32::MAX),
             scale_down_deadline: annotation(labels::SCALE_DOWN_DEADLINE).and_then(Timestamp::parse),
             outcome: annotation(labels::OUTCOME).and_then(snapshot::Outcome::parse),
+            injected: Injected::read(
+                &self.annotations,
+                self.template.pointer("/spec/affinity/podAntiAffinity"),
+            ),
         })
     }
 
@@ -138,6 +146,8 @@ impl Cluster {
             }
         }
         self.pods_changed(changed);
+        let seen = self.listing.is_late().then(|| self.stored_pods());
+        self.listing.note(now, seen);
         let due = |set: &ReplicaSet| set.due().is_some_and(|at| at <= now);
         let names: Vec<String> =
             self.replica_sets.iter().filter(|(_, set)| due(set)).map(|(name, _)| name.clone()).collect();
@@ -173,10 +183,10 @@ impl Cluster {
 
     fn sync_replica_set(&mut self, name: &str) {
         let Some(set) = self.replica_sets.get(name) else { return };
-        let (size, image) = (usize::try_from(set.size.get()).unwrap_or(usize::MAX), set.image.clone());
+        let (size, template) = (usize::try_from(set.size.get()).unwrap_or(usize::MAX), set.template.clone());
         let existing = self.pods_of(name).count();
         let failure = if existing < size {
-            self.create_pods(name, &image, size - existing)
+            self.create_pods(name, &template, size - existing)
         } else {
             self.delete_pods(name, existing - size);
             None
@@ -185,16 +195,19 @@ impl Cluster {
     }
 
     /// Creates `count` pods; the reason why not all of them could be created.
-    fn create_pods(&mut self, set: &str, image: &str, count: usize) -> Option<String> {
-        let now = self.now();
+    fn create_pods(&mut self, set: &str, template: &Value, count: usize) -> Option<String> {
+        let (now, image) = (self.now(), image_of(template));
         for _ in 0..count {
             if let Some(quota) = self.quota.filter(|quota| self.pods.len() >= *quota) {
                 return Some(format!("pods of {set} are forbidden: exceeded quota: pods={quota}"));
             }
             let number = self.next_pod;
             self.next_pod += 1;
-            let behaviour = self.images.get(tag(image)).copied().unwrap_or_default();
-            self.pods.insert(number, Pod::new(set, image, behaviour, number, now));
+            let behaviour = self.images.get(tag(&image)).copied().unwrap_or_default();
+            let mut pod = Pod::new(set, &image, behaviour, number, now);
+            pod.labels = text_map(template.pointer("/metadata/labels"));
+            pod.annotations = text_map(template.pointer("/metadata/annotations"));
+            self.pods.insert(number, pod);
         }
         None
     }

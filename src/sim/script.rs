@@ -5,6 +5,7 @@
 //! | `apply FILE…` with an optional block | manifests are created or merged, in this order, the block last over the first |
 //! | `deployed FILE…` with an optional block | the same, and time passes until it is Healthy, in one line of the log |
 //! | `set image TAG`, `scale N`, `pause`, `unpause` | users change the spec |
+//! | `restart`, `restart in D` | users ask for new pods, now or later |
 //! | `abort`, `retry`, `promote`, `promote full` | users change the status |
 //! | `patch spec` or `patch status` with a block | the same by hand |
 //! | `image TAG [starts in D] [never ready] [fails to pull] [crashes after D] [error rate R]` | how pods behave |
@@ -14,11 +15,12 @@
 //! | `delete N pods of TAG`, `break N pods of TAG`, `heal N pods of TAG` | pods change from outside |
 //! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs`, `stop runs` | people meddle with what the controller made |
 //! | `quota N`, `quota none` | how many pods may exist |
+//! | `budget N`, `budget none` | how many pods a disruption budget wants to be ready |
 //! | `forbid ReplicaSets WHY`, `allow ReplicaSets` | the API server accepts no new ones |
 //! | `crash after N writes`, `crash` | the controller dies |
 //! | `clock forward D`, `clock back D` | the controller's clock is set |
 //! | `crash everywhere` | the script is played again with a crash before each single write, and must end the same |
-//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag all D` | caches fall behind |
+//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag pods D`, `lag all D` | caches fall behind |
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
 //! | `conflict N writes`, `refuse N writes`, `lose N answers`, `server down for D` | writes fail |
 //! | `router slow D`, `router prompt`, `router down`, `router up` | the router follows later and says so, or at once; its route can be read or not |
@@ -60,6 +62,8 @@ pub enum UserAction {
     SetImage(String),
     /// Changes `spec.replicas`.
     Scale(i32),
+    /// `spec.restartAt`, this long from now.
+    Restart(Duration),
     /// `spec.paused: true`.
     Pause,
     /// `spec.paused: false`.
@@ -124,6 +128,8 @@ pub enum Statement {
     StopRuns,
     /// How many pods may exist.
     Quota(Option<usize>),
+    /// How many pods a disruption budget wants to be ready.
+    Budget(Option<usize>),
     /// How long the router takes to follow; `None` for one that nobody can ask.
     RouterDelay(Option<Duration>),
     /// Whether the route can be read.
@@ -231,6 +237,8 @@ fn parse_user(words: &[&str]) -> Option<UserAction> {
         ["apply", files @ ..] => UserAction::Apply(owned(files)),
         ["set", "image", tag] => UserAction::SetImage((*tag).to_owned()),
         ["scale", count] => UserAction::Scale(count.parse().ok()?),
+        ["restart"] => UserAction::Restart(Duration::ZERO),
+        ["restart", "in", delay] => UserAction::Restart(parse_duration(delay)?),
         ["pause"] => UserAction::Pause,
         ["unpause"] => UserAction::Unpause,
         ["abort"] => UserAction::Abort,
@@ -289,6 +297,8 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
             ((*one).to_owned(), share.parse().ok()?),
             ((*other).to_owned(), rest.parse().ok()?),
         ])),
+        ["budget", "none"] => Statement::Budget(None),
+        ["budget", count] => Statement::Budget(Some(count.parse().ok()?)),
         ["quota", "none"] => Statement::Quota(None),
         ["quota", count] => Statement::Quota(Some(count.parse().ok()?)),
         _ => return None,
@@ -373,6 +383,7 @@ fn parse_kinds(word: &str) -> Option<Vec<Kind>> {
         "AnalysisRuns" => vec![Kind::AnalysisRuns],
         "Services" => vec![Kind::Services],
         "route" => vec![Kind::Route],
+        "pods" => vec![Kind::Pods],
         "all" => Kind::ALL.to_vec(),
         _ => return None,
     })

@@ -20,6 +20,7 @@ impl Simulation {
             Statement::DeleteRuns => simulation.cluster.delete_runs(),
             Statement::StopRuns => simulation.cluster.stop_runs(),
             Statement::Quota(quota) => simulation.cluster.set_quota(*quota),
+            Statement::Budget(budget) => simulation.cluster.set_budget(*budget),
             Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
             Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
             Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),

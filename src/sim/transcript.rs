@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 
 use super::cluster::{Cluster, RevisionPods};
 use super::controller::{Pass, Stop, Write};
+use super::live_pods::Eviction;
+use super::roles;
 use super::simulation::{Happening, Simulation};
 use crate::api::canary_step::CanaryStep;
 use crate::api::{AnalysisPhase, Rollout, RolloutStatus};
@@ -26,6 +28,7 @@ pub(super) struct Transcript {
     lines: Vec<Line>,
     rollout: String,
     pods: String,
+    roles: String,
     measured: BTreeMap<(String, String), i64>,
     ended: BTreeSet<String>,
     tags: BTreeMap<String, String>,
@@ -60,6 +63,16 @@ impl Transcript {
             };
             self.say(now, kind, format!("{}: {event}", event.reason()));
         }
+        for eviction in &pass.evictions {
+            self.say(
+                now,
+                "evict",
+                match eviction {
+                    Eviction::Allowed(pod) => pod.clone(),
+                    Eviction::Refused(pod) => format!("{pod} is kept by the budget"),
+                },
+            );
+        }
         self.record_stop(now, pass.stop.as_ref());
     }
 
@@ -87,6 +100,11 @@ impl Transcript {
         let text = describe_pods(&revisions, rollout.status.as_ref());
         if text != self.pods && revisions.iter().all(|revision| revision.settled) {
             self.say_pods(cluster.now(), text);
+        }
+        let text = roles::describe(cluster);
+        if text != self.roles {
+            self.say(cluster.now(), "roles", if text.is_empty() { "none" } else { &text });
+            self.roles = text;
         }
     }
 
@@ -134,9 +152,12 @@ impl Transcript {
     pub(super) fn shorten(&mut self, at: Timestamp, kind: &'static str, text: &str, simulation: &Simulation) {
         self.lines.retain(|line| line.kind == "error");
         self.say(at, kind, text);
-        let (rollout, pods) = (self.rollout.clone(), self.pods.clone());
+        let (rollout, pods, roles) = (self.rollout.clone(), self.pods.clone(), self.roles.clone());
         self.say(simulation.now(), "rollout", rollout);
         self.say(simulation.now(), "pods", pods);
+        if !roles.is_empty() {
+            self.say(simulation.now(), "roles", roles);
+        }
         self.counted.clone_from(simulation.controller.writes());
         self.passes = simulation.controller.passes();
     }

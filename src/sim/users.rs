@@ -29,6 +29,10 @@ impl Cluster {
             UserAction::Apply(names) => self.apply_files(names, block, files),
             UserAction::SetImage(tag) => self.set_container_image(tag),
             UserAction::Scale(replicas) => self.patch_main(&json!({"spec": {"replicas": replicas}})),
+            UserAction::Restart(delay) => {
+                let at = self.now().plus(*delay);
+                self.patch_main(&json!({"spec": {"restartAt": at}}))
+            }
             UserAction::Pause => self.patch_main(&json!({"spec": {"paused": true}})),
             UserAction::Unpause => self.patch_main(&json!({"spec": {"paused": false}})),
             UserAction::Abort => self.patch_status(&json!({"abort": true})),

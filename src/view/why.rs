@@ -248,7 +248,13 @@ impl Case<'_> {
     }
 
     fn under_way(&self) -> Vec<String> {
-        if let Some(at) = self.rollout.spec.restart_at.filter(|at| Some(*at) != self.status.restarted_at) {
+        if let Some(at) = self
+            .rollout
+            .spec
+            .restart_at
+            .map(Timestamp::whole_seconds)
+            .filter(|at| Some(*at) != self.status.restarted_at)
+        {
             return vec![self.restarting(at)];
         }
         let place = self.place().map_or_else(String::new, |place| format!(" and is at {place}"));

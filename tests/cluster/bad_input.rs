@@ -49,9 +49,9 @@ async fn every_wrong_field_is_named_and_heals_when_it_is_mended() {
             "spec.progressDeadlineSeconds",
         ),
         (
-            json!({"restartAt": "2026-01-01T00:00:00Z"}),
-            json!({"restartAt": null}),
-            "spec.restartAt: is not supported yet",
+            json!({"strategy": {"canary": {"canaryMetadata": {"labels": {"app": "x"}}}}}),
+            json!({"strategy": {"canary": {"canaryMetadata": null}}}),
+            "spec.strategy.canary.canaryMetadata.labels['app']",
         ),
         (
             json!({"strategy": {"canary": {"maxSurge": 0, "maxUnavailable": 0}}}),
@@ -76,7 +76,7 @@ async fn every_wrong_field_is_named_and_heals_when_it_is_mended() {
         (
             json!({"strategy": {"canary": {"trafficRouting": {"nginx": {"stableIngress": "web"}}}}}),
             json!({"strategy": {"canary": {"trafficRouting": null}}}),
-            "spec.strategy.canary.trafficRouting: is not supported yet",
+            "spec.strategy.canary.trafficRouting.nginx: is not supported yet",
         ),
         (
             json!({"template": {"metadata": {"labels": {"app": "other"}}}}),

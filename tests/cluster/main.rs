@@ -18,6 +18,7 @@ mod controller_process;
 mod faults;
 mod model;
 mod plugin;
+mod pods;
 mod rollouts;
 mod sandbox;
 mod seeds;

@@ -168,15 +168,15 @@ fn blue_green() -> impl Strategy<Value = Spec> {
         one_of(&["", "abortScaleDownDelaySeconds: 0", "abortScaleDownDelaySeconds: 3"]),
     );
     (1_u32..9, lines, window()).prop_map(move |(replicas, lines, beside)| {
-        let (preview, promotion, analyses, delay, abort) = lines;
+        let (preview, promotion, runs, delay, abort) = lines;
         let mut strategy = "      blueGreen:\n".to_owned();
         for line in [preview, promotion, delay, abort].into_iter().filter(|line| !line.is_empty()) {
             let _ = writeln!(strategy, "        {line}");
         }
-        if ["pre", "both"].contains(&analyses) {
+        if ["pre", "both"].contains(&runs) {
             let _ = writeln!(strategy, "        prePromotionAnalysis: {analysis}");
         }
-        if ["post", "both"].contains(&analyses) {
+        if ["post", "both"].contains(&runs) {
             let _ = writeln!(strategy, "        postPromotionAnalysis: {analysis}");
         }
         Spec {

@@ -20,6 +20,7 @@ struct Position {
 
 /// What is known of a rollout's way through its steps.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Steps {
     /// Whether there need be no canary pod: a step may take all.
     may_be_empty: bool,

@@ -13,7 +13,7 @@ use crate::api::labels;
 use crate::controller::error::{PassError, code};
 use crate::controller::store::Key;
 use crate::controller::wire::ReplicaSetObject;
-use crate::rollout::effect::{Annotations, NewReplicaSet};
+use crate::rollout::effect::{Annotations, NewReplicaSet, TemplateChange};
 use crate::units::ReplicaCount;
 
 impl Writer {
@@ -107,6 +107,23 @@ impl Writer {
             None => json!({"metadata": {"annotations": annotations}}),
         };
         self.patch_replica_set(&key, &Patch::Merge(patch), || format!("update ReplicaSet {key}")).await
+    }
+
+    /// Changes its template in the state that the decision saw, or not at all: what goes from it depends on what is there.
+    pub(super) async fn adjust_template(
+        &self,
+        target: &Target,
+        change: &TemplateChange,
+    ) -> Result<(), PassError> {
+        let key = target.key(&change.name);
+        let Some(known) = self.caches.replica_sets.get(&key) else { return Ok(()) };
+        let version = known.identity.version.to_string();
+        let patch = json!({
+            "metadata": {"resourceVersion": version, "annotations": change.noted},
+            "spec": {"template": change.template_patch()},
+        });
+        let action = || format!("change the template of ReplicaSet {key}");
+        self.patch_replica_set(&key, &Patch::Merge(patch), action).await
     }
 
     async fn patch_replica_set<P: serde::Serialize + std::fmt::Debug>(

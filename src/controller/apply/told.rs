@@ -24,6 +24,9 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
         }
         Effect::SetTraffic(_) => matches!(event, Event::WeightUpdated { .. }),
         Effect::UpdateReplicaSet { .. }
+        | Effect::AdjustTemplate(_)
+        | Effect::MarkPod { .. }
+        | Effect::EvictPod { .. }
         | Effect::DeleteReplicaSet { .. }
         | Effect::SetRevision { .. }
         | Effect::CreateAnalysisRun(_)

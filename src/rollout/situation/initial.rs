@@ -8,7 +8,7 @@ use super::super::snapshot;
 use super::super::targets::Targets;
 use super::super::valid::{Step, Strategy};
 use super::super::world::World;
-use super::super::{revision, runs};
+use super::super::{restart, revision, runs};
 use super::{Outcome, complete};
 use crate::events::Event;
 use crate::units::{StepIndex, Weight};
@@ -22,6 +22,8 @@ pub(super) fn revise(world: &World, progress: &Progress) -> Outcome {
     }
     let mut next = progress.clone();
     next.begin(world.wanted.clone(), world.wanted_steps.clone(), StepIndex::FIRST);
+    // Its pods are new: a restart that was asked for before is cancelled.
+    next.restarted_at = restart::asked(world.snapshot);
     let shortcut = shortcut(world, &next);
     if shortcut.is_some() || progress.stable.is_none() {
         next.go_to(StepIndex::from(world.spec.steps.len()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::strategy::{Chosen, Delays, bounds, scale_down, share};
-use super::{BlueGreen, Promotion, Services, SpecError, Strategy, not_negative, services, unsupported};
+use super::{BlueGreen, Promotion, Services, SpecError, Strategy, not_negative, services};
 use crate::api::rollout::{BlueGreenStrategy, RolloutAnalysis};
 use crate::events::RunKind;
 use crate::rollout::replicas::{Share, Threshold};
@@ -23,7 +23,6 @@ pub(super) fn parse(
     template: &Value,
     problems: &mut Vec<SpecError>,
 ) -> Chosen {
-    unsupported::check_blue_green(given, problems);
     let (active_service, preview_service) = both_services(snapshot, given, template, problems);
     let preview = given.preview_replica_count;
     let preview = preview

@@ -4,41 +4,15 @@
 use super::SpecError;
 use crate::api::RolloutSpec;
 use crate::api::canary_step::CanaryStep;
-use crate::api::rollout::{BlueGreenStrategy, CanaryStrategy};
+use crate::api::rollout::CanaryStrategy;
 
 /// Adds a problem for each field outside the strategy that would have no effect.
 pub(super) fn check_spec(spec: &RolloutSpec, problems: &mut Vec<SpecError>) {
-    refuse(
-        "spec",
-        &[("workloadRef", spec.workload_ref.is_some()), ("restartAt", spec.restart_at.is_some())],
-        problems,
-    );
-}
-
-/// Adds a problem for each field of the blue-green strategy that would have no effect.
-pub(super) fn check_blue_green(strategy: &BlueGreenStrategy, problems: &mut Vec<SpecError>) {
-    refuse(
-        "spec.strategy.blueGreen",
-        &[
-            ("antiAffinity", strategy.anti_affinity.is_some()),
-            ("previewMetadata", strategy.preview_metadata.is_some()),
-            ("activeMetadata", strategy.active_metadata.is_some()),
-        ],
-        problems,
-    );
+    refuse("spec", &[("workloadRef", spec.workload_ref.is_some())], problems);
 }
 
 /// Adds a problem for each field of the canary strategy that would have no effect.
 pub(super) fn check_canary(canary: &CanaryStrategy, problems: &mut Vec<SpecError>) {
-    refuse(
-        "spec.strategy.canary",
-        &[
-            ("antiAffinity", canary.anti_affinity.is_some()),
-            ("canaryMetadata", canary.canary_metadata.is_some()),
-            ("stableMetadata", canary.stable_metadata.is_some()),
-        ],
-        problems,
-    );
     if canary.traffic_routing.is_some() {
         return;
     }

@@ -1,0 +1,145 @@
+//! Single pods as the API server shows and changes them: lists, evictions within a disruption budget, and metadata.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::caches::Writer;
+use super::cluster::{ApiError, Cluster};
+use super::merge_patch::merge;
+use crate::rollout::Snapshot;
+use crate::rollout::effect::{Annotations, TemplateChange};
+use crate::rollout::pods::{Pod, Refused};
+use crate::units::Timestamp;
+
+/// What became of an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// The pod of this name goes, or was gone already.
+    Allowed(String),
+    /// The budget does not allow it for the pod of this name.
+    Refused(String),
+}
+
+/// What is remembered of refusals after a pass with these evictions.
+pub(super) fn remembered(snapshot: &Snapshot, evictions: &[Eviction]) -> Option<Refused> {
+    let refused = evictions.iter().filter(|eviction| matches!(eviction, Eviction::Refused(_))).count();
+    let before = snapshot.pods.refused.filter(|_| snapshot.pods.listed.is_some());
+    Refused::after(before, refused, evictions.len() - refused, snapshot.now)
+}
+
+/// The cache from which the API server answers lists of pods; it may be late.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listing {
+    lag: Duration,
+    /// States of the past, oldest first; the first one is the one that is shown.
+    past: VecDeque<(Timestamp, Vec<Pod>)>,
+}
+
+impl Listing {
+    /// Sets how late it is.
+    pub(super) const fn set_lag(&mut self, lag: Duration) {
+        self.lag = lag;
+    }
+
+    /// Whether it is late at all.
+    pub(super) const fn is_late(&self) -> bool {
+        !self.lag.is_zero()
+    }
+
+    /// Notes how pods are now; `None` while it is not late.
+    pub(super) fn note(&mut self, now: Timestamp, pods: Option<Vec<Pod>>) {
+        let Some(pods) = pods else {
+            self.past.clear();
+            return;
+        };
+        if self.past.back().is_none_or(|(_, last)| *last != pods) {
+            self.past.push_back((now, pods));
+        }
+        while self.past.get(1).is_some_and(|(at, _)| at.plus(self.lag) <= now) {
+            self.past.pop_front();
+        }
+    }
+}
+
+impl Cluster {
+    /// The pods as a list shows them.
+    pub(super) fn list_pods(&self) -> Vec<Pod> {
+        let listing = &self.listing;
+        let is_due = |at: Timestamp| at.plus(listing.lag) <= self.now();
+        let seen = listing.past.iter().rev().find(|(at, _)| is_due(*at)).or_else(|| listing.past.front());
+        seen.filter(|_| listing.is_late()).map_or_else(|| self.stored_pods(), |(_, pods)| pods.clone())
+    }
+
+    /// The pods as they are stored.
+    #[must_use]
+    pub fn stored_pods(&self) -> Vec<Pod> {
+        let pods = self.pods.iter().map(|(number, pod)| Pod {
+            name: name_of(*number),
+            uid: format!("uid-of-{}", name_of(*number)),
+            replica_set: pod.replica_set.clone(),
+            created_at: pod.created_at,
+            ready_since: pod.ready_since.map(Timestamp::whole_seconds),
+            is_active: true,
+            labels: pod.labels.clone(),
+            annotations: pod.annotations.clone(),
+        });
+        pods.collect()
+    }
+
+    /// How many pods a disruption budget over all of them wants to be ready; `None` for no budget.
+    pub fn set_budget(&mut self, least: Option<usize>) {
+        self.budget = least;
+    }
+
+    /// Evicts a pod, if the budget allows it.
+    pub(super) fn evict_pod(&mut self, name: &str, uid: &str) -> Eviction {
+        let number = self.pods.keys().copied().find(|number| name_of(*number) == name);
+        let Some(number) = number.filter(|_| uid == format!("uid-of-{name}")) else {
+            return Eviction::Allowed(name.to_owned());
+        };
+        let ready = self.pods.values().filter(|pod| pod.ready_since.is_some()).count();
+        if self.budget.is_some_and(|least| ready <= least) {
+            return Eviction::Refused(name.to_owned());
+        }
+        let gone = self.pods.remove(&number);
+        self.pods_changed(gone.map(|pod| pod.replica_set));
+        Eviction::Allowed(name.to_owned())
+    }
+
+    /// Changes labels and annotations of a pod, if it is still there.
+    pub(super) fn mark_pod(&mut self, name: &str, labels: &Annotations, annotations: &Annotations) {
+        let mut pods = self.pods.iter_mut();
+        if let Some((_, pod)) = pods.find(|(number, _)| name_of(**number) == name) {
+            change(&mut pod.labels, labels);
+            change(&mut pod.annotations, annotations);
+        }
+    }
+
+    /// Changes the template of a ReplicaSet; its pods keep what they have.
+    pub(super) fn adjust_template(
+        &mut self,
+        wanted: &TemplateChange,
+        writer: Writer,
+    ) -> Result<(), ApiError> {
+        let now = self.now();
+        let set = self.replica_sets.get_mut(&wanted.name).ok_or(ApiError::NotFound)?;
+        merge(&mut set.template, &wanted.template_patch());
+        set.annotate(&wanted.noted);
+        set.touch(now);
+        self.publish_replica_set(&wanted.name, writer);
+        Ok(())
+    }
+}
+
+fn change(values: &mut BTreeMap<String, String>, changes: &Annotations) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => values.insert(key.clone(), value.clone()),
+            None => values.remove(key),
+        };
+    }
+}
+
+fn name_of(number: u64) -> String {
+    format!("pod-{number}")
+}
