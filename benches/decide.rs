@@ -231,7 +231,7 @@ fn replica_set(number: u32, hash: &str, size: u32) -> ReplicaSet {
         min_ready_seconds: 0,
         scale_down_deadline: None,
         outcome: None,
-        injected: Default::default(),
+        injected: serin::rollout::injection::Injected::default(),
         template_hash: None,
     }
 }
