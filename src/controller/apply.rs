@@ -32,6 +32,7 @@ use super::store::{Identity, Key};
 use super::wire::{RolloutObject, ServiceObject};
 use crate::api::{Rollout, labels};
 use crate::events::Event;
+use crate::metrics::Metrics;
 use crate::rollout::effect::Effect;
 use crate::rollout::plan::Plan;
 
@@ -46,6 +47,7 @@ pub(crate) struct Writer {
     pub(crate) caches: Arc<Caches>,
     pub(crate) fence: Fence,
     pub(crate) announcer: Announcer,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
 }
 
@@ -88,6 +90,7 @@ impl Writer {
             let stored = serde_json::to_value(rollout.status.as_ref()).map_err(encode)?;
             let next = serde_json::to_value(status).map_err(encode)?;
             target.identity.version = self.write_status(&target.identity, &stored, &next).await?;
+            plan.finished.iter().for_each(|update| self.metrics.update_finished(update));
         }
         let done = self.make(&mut target, &plan.stages).await;
         let mut told = plan.events;

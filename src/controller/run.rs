@@ -178,6 +178,7 @@ impl Process {
             caches: Arc::clone(&self.caches),
             fence,
             announcer,
+            metrics: Arc::clone(&self.metrics),
             clock: self.clock,
         });
         let passes = self.passes(cores, writer);

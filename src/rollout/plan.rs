@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::revision;
 use super::situation::Situation;
 use super::snapshot::{Outcome, ReplicaSet};
-use super::status::{self, Pass};
+use super::status::{self, Finished, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
 use super::{history, runs, services, weights};
@@ -28,6 +28,8 @@ pub struct Plan {
     pub stages: Vec<Vec<Effect>>,
     /// The whole next status; `None` when the stored one is right already.
     pub status: Option<Box<RolloutStatus>>,
+    /// Updates that end with this status.
+    pub finished: Vec<Finished>,
     /// Whether a change of counts waits to be written together with the next change that matters.
     pub counts_pending: bool,
     /// Announcements, made after the effects, in this order.
@@ -70,12 +72,13 @@ pub fn build(
     announce_resumption(&before, progress, &mut events);
     events.sort();
     let pass = Pass { events: &events, clock: targets.clock, traffic: targets.traffic.as_ref() };
-    let next = status::next(world, progress, &pass);
+    let (next, finished) = status::next(world, progress, &pass);
     let (status, counts_wait) = worth_writing(world, &before, next);
+    let finished = if status.is_some() { finished } else { vec![] };
     let counts_pending = counts_wait.is_some();
     let stuck = stuck_wake(world, progress, targets.clock);
     let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck));
-    Plan { stages, status, counts_pending, events, wake }
+    Plan { stages, status, finished, counts_pending, events, wake }
 }
 
 fn stages(

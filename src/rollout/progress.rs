@@ -1,6 +1,7 @@
 //! Where an update stands: the part of the status that decisions read and move. Everything else in the status is
 //! derived from what is observed.
 
+use super::status::Milestone;
 use crate::api::rollout_status::{AnalysisRunRef, PauseCondition, RolloutStatus};
 use crate::events::RunKind;
 use crate::units::{PodHash, StepIndex, Timestamp};
@@ -52,6 +53,8 @@ pub struct Progress {
     pub may_switch: bool,
     /// Which of two alternating Services is stable; `None` before the first promotion, when it is pong.
     pub stable_ping_pong: Option<PingPong>,
+    /// What has begun or ended in this pass; not part of a status.
+    pub milestones: Vec<Milestone>,
 }
 
 /// One of two Services whose roles alternate.
@@ -108,6 +111,7 @@ impl Progress {
             post_promotion_run: blue_green.post_promotion_analysis_run_status,
             may_switch: blue_green.scale_up_preview_check_point.unwrap_or_default(),
             stable_ping_pong: canary.stable_ping_pong.as_deref().and_then(PingPong::parse),
+            milestones: Vec::new(),
         }
     }
 
@@ -201,6 +205,7 @@ impl Progress {
         self.go_to(StepIndex::FIRST);
         self.forget_runs();
         self.end_pauses();
+        self.milestones.push(Milestone::Aborted);
     }
 
     /// Forgets an abort.

@@ -1,6 +1,7 @@
 //! The next status, built once at the end of a pass: counts, phase, message, and all that the bookkeeping says.
 
 mod conditions;
+mod duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -21,6 +22,7 @@ use crate::units::{PodHash, ReplicaCount, Weight};
 
 pub use conditions::condition;
 pub(super) use conditions::invalid_message;
+pub use duration::{Completion, Direction, Finished, Milestone};
 
 /// The message of a Rollout whose spec says `paused`.
 pub(super) const MANUALLY_PAUSED: &str = "manually paused";
@@ -100,9 +102,9 @@ impl Counts {
     }
 }
 
-/// The whole next status.
+/// The whole next status, and the updates that end with it.
 #[must_use]
-pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
+pub fn next(world: &World, progress: &Progress, pass: &Pass) -> (RolloutStatus, Vec<Finished>) {
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
     let counts = Counts::observe(world, progress);
     let mut status = before.clone();
@@ -125,13 +127,14 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
     blue_green.preview_selector = preview.map(|hash| hash.to_string());
     write_weights(world, pass, &mut status);
     let standing = conditions::Standing { world, progress, counts, pass };
-    let mut list = standing.main(before.conditions.unwrap_or_default());
+    let mut list = standing.main(before.conditions.clone().unwrap_or_default());
     let (phase, message) = phase(world, progress, counts, &list);
     status.phase = Some(phase.to_owned());
     status.message = (!message.is_empty()).then_some(message);
     standing.generic(&mut list, phase, status.message.as_deref().unwrap_or_default());
     status.conditions = Some(list);
-    status
+    let finished = duration::set(world, progress, &before, &mut status);
+    (status, finished)
 }
 
 /// The split that the router is told, and whether it was seen to follow.
@@ -175,6 +178,7 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         available_replicas: None,
         message: None,
         conditions: Some(conditions),
+        duration: None,
         ..status.clone()
     }
 }

@@ -439,3 +439,20 @@ fn a_superseded_canary_gives_its_service_to_stable_until_the_next_one_answers() 
     let switches: Vec<_> = effects.filter(|effect| matches!(effect, Effect::SwitchService { .. })).collect();
     assert_eq!(switches, [Effect::SwitchService { name: "api-canary".to_owned(), to: stable }]);
 }
+
+#[test]
+fn a_duration_is_never_the_only_reason_for_a_write() {
+    let mut bench = Bench::new(4, &steps());
+    bench.settle();
+    bench.release("v2");
+    bench.settle();
+    let duration = &mut bench.snapshot.rollout.status.as_mut().unwrap().duration;
+    let duration = duration.as_mut().expect("an update is timed");
+    assert!(duration.manual_pause_started_at.take().is_some(), "a person is waited for");
+    let plan = decide(&bench.snapshot);
+    assert!(plan.is_idle() && !plan.counts_pending && plan.finished.is_empty());
+    bench.snapshot.rollout.metadata.generation = Some(9);
+    let plan = decide(&bench.snapshot);
+    let told = plan.status.unwrap().duration.unwrap();
+    assert!(told.manual_pause_started_at.is_some(), "it comes with the next change");
+}

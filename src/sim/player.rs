@@ -114,6 +114,7 @@ impl<'a> Player<'a> {
             }
             Statement::Until(condition, patience) => self.wait_for(condition, *patience),
             Statement::CrashEverywhere => {}
+            Statement::ShowDuration => self.transcript.show_duration(&self.simulation),
             Statement::User(action, block) => self.act(line, action, block.as_ref()),
             Statement::Deployed(action, block) => {
                 self.act(line, action, block.as_ref());
@@ -269,6 +270,7 @@ impl<'a> Player<'a> {
     /// Plays the script again and again, each time with a crash before another write, and compares the ends.
     fn crash_everywhere(&mut self, lines: &[Line]) {
         let expected = outcome(&self.simulation);
+        let expected_completion = completion(&self.simulation);
         let writes: u64 = self.simulation.controller.writes().values().sum();
         let writes = u32::try_from(writes).unwrap_or(u32::MAX);
         let now = self.simulation.now();
@@ -278,9 +280,15 @@ impl<'a> Player<'a> {
             let mut player = Player::new(self.files, Some(before), &mut unobserved);
             player.play(lines);
             let end = outcome(&player.simulation);
+            let completion = completion(&player.simulation);
             if end != expected {
                 different = true;
                 let text = format!("a crash before write {} ends otherwise: {end}", before + 1);
+                self.transcript.say(now, "error", text);
+            }
+            if completion != expected_completion {
+                different = true;
+                let text = format!("a crash before write {} counts as {completion:?}", before + 1);
                 self.transcript.say(now, "error", text);
             }
         }
@@ -290,6 +298,11 @@ impl<'a> Player<'a> {
             self.transcript.say(now, "end", text);
         }
     }
+}
+
+/// How the update ended.
+fn completion(simulation: &Simulation) -> Option<String> {
+    simulation.cluster.rollout()?.status.as_ref()?.duration.as_ref()?.completion_status.clone()
 }
 
 /// Where everything stands, without times.

@@ -11,6 +11,7 @@
 //! | `metric NAME V…`, `metric NAME empty`, `metric NAME error TEXT`, `metric NAME traffic`, `metric NAME canary` | answers |
 //! | `prometheus down`, `prometheus up` | all answers |
 //! | `delete template NAME` | an AnalysisTemplate goes away |
+//! | `show duration` | what the status says of how long the update took |
 //! | `delete N pods of TAG`, `break N pods of TAG`, `heal N pods of TAG` | pods change from outside |
 //! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs` | people meddle with what the controller made |
 //! | `quota N`, `quota none` | how many pods may exist |
@@ -147,6 +148,8 @@ pub enum Statement {
     ServerDown(Duration),
     /// Objects are applied and the Rollout becomes Healthy.
     Deployed(UserAction, Option<Value>),
+    /// How long the update took is written down.
+    ShowDuration,
     /// Time passes.
     Wait(Duration),
     /// Time passes until the condition holds, or this long.
@@ -242,6 +245,7 @@ fn parse_user(words: &[&str]) -> Option<UserAction> {
 fn parse_time_statement(words: &[&str]) -> Option<Statement> {
     Some(match words {
         ["wait", duration] => Statement::Wait(parse_duration(duration)?),
+        ["show", "duration"] => Statement::ShowDuration,
         ["until", condition @ .., "within", patience] => {
             Statement::Until(parse_condition(condition)?, parse_duration(patience)?)
         }

@@ -141,6 +141,23 @@ impl Transcript {
         self.passes = simulation.controller.passes();
     }
 
+    /// Adds what the status says of how long the update took.
+    pub(super) fn show_duration(&mut self, simulation: &Simulation) {
+        let status = simulation.cluster.rollout().and_then(|rollout| rollout.status.as_ref());
+        let duration = status.and_then(|status| status.duration.clone()).unwrap_or_default();
+        let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| clock(at, super::start()));
+        let held = duration.manual_pause_started_at;
+        let text = format!(
+            "from {} to {}, {} s of it held{}: {}",
+            time(duration.rollout_started_at),
+            time(duration.finished_at),
+            duration.total_manual_pause_duration_seconds.unwrap_or_default(),
+            held.map(|since| format!(" (again since {})", clock(since, super::start()))).unwrap_or_default(),
+            duration.completion_status.as_deref().unwrap_or("going on"),
+        );
+        self.say(simulation.now(), "duration", text);
+    }
+
     /// Adds what was written since the last summary.
     pub(super) fn summarize(&mut self, simulation: &Simulation, why: &str) {
         let controller = &simulation.controller;
