@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::caches::{Memory, Refusal, Writer};
 use super::cluster::{ApiError, Cluster, Part};
 use super::faults::{Fate, Faults};
-use super::merge_patch::diff;
+use super::merge_patch::status_patch;
 use super::runs::RunAgenda;
-use crate::api::{Rollout, RolloutStatus, labels};
+use crate::api::{Rollout, labels};
 use crate::events::Event;
 use crate::rollout::{self, Effect, Plan, Snapshot};
 use crate::units::Timestamp;
@@ -386,11 +386,4 @@ pub(super) fn backoff(failures: u32) -> Duration {
 
 fn done_when(error: &ApiError, result: Result<(), ApiError>) -> Result<(), ApiError> {
     if result.as_ref().err() == Some(error) { Ok(()) } else { result }
-}
-
-/// The merge patch that leads from the status that was seen to the one that was decided.
-fn status_patch(seen: Option<&RolloutStatus>, decided: &RolloutStatus) -> Value {
-    let value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
-    let seen = seen.map_or_else(|| json!({}), value);
-    json!({"status": diff(&seen, &value(decided)).unwrap_or_else(|| json!({}))})
 }
