@@ -7,6 +7,7 @@
 
 mod replica_sets;
 mod runs;
+mod workload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use super::wire::{RolloutObject, ServiceObject};
 use crate::api::{Rollout, labels};
 use crate::events::Event;
 use crate::metrics::Metrics;
-use crate::rollout::effect::Effect;
+use crate::rollout::effect::{Annotations, Effect};
 use crate::rollout::plan::Plan;
 
 /// Who owns the fields that are written.
@@ -168,8 +169,11 @@ impl Writer {
             }
             Effect::DeleteReplicaSet { name } => self.delete_replica_set(target, name).await?,
             Effect::SwitchService { name, to } => self.switch_service(target, name, to.as_str()).await?,
-            Effect::SetRevision { revision } => {
-                return self.set_revision(target, &revision.to_string()).await.map(Some);
+            Effect::AnnotateRollout { annotations } => {
+                return self.annotate(target, annotations).await.map(Some);
+            }
+            Effect::ScaleWorkload { name, from, to, note } => {
+                self.scale_workload(target, name, (*from, *to), *note).await?;
             }
             Effect::CreateAnalysisRun(run) => self.create_run(target, run).await?,
             Effect::TerminateAnalysisRun { name } => self.terminate_run(target, name).await?,
@@ -192,14 +196,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn set_revision(&self, target: &Target, revision: &str) -> Result<u64, PassError> {
+    async fn annotate(&self, target: &Target, annotations: &Annotations) -> Result<u64, PassError> {
         let key = &target.identity.key;
         let version = target.identity.version.to_string();
-        let patch = json!({
-            "metadata": {"resourceVersion": version, "annotations": {(labels::REVISION): revision}},
-        });
+        let patch = json!({"metadata": {"resourceVersion": version, "annotations": annotations}});
         let (api, parameters) = (self.api::<RolloutObject>(&key.namespace), patch_parameters());
-        let action = || format!("set revision {revision} of rollout {key}");
+        let action = || format!("annotate rollout {key}");
         let patched =
             self.call(action, async { api.patch(&key.name, &parameters, &Patch::Merge(&patch)).await });
         let patched = patched.await?;

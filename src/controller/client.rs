@@ -179,12 +179,14 @@ fn purpose(method: &Method, path: &str, query: Option<&str>) -> (Verb, &'static 
 
 /// The resources that this program touches: a closed set, because it is a metric's label.
 fn known_resource(name: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 12] = [
         "rollouts",
         "analysisruns",
         "analysistemplates",
         "clusteranalysistemplates",
         "replicasets",
+        "deployments",
+        "podtemplates",
         "services",
         "events",
         "leases",

@@ -40,6 +40,12 @@ pub(crate) enum PassError {
         /// What was attempted, on which object.
         action: String,
     },
+    /// The object has changed since the decision.
+    #[error("cannot {action}: it has another size now")]
+    Outdated {
+        /// What was attempted, on which object.
+        action: String,
+    },
     /// An object of the name exists and is another one's.
     #[error("cannot {action}: {name} exists and does not belong to this rollout")]
     NameTaken {
@@ -86,6 +92,7 @@ impl PassError {
             },
             Self::Timeout { .. } => "timeout",
             Self::NotLeading { .. } => "not_leading",
+            Self::Outdated { .. } => "conflict",
             Self::NameTaken { .. } => "name_taken",
             Self::Refused { .. } => "refused",
             Self::NoRouter { .. } => "no_router",

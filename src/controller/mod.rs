@@ -29,6 +29,7 @@ mod store;
 mod unreadable;
 mod watch;
 mod wire;
+mod workloads;
 
 pub use analysis::DecideRun;
 pub use leader::LeadershipLost;

@@ -23,7 +23,7 @@ use super::leader::{Candidate, Fence, LeadershipLost};
 use super::measure::Measurements;
 use super::options::{Controllers, Options};
 use super::reconcile::{Decide, Rollouts};
-use super::{client, dispatch, http, scrape, watch as watches};
+use super::{client, dispatch, http, scrape, watch as watches, workloads};
 use crate::metrics::Metrics;
 use crate::providers::{ProviderOptions, Providers};
 use crate::{analysis, rollout};
@@ -132,6 +132,7 @@ impl Process {
             bound.map_err(|source| RunError::Listen { what: "metrics", address, source })?;
         }
         watches::start(&client, &options, &caches, &mut background);
+        background.spawn(workloads::follow(client.clone(), options.clone(), Arc::clone(&caches)));
         Ok(Self { options, client, caches, metrics, clock: Clock, stop, _background: background })
     }
 

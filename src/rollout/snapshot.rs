@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::workload::Referenced;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::traffic::ObservedTraffic;
@@ -14,6 +15,8 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// The Rollout: metadata, spec, and the status that was last seen.
     pub rollout: Rollout,
+    /// What the spec's `workloadRef` leads to.
+    pub workload: Referenced,
     /// The ReplicaSets that the Rollout owns, by name.
     pub replica_sets: Vec<ReplicaSet>,
     /// The AnalysisRuns that the Rollout owns, by name.

@@ -120,8 +120,11 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> (RolloutStatus, 
     }
     counts.write(&mut status);
     let (active, preview) = world.selections();
-    status.selector = Some(selector_text(&world.spec.selector, active.as_ref()));
+    if world.snapshot.selector().is_some() || status.selector.is_none() {
+        status.selector = Some(selector_text(&world.spec.selector, active.as_ref()));
+    }
     status.observed_generation = Some(observed_generation(world));
+    status.workload_observed_generation = workload_generation(world, &before);
     let blue_green = status.blue_green.get_or_insert_default();
     blue_green.active_selector = active.map(|hash| hash.to_string());
     blue_green.preview_selector = preview.map(|hash| hash.to_string());
@@ -178,13 +181,26 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         available_replicas: None,
         message: None,
         conditions: Some(conditions),
+        workload_observed_generation: None,
         duration: None,
         ..status.clone()
     }
 }
 
 fn observed_generation(world: &World) -> IntOrString {
-    let generation = world.snapshot.rollout.metadata.generation.unwrap_or_default();
+    formatted(world, world.snapshot.rollout.metadata.generation.unwrap_or_default())
+}
+
+/// The generation of the workload that was seen; while it cannot be seen, the one that was seen last.
+fn workload_generation(world: &World, before: &RolloutStatus) -> Option<IntOrString> {
+    world.snapshot.rollout.spec.workload_ref.as_ref()?;
+    match world.snapshot.workload.found() {
+        Some(workload) => Some(formatted(world, workload.generation)),
+        None => before.workload_observed_generation.clone(),
+    }
+}
+
+fn formatted(world: &World, generation: i64) -> IntOrString {
     match (world.snapshot.settings.generation_format, i32::try_from(generation)) {
         (GenerationFormat::Integer, Ok(number)) => IntOrString::Int(number),
         // Past the range of the API's integer, text is the only form that stays exact.

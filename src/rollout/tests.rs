@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::snapshot::{ReplicaSet, Settings};
+use super::workload::Referenced;
 use super::{Effect, Plan, Snapshot, decide};
 use crate::api::{AnalysisPhase, AnalysisRun, Rollout, RolloutStatus};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
@@ -33,6 +34,7 @@ impl Bench {
         let snapshot = Snapshot {
             now: Timestamp::from_millis(1_000_000),
             rollout: serde_json::from_value::<Rollout>(rollout).unwrap(),
+            workload: Referenced::Nothing,
             replica_sets: vec![],
             analysis_runs: vec![],
             templates: [(reference, serde_json::from_value(template).unwrap())].into(),
@@ -113,9 +115,20 @@ impl Bench {
                     set.outcome = super::snapshot::Outcome::parse(outcome);
                 }
             }
-            Effect::SetRevision { revision } => {
-                let annotations = self.snapshot.rollout.metadata.annotations.get_or_insert_default();
-                annotations.insert("rollout.argoproj.io/revision".to_owned(), revision.to_string());
+            Effect::AnnotateRollout { annotations } => {
+                let stored = self.snapshot.rollout.metadata.annotations.get_or_insert_default();
+                for (key, value) in annotations {
+                    match value {
+                        Some(value) => stored.insert(key, value),
+                        None => stored.remove(&key),
+                    };
+                }
+            }
+            Effect::ScaleWorkload { from, to, note, .. } => {
+                let Referenced::Found(workload) = &mut self.snapshot.workload else { panic!("no workload") };
+                assert_eq!(workload.size, Some(from));
+                (workload.size, workload.note) = (Some(to), Some(note));
+                workload.generation += 1;
             }
             Effect::CreateAnalysisRun(run) => self.snapshot.analysis_runs.push(*run),
             Effect::TerminateAnalysisRun { name } => {

@@ -13,6 +13,7 @@ use super::merge_patch::merge;
 use super::pods::Pod;
 use super::replica_sets::ReplicaSet;
 use super::router::Router;
+use super::workload::Workload;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::rollout::snapshot;
@@ -86,6 +87,8 @@ pub struct Cluster {
     pub(super) quota: Option<usize>,
     pub(super) forbidden: Option<String>,
     pub(super) router: Router,
+    pub(super) workload: Option<Workload>,
+    pub(super) workload_least: Option<u32>,
     pub(super) caches: Caches,
 }
 
@@ -106,6 +109,8 @@ impl Cluster {
             quota: None,
             forbidden: None,
             router: Router::default(),
+            workload: None,
+            workload_least: None,
             caches: Caches::default(),
         }
     }

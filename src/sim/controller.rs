@@ -10,7 +10,7 @@ use super::cluster::{ApiError, Cluster, Part};
 use super::faults::{Fate, Faults};
 use super::merge_patch::status_patch;
 use super::runs::RunAgenda;
-use crate::api::{Rollout, labels};
+use crate::api::Rollout;
 use crate::events::Event;
 use crate::rollout::{self, Effect, Plan, Snapshot};
 use crate::units::Timestamp;
@@ -29,14 +29,16 @@ const RESTART: Duration = Duration::from_secs(5);
 pub enum Write {
     /// The Rollout's status.
     Status,
-    /// The Rollout's revision annotation.
-    Revision,
+    /// The Rollout's annotations.
+    Annotations,
     /// A ReplicaSet.
     ReplicaSet,
     /// A Service.
     Service,
     /// The route.
     Route,
+    /// The workload that the Rollout refers to.
+    Workload,
     /// An AnalysisRun: created, stopped or deleted.
     AnalysisRun,
     /// An AnalysisRun's status.
@@ -51,10 +53,11 @@ impl Write {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Status => "status",
-            Self::Revision => "revision",
+            Self::Annotations => "revision",
             Self::ReplicaSet => "ReplicaSet",
             Self::Service => "Service",
             Self::Route => "route",
+            Self::Workload => "workload",
             Self::AnalysisRun => "AnalysisRun",
             Self::RunStatus => "run status",
             Self::Event => "Event",
@@ -220,9 +223,9 @@ impl Controller {
         match stop {
             Some(Stop::Crashed) => self.crash(now),
             Some(Stop::Failed(ApiError::Forbidden(message))) => {
-                let generation = snapshot.rollout.metadata.generation;
+                let generations = snapshot.generations();
                 let until = now.plus(REFUSAL_PATIENCE);
-                memory.refusal = Some(Refusal { message: message.clone(), generation, until });
+                memory.refusal = Some(Refusal { message: message.clone(), generations, until });
                 self.look_at(now);
             }
             Some(Stop::Failed(_)) => {
@@ -313,7 +316,8 @@ impl Controller {
             | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
             Effect::SwitchService { .. } => Write::Service,
             Effect::SetTraffic(_) => Write::Route,
-            Effect::SetRevision { .. } => Write::Revision,
+            Effect::AnnotateRollout { .. } => Write::Annotations,
+            Effect::ScaleWorkload { .. } => Write::Workload,
             Effect::CreateAnalysisRun(_)
             | Effect::TerminateAnalysisRun { .. }
             | Effect::DeleteAnalysisRun { .. } => Write::AnalysisRun,
@@ -337,8 +341,11 @@ impl Controller {
             Effect::DeleteReplicaSet { name } => {
                 done_when(&ApiError::NotFound, cluster.delete_replica_set(name, writer))
             }
-            Effect::SetRevision { revision } => {
-                let patch = json!({"metadata": {"annotations": {labels::REVISION: revision.to_string()}}});
+            Effect::ScaleWorkload { name, from, to, note } => {
+                cluster.scale_workload(name, (*from, *to), *note, writer)
+            }
+            Effect::AnnotateRollout { annotations } => {
+                let patch = json!({"metadata": {"annotations": annotations}});
                 written = Some(cluster.patch_rollout(&patch, Part::Main, Some(version), writer)?);
                 Ok(())
             }

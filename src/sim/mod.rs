@@ -2,7 +2,7 @@
 //!
 //! A scenario is a text: what users, images and the metrics server do, and the log that an operator would read. The
 //! parts, from the bottom up: `watched` (caches that may lag), `pods` and `replica_sets` (what Kubernetes itself does), `router` (what a
-//! router does),
+//! router does), `workload` (what a Rollout may refer to),
 //! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
 //! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
 //! text out).
@@ -29,6 +29,7 @@ pub mod simulation;
 mod transcript;
 pub mod users;
 mod watched;
+mod workload;
 
 pub use cluster::{ApiError, Cluster};
 pub use player::{Moment, Observer, Played, ScenarioError, play, watch};

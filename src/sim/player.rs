@@ -132,6 +132,7 @@ impl<'a> Player<'a> {
             | Statement::RouterReadable(_)
             | Statement::Route(_)
             | Statement::Quota(_)
+            | Statement::AutoscaleWorkload(_)
             | Statement::Forbid(_)) => {
                 self.transcript.say(now, "world", line.text.clone());
                 self.change_world(world);
@@ -168,6 +169,7 @@ impl<'a> Player<'a> {
             Statement::ResizeReplicaSet(tag, size) => simulation.cluster.resize_replica_sets_of(tag, *size),
             Statement::DeleteRuns => simulation.cluster.delete_runs(),
             Statement::Quota(quota) => simulation.cluster.set_quota(*quota),
+            Statement::AutoscaleWorkload(least) => simulation.cluster.autoscale_workload(*least),
             Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
             Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
             Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),
@@ -316,9 +318,10 @@ fn outcome(simulation: &Simulation) -> String {
         .map(|pods| format!("{} {}/{}", pods.tag, pods.available, pods.size))
         .collect();
     let text = |field: &mut Option<String>| field.take().unwrap_or_else(|| "none".to_owned());
+    let workload = cluster.describe_workload().map(|text| format!(", {text}")).unwrap_or_default();
     let step = status.current_step_index.map_or_else(|| "none".to_owned(), |index| index.to_string());
     format!(
-        "{} {}, step {step}, pods {}",
+        "{} {}, step {step}, pods {}{workload}",
         text(&mut status.phase),
         text(&mut status.message),
         pods.join(", ")

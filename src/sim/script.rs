@@ -11,6 +11,8 @@
 //! | `metric NAME V…`, `metric NAME empty`, `metric NAME error TEXT`, `metric NAME traffic`, `metric NAME canary` | answers |
 //! | `prometheus down`, `prometheus up` | all answers |
 //! | `delete template NAME` | an AnalysisTemplate goes away |
+//! | `scale workload N`, `delete workload` | people change the workload that the Rollout refers to |
+//! | `autoscale workload from N` | an autoscaler keeps it at N pods at least |
 //! | `show duration` | what the status says of how long the update took |
 //! | `delete N pods of TAG`, `break N pods of TAG`, `heal N pods of TAG` | pods change from outside |
 //! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs` | people meddle with what the controller made |
@@ -18,7 +20,7 @@
 //! | `forbid ReplicaSets WHY`, `allow ReplicaSets` | the API server accepts no new ones |
 //! | `crash after N writes`, `crash` | the controller dies |
 //! | `crash everywhere` | the script is played again with a crash before each single write, and must end the same |
-//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag all D` | caches fall behind |
+//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag workload D`, `lag all D` | caches fall behind |
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
 //! | `conflict N writes`, `refuse N writes`, `lose N answers`, `server down for D` | writes fail |
 //! | `router slow D`, `router prompt`, `router down`, `router up` | the router follows later and says so, or at once; its route can be read or not |
@@ -78,6 +80,10 @@ pub enum UserAction {
     PatchStatus,
     /// Deletes an AnalysisTemplate.
     DeleteTemplate(String),
+    /// Changes the size of the workload that the Rollout refers to.
+    ScaleWorkload(u32),
+    /// Deletes the workload that the Rollout refers to.
+    DeleteWorkload,
 }
 
 /// What an `until` waits for.
@@ -128,6 +134,8 @@ pub enum Statement {
     RouterReadable(bool),
     /// Somebody else rewrites the route.
     Route(BTreeMap<String, u32>),
+    /// An autoscaler keeps the workload at this size at least; `None` ends it.
+    AutoscaleWorkload(Option<u32>),
     /// ReplicaSets are forbidden, for this reason, or allowed again.
     Forbid(Option<String>),
     /// The controller dies after this many writes; now without a number.
@@ -238,6 +246,8 @@ fn parse_user(words: &[&str]) -> Option<UserAction> {
         ["patch", "spec"] => UserAction::PatchSpec,
         ["patch", "status"] => UserAction::PatchStatus,
         ["delete", "template", name] => UserAction::DeleteTemplate((*name).to_owned()),
+        ["scale", "workload", size] => UserAction::ScaleWorkload(size.parse().ok()?),
+        ["delete", "workload"] => UserAction::DeleteWorkload,
         _ => return None,
     })
 }
@@ -287,6 +297,7 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
             ((*one).to_owned(), share.parse().ok()?),
             ((*other).to_owned(), rest.parse().ok()?),
         ])),
+        ["autoscale", "workload", "from", least] => Statement::AutoscaleWorkload(Some(least.parse().ok()?)),
         ["quota", "none"] => Statement::Quota(None),
         ["quota", count] => Statement::Quota(Some(count.parse().ok()?)),
         _ => return None,
@@ -365,6 +376,7 @@ fn parse_kinds(word: &str) -> Option<Vec<Kind>> {
         "AnalysisRuns" => vec![Kind::AnalysisRuns],
         "Services" => vec![Kind::Services],
         "route" => vec![Kind::Route],
+        "workload" => vec![Kind::Workload],
         "all" => Kind::ALL.to_vec(),
         _ => return None,
     })

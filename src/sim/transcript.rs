@@ -26,6 +26,7 @@ pub(super) struct Transcript {
     lines: Vec<Line>,
     rollout: String,
     pods: String,
+    workload: Option<String>,
     measured: BTreeMap<(String, String), i64>,
     ended: BTreeSet<String>,
     tags: BTreeMap<String, String>,
@@ -79,6 +80,12 @@ impl Transcript {
         }
         let Some(rollout) = cluster.rollout() else { return };
         self.observe_runs(cluster);
+        let workload = cluster.describe_workload();
+        if workload != self.workload {
+            let text = workload.clone().unwrap_or_else(|| "none".to_owned());
+            self.say(cluster.now(), "workload", text);
+            self.workload = workload;
+        }
         let text = describe_rollout(rollout);
         if text != self.rollout {
             self.say(cluster.now(), "rollout", text.clone());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
+use super::WorkloadScaling;
 use crate::rollout::replicas::{Bounds, Threshold};
 use crate::rollout::runs::Analysis;
 use crate::units::{ReplicaCount, Weight, format_duration};
@@ -47,6 +48,8 @@ pub struct ValidSpec {
     pub threshold: Threshold,
     /// Going back past fewer revisions than this skips everything; 0 never does.
     pub rollback_window: usize,
+    /// What becomes of the pods of the workload that is referred to.
+    pub workload_scaling: WorkloadScaling,
 }
 
 /// How the versions share the traffic.

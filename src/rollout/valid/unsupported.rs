@@ -8,11 +8,7 @@ use crate::api::rollout::{BlueGreenStrategy, CanaryStrategy};
 
 /// Adds a problem for each field outside the strategy that would have no effect.
 pub(super) fn check_spec(spec: &RolloutSpec, problems: &mut Vec<SpecError>) {
-    refuse(
-        "spec",
-        &[("workloadRef", spec.workload_ref.is_some()), ("restartAt", spec.restart_at.is_some())],
-        problems,
-    );
+    refuse("spec", &[("restartAt", spec.restart_at.is_some())], problems);
 }
 
 /// Adds a problem for each field of the blue-green strategy that would have no effect.
