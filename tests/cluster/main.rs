@@ -21,3 +21,4 @@ mod seeds;
 mod shared;
 mod stub_prometheus;
 mod virtual_node;
+mod workload;
