@@ -120,6 +120,15 @@ pub enum Event {
         /// Pods from now on.
         to: ReplicaCount,
     },
+    /// The Deployment that the Rollout refers to changes its size.
+    WorkloadScaling {
+        /// Its name.
+        name: String,
+        /// Pods until now.
+        from: ReplicaCount,
+        /// Pods from now on.
+        to: ReplicaCount,
+    },
     /// The first revision ever is stable now.
     Deployed {
         /// Its number.
@@ -185,6 +194,7 @@ impl Event {
             Self::StepCompleted { .. } => "RolloutStepCompleted",
             Self::Resumed => "RolloutResumed",
             Self::Scaling { .. } => "ScalingReplicaSet",
+            Self::WorkloadScaling { .. } => "ScalingWorkload",
             Self::SwitchService { .. } => "SwitchService",
             Self::WeightUpdated { .. } => "TrafficWeightUpdated",
             Self::AnalysisRun { phase, .. } => analysis_run_reason(*phase),
@@ -203,6 +213,7 @@ impl Event {
             self,
             Self::NewReplicaSetCreated { .. }
                 | Self::Scaling { .. }
+                | Self::WorkloadScaling { .. }
                 | Self::SwitchService { .. }
                 | Self::WeightUpdated { .. }
         )
@@ -255,6 +266,10 @@ impl fmt::Display for Event {
             Self::Scaling { name, revision, from, to } => {
                 let verb = if to > from { "up" } else { "down" };
                 write!(f, "Scaled {verb} ReplicaSet {name} (revision {revision}) from {from} to {to}")
+            }
+            Self::WorkloadScaling { name, from, to } => {
+                let verb = if to > from { "up" } else { "down" };
+                write!(f, "Scaled {verb} Deployment {name} from {from} to {to}")
             }
             Self::SwitchService { name, from, to } => {
                 let from = from.as_ref().map_or("", PodHash::as_str);

@@ -3,6 +3,8 @@
 //! Labels that name an object appear only on figures of Rollouts and AnalysisRuns, and go with the object. Figures that
 //! the caches know already are not kept here: whoever has them registers a collector, read when somebody scrapes.
 
+mod updates;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +20,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::rollout::status::Finished;
+use updates::Updates;
 
 /// Upper ends of the buckets of a pass, in seconds.
 const PASS_BUCKETS: [f64; 6] = [0.001, 0.01, 0.15, 0.25, 0.5, 1.0];
@@ -102,6 +107,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
     events_lost: Counter,
+    updates: Updates,
     objects: Mutex<Objects>,
 }
 
@@ -129,6 +135,11 @@ impl Metrics {
         self.figures(Subject::Rollout, namespace, name, |figures| {
             *figures.events.entry((r#type, reason)).or_default() += 1;
         });
+    }
+
+    /// Notes how long an update took, now that it has ended.
+    pub fn update_finished(&self, update: &Finished) {
+        self.updates.observe(update);
     }
 
     /// Counts an announcement that could not be made.
@@ -172,6 +183,7 @@ impl Metrics {
             "Events that could not be created",
             self.events_lost.clone(),
         );
+        self.updates.register(&mut registry);
         registry.register_collector(Box::new(self));
         registry.register_collector(Box::new(Process));
         for collector in collectors {

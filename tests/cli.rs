@@ -62,6 +62,13 @@ impl Situation {
         self.of("Rollout").remove(0)
     }
 
+    /// The pod template as it stands, wherever it is written.
+    fn template(&self) -> Value {
+        let written = self.rollout().spec.template;
+        let deployments = || self.of::<Value>("Deployment").remove(0)["spec"]["template"].clone();
+        written.unwrap_or_else(deployments)
+    }
+
     fn observed(&self) -> Observed {
         Observed {
             rollout: self.rollout(),
@@ -129,6 +136,14 @@ fn a_healthy_rollout_is_shown() {
 #[test]
 fn a_paused_rollout_is_shown() {
     check_tree("paused");
+}
+
+#[test]
+fn a_rollout_with_the_template_of_a_workload_is_shown() {
+    check_tree("workload");
+    let scaled = json!({"spec": {"workloadRef": {"scaleDown": "progressively"}}});
+    let tree = Situation::load("workload").with(&scaled).tree();
+    assert!(tree.contains("Workload:        Deployment d (scaled down progressively)"), "{tree}");
 }
 
 #[test]
@@ -334,20 +349,14 @@ fn every_command_writes_what_clients_of_this_api_write() {
             "pauseConditions": [{"reason": "InconclusiveAnalysisRun", "startTime": "2026-11-21T08:23:00Z"}]}}),
         ),
         ("analysis", json!({"status": {"currentStepIndex": 6}})),
-        (
-            "paused",
-            json!({"spec": {"template": null,
-            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}}),
-        ),
+        ("workload", json!({})),
     ];
     let mut seen = String::new();
     for (name, patch) in situations {
         let situation = Situation::load(name).with(&patch);
         let rollout = situation.rollout();
         let sets: Vec<DynamicObject> = situation.of("ReplicaSet");
-        let template = rollout.spec.template.clone();
-        let template =
-            template.unwrap_or_else(|| json!({"spec": {"containers": [{"name": "c", "image": "app:v2"}]}}));
+        let template = situation.template();
         let image = |text: &str| [text.parse::<ImageChange>().unwrap()];
         seen += &format!("{name} {patch}\n");
         for (command, answer) in [
@@ -357,14 +366,14 @@ fn every_command_writes_what_clients_of_this_api_write() {
             ("promote --full", commands::promote(&rollout, Promotion::Full)),
             ("pause", commands::pause(&rollout)),
             ("restart", commands::restart(&rollout, now())),
-            ("undo", commands::undo(&rollout, &sets, ToRevision::Previous)),
+            ("undo", commands::undo(&rollout, &template, &sets, ToRevision::Previous)),
             (
                 "undo --to-revision 2",
-                commands::undo(&rollout, &sets, ToRevision::Number(Revision::parse(Some("2")))),
+                commands::undo(&rollout, &template, &sets, ToRevision::Number(Revision::parse(Some("2")))),
             ),
             (
                 "undo --to-revision 7",
-                commands::undo(&rollout, &sets, ToRevision::Number(Revision::parse(Some("7")))),
+                commands::undo(&rollout, &template, &sets, ToRevision::Number(Revision::parse(Some("7")))),
             ),
             ("set image *=app:v2", commands::set_image(&rollout, &template, &image("*=app:v2"))),
             ("set image c=app:v3", commands::set_image(&rollout, &template, &image("c=app:v3"))),
@@ -379,10 +388,9 @@ fn every_command_writes_what_clients_of_this_api_write() {
 /// The template that `undo` writes.
 fn undone(situation: &Situation) -> Value {
     let sets: Vec<DynamicObject> = situation.of("ReplicaSet");
-    let Answer::Write { patches, .. } = commands::undo(&situation.rollout(), &sets, ToRevision::Previous)
-    else {
-        panic!("nothing is written");
-    };
+    let template = situation.template();
+    let undone = commands::undo(&situation.rollout(), &template, &sets, ToRevision::Previous);
+    let Answer::Write { patches, .. } = undone else { panic!("nothing is written") };
     let Body::Json(operations) = &patches[0].body else { panic!("not a JSON patch") };
     operations[0]["value"].clone()
 }
@@ -417,6 +425,26 @@ fn undo_keeps_a_pull_policy_whose_default_is_another_for_the_old_image() {
         container,
         json!({"name": "c", "image": "app:latest", "imagePullPolicy": "IfNotPresent", "resources": {}})
     );
+}
+
+#[test]
+fn undo_of_a_replica_set_that_a_deployment_owns_keeps_the_deployments_hash() {
+    let mut situation = Situation::load("workload");
+    let deployment = situation.0.iter_mut().find(|object| object["kind"] == "Deployment").unwrap();
+    deployment["spec"]["template"]["metadata"]["labels"]["pod-template-hash"] = json!("898f4fb46");
+    let labels = undone(&situation)["metadata"]["labels"].clone();
+    assert_eq!(labels, json!({"app": "r", "pod-template-hash": "898f4fb46"}));
+}
+
+#[test]
+fn undo_to_the_running_version_puts_a_workload_back_that_the_controller_has_not_seen_yet() {
+    let mut situation = Situation::load("workload");
+    let deployment = situation.0.iter_mut().find(|object| object["kind"] == "Deployment").unwrap();
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:v3");
+    let sets: Vec<DynamicObject> = situation.of("ReplicaSet");
+    let second = ToRevision::Number(Revision::parse(Some("2")));
+    let undone = commands::undo(&situation.rollout(), &situation.template(), &sets, second);
+    assert!(matches!(undone, Answer::Write { .. }), "{undone:?}");
 }
 
 #[test]

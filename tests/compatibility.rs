@@ -149,6 +149,7 @@ fn is_refused(path: &str, schema: &Value) -> bool {
         refusal: None,
         taken_names: [].into(),
         pods: Pods::default(),
+        workload: serin::rollout::workload::Referenced::Nothing,
         counts_pending_since: None,
         settings: Settings::default(),
     };

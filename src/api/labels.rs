@@ -2,6 +2,8 @@
 
 /// Label and selector key that carries the identity of a revision, on ReplicaSets, pods, Services and runs.
 pub const POD_TEMPLATE_HASH: &str = "rollouts-pod-template-hash";
+/// Label that a Deployment puts on its own ReplicaSets and their pods.
+pub const DEPLOYMENT_HASH: &str = "pod-template-hash";
 /// Annotation with the running number of a revision, on Rollouts, ReplicaSets and runs.
 pub const REVISION: &str = "rollout.argoproj.io/revision";
 /// Annotation on a ReplicaSet: comma-separated earlier revision numbers of the same template.
@@ -20,6 +22,10 @@ pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
 pub const EPHEMERAL_METADATA_HIDDEN: &str = "rollout.argoproj.io/ephemeral-metadata-hidden";
 /// Annotation on a ReplicaSet while its pods may still carry what an earlier role put on them: JSON of what becomes of it.
 pub const EPHEMERAL_METADATA_PENDING: &str = "rollout.argoproj.io/ephemeral-metadata-pending";
+/// Annotation on a Rollout and its ReplicaSets: generation of the workload that the pod template comes from.
+pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
+/// Annotation on a Deployment that a Rollout refers to: the size it was last scaled down to, or `done`.
+pub const WORKLOAD_SCALED_DOWN: &str = "rollout.argoproj.io/workload-scaled-down";
 /// Label that shards objects over controllers (`--instance-id`).
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.

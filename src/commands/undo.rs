@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answer, Body, Part, Patch, Target, is_observed, status};
 use crate::api::Rollout;
-use crate::api::labels::{POD_TEMPLATE_HASH, REVISION};
+use crate::api::labels::{DEPLOYMENT_HASH, POD_TEMPLATE_HASH, REVISION};
 use crate::rollout::injection::{self, Injected};
 use crate::units::Revision;
 
@@ -29,8 +29,11 @@ pub enum ToRevision {
 /// `replica_sets` are the Rollout's own, undecoded, so that no field of a template is lost. The pod hash, what the
 /// revision's role put on its pods, the anti-affinity to another version, and the defaults that the API server filled in are taken out again, so that the
 /// template is the one that was once written and the revision's own ReplicaSet is found again by its hash.
+///
+/// `written` is the pod template as it stands: the Rollout's own, or that of the workload it refers to, which keeps the
+/// label that its own selector asks for.
 #[must_use]
-pub fn undo(rollout: &Rollout, replica_sets: &[DynamicObject], to: ToRevision) -> Answer {
+pub fn undo(rollout: &Rollout, written: &Value, replica_sets: &[DynamicObject], to: ToRevision) -> Answer {
     let name = rollout.name_any();
     let current = current_of(rollout, replica_sets);
     let chosen = match to {
@@ -40,8 +43,10 @@ pub fn undo(rollout: &Rollout, replica_sets: &[DynamicObject], to: ToRevision) -
     let Some(chosen) = chosen else { return Answer::Refused { why: missing(&name, replica_sets, to) } };
     let number = revision(chosen);
     let same_set = current.is_some_and(|current| current.name_any() == chosen.name_any());
-    let template = restored(rollout, chosen, current);
-    if (same_set && is_observed(rollout)) || rollout.spec.template.as_ref() == Some(&template) {
+    let template = restored(rollout, written, chosen, current);
+    // Whether the controller has seen the workload as it is cannot be told.
+    let is_current = same_set && is_observed(rollout) && rollout.spec.workload_ref.is_none();
+    if is_current || *written == template {
         let why = format!("skipped rollback (current template already matches revision {number})");
         return Answer::Nothing { why };
     }
@@ -95,14 +100,35 @@ fn missing(name: &str, replica_sets: &[DynamicObject], to: ToRevision) -> String
 }
 
 /// The template of `chosen` as its author wrote it.
-fn restored(rollout: &Rollout, chosen: &DynamicObject, current: Option<&DynamicObject>) -> Value {
+fn restored(
+    rollout: &Rollout,
+    written: &Value,
+    chosen: &DynamicObject,
+    current: Option<&DynamicObject>,
+) -> Value {
     let mut template = template_of(chosen);
-    let written = rollout.spec.template.as_ref();
+    if rollout.spec.workload_ref.is_some() {
+        // It is stored with its defaults, as the ReplicaSet's is.
+        keep_own_hash(&mut template, written);
+        return template;
+    }
     // On an unobserved spec the current ReplicaSet is not that of the written template: nothing can be learnt from it.
-    if let (Some(current), Some(written), true) = (current, written, is_observed(rollout)) {
+    if let (Some(current), true) = (current, is_observed(rollout)) {
         leave_out_filled_in(&mut template, &template_of(current), written);
     }
     template
+}
+
+/// A ReplicaSet that belongs to a Deployment must keep the Deployment's hash, by which it finds its pods.
+fn keep_own_hash(template: &mut Value, written: &Value) {
+    let own = written.pointer("/metadata/labels").and_then(|labels| labels.get(DEPLOYMENT_HASH));
+    if let (Some(own), Some(template)) = (own, template.as_object_mut()) {
+        let metadata = template.entry("metadata").or_insert_with(|| json!({}));
+        let labels =
+            metadata.as_object_mut().map(|fields| fields.entry("labels").or_insert_with(|| json!({})));
+        let labels = labels.and_then(Value::as_object_mut);
+        labels.map(|labels| labels.insert(DEPLOYMENT_HASH.to_owned(), own.clone()));
+    }
 }
 
 /// A ReplicaSet's template without what the controller put into it.

@@ -9,6 +9,7 @@ mod pods;
 mod replica_sets;
 mod runs;
 mod told;
+mod workload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +37,8 @@ use super::unanswered::Unanswered;
 use super::wire::{RolloutObject, ServiceObject};
 use crate::api::{Rollout, labels};
 use crate::events::Event;
-use crate::metrics::Subject;
-use crate::rollout::effect::Effect;
+use crate::metrics::{Metrics, Subject};
+use crate::rollout::effect::{Annotations, Effect};
 use crate::rollout::plan::Plan;
 
 /// Who owns the fields that are written.
@@ -52,6 +53,7 @@ pub(crate) struct Writer {
     pub(crate) fence: Fence,
     pub(crate) announcer: Announcer,
     pub(crate) unanswered: Unanswered,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
 }
 
@@ -97,6 +99,7 @@ impl Writer {
             let next = serde_json::to_value(status).map_err(encode)?;
             target.identity.version =
                 self.write_status(&target.identity, &stored, &next, &plan.events).await?;
+            plan.finished.iter().for_each(|update| self.metrics.update_finished(update));
         }
         let (made, outcome) = self.make(&mut target, &plan.stages).await;
         self.announce(&target.identity, told::told(plan.events, &made));
@@ -212,8 +215,11 @@ impl Writer {
             Effect::EvictPod { name, uid } => self.evict_pod(target, name, uid).await?,
             Effect::DeleteReplicaSet { name } => self.delete_replica_set(target, name).await?,
             Effect::SwitchService { name, to } => self.switch_service(target, name, to.as_str()).await?,
-            Effect::SetRevision { revision } => {
-                return self.set_revision(target, &revision.to_string()).await.map(Some);
+            Effect::AnnotateRollout { annotations } => {
+                return self.annotate(target, annotations).await.map(Some);
+            }
+            Effect::ScaleWorkload { name, from, to, note } => {
+                self.scale_workload(target, name, (*from, *to), *note).await?;
             }
             Effect::CreateAnalysisRun(run) => self.create_run(target, run).await?,
             Effect::TerminateAnalysisRun { name } => self.terminate_run(target, name).await?,
@@ -236,14 +242,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn set_revision(&self, target: &Target, revision: &str) -> Result<u64, PassError> {
+    async fn annotate(&self, target: &Target, annotations: &Annotations) -> Result<u64, PassError> {
         let key = &target.identity.key;
         let version = target.identity.version.to_string();
-        let patch = json!({
-            "metadata": {"resourceVersion": version, "annotations": {(labels::REVISION): revision}},
-        });
+        let patch = json!({"metadata": {"resourceVersion": version, "annotations": annotations}});
         let (api, parameters) = (self.api::<RolloutObject>(&key.namespace), patch_parameters());
-        let action = || format!("set revision {revision} of rollout {key}");
+        let action = || format!("annotate rollout {key}");
         let patched =
             self.call(action, async { api.patch(&key.name, &parameters, &Patch::Merge(&patch)).await });
         let patched = patched.await?;
@@ -483,6 +487,7 @@ mod tests {
             caches: Arc::new(Caches::new([])),
             fence,
             unanswered: Unanswered::default(),
+            metrics: Arc::default(),
             clock: Clock,
         }
     }

@@ -17,7 +17,9 @@ use super::records::{
 };
 use super::store::{Cached, Change, Identity, Key, Link, Source, Store, Stored};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject};
+use super::workloads::Workloads;
 use crate::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
+use crate::rollout::workload::WorkloadKind;
 
 /// A kind of object that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +30,8 @@ pub(crate) enum Watched {
     ClusterAnalysisTemplates,
     ReplicaSets,
     Services,
+    /// Watched only while some Rollout refers to one.
+    Workloads(WorkloadKind),
 }
 
 impl Watched {
@@ -38,8 +42,10 @@ impl Watched {
             Self::AnalysisRuns => "analysisruns.argoproj.io",
             Self::AnalysisTemplates => "analysistemplates.argoproj.io",
             Self::ClusterAnalysisTemplates => "clusteranalysistemplates.argoproj.io",
-            Self::ReplicaSets => "replicasets.apps",
+            Self::ReplicaSets | Self::Workloads(WorkloadKind::ReplicaSet) => "replicasets.apps",
             Self::Services => "services",
+            Self::Workloads(WorkloadKind::Deployment) => "deployments.apps",
+            Self::Workloads(WorkloadKind::PodTemplate) => "podtemplates",
         }
     }
 }
@@ -52,6 +58,7 @@ pub(crate) struct Caches {
     pub(crate) services: Store<ServiceRecord>,
     pub(crate) templates: Store<TemplateRecord>,
     pub(crate) cluster_templates: Store<TemplateRecord>,
+    pub(crate) workloads: Workloads,
     pub(crate) rollout_queue: Queue<Key>,
     pub(crate) run_queue: Queue<Key>,
     watched: BTreeSet<Watched>,
@@ -70,6 +77,7 @@ impl Caches {
             services: Store::new(),
             templates: Store::new(),
             cluster_templates: Store::new(),
+            workloads: Workloads::new(),
             rollout_queue: Queue::new(),
             run_queue: Queue::new(),
             watched: watched.into_iter().collect(),
@@ -106,10 +114,20 @@ impl Caches {
     /// Notes what is in the way of a watch; `None` once nothing is. Whether that is news.
     pub(crate) fn set_problem(&self, kind: Watched, problem: Option<&str>) -> bool {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        match problem {
+        let is_news = match problem {
             Some(text) => problems.insert(kind, text.to_owned()).as_deref() != Some(text),
             None => problems.remove(&kind).is_some(),
+        };
+        drop(problems);
+        if let (true, Watched::Workloads(kind)) = (is_news, kind) {
+            self.queue_readers_of_kind(kind);
         }
+        is_news
+    }
+
+    /// What is in the way of a watch.
+    pub(crate) fn problem(&self, kind: Watched) -> Option<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
     }
 
     fn listed(&self, kind: Watched) {
@@ -207,6 +225,9 @@ impl Caches {
     }
 
     fn rollout_changed(&self, change: &Change) {
+        if change.links.iter().any(|link| matches!(link, Link::Workload { .. })) {
+            self.review_workloads();
+        }
         self.rollout_queue.add(&change.key);
     }
 
@@ -219,7 +240,7 @@ impl Caches {
         for link in &change.links {
             match link {
                 Link::Owner { key, .. } => self.rollout_queue.add(key),
-                Link::Template(_) | Link::Service(_) => {}
+                Link::Template(_) | Link::Service(_) | Link::Workload { .. } => {}
             }
         }
     }
@@ -234,7 +255,7 @@ impl Caches {
         }
     }
 
-    fn queue_readers(&self, link: &Link) {
+    pub(super) fn queue_readers(&self, link: &Link) {
         for key in self.rollouts.keys_linked(link) {
             self.rollout_queue.add(&key);
         }
@@ -263,13 +284,13 @@ impl Caches {
     }
 }
 
-struct Taken {
-    changes: Vec<Change>,
-    complete: bool,
+pub(super) struct Taken {
+    pub(super) changes: Vec<Change>,
+    pub(super) complete: bool,
 }
 
 /// Takes one event of a watch into a store. What cannot be read counts as absent.
-fn take<K: Resource<DynamicType = ()>, T: Cached>(
+pub(super) fn take<K: Resource<DynamicType = ()>, T: Cached>(
     store: &Store<T>,
     event: Event<K>,
     record: impl FnOnce(K) -> Option<(Identity, T)>,

@@ -180,12 +180,14 @@ fn purpose(method: &Method, path: &str, query: Option<&str>) -> (Verb, &'static 
 
 /// The resources that this program touches: a closed set, because it is a metric's label.
 fn known_resource(name: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 13] = [
         "rollouts",
         "analysisruns",
         "analysistemplates",
         "clusteranalysistemplates",
         "replicasets",
+        "deployments",
+        "podtemplates",
         "services",
         "pods",
         "events",

@@ -34,6 +34,7 @@ mod unanswered;
 mod unreadable;
 mod watch;
 mod wire;
+mod workloads;
 
 pub use analysis::DecideRun;
 pub use leader::LeadershipLost;

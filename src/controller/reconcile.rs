@@ -22,6 +22,7 @@ use super::wire::Unreadable;
 use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
 use crate::rollout::snapshot::Settings;
+use crate::rollout::workload::Generations;
 use crate::rollout::{Plan, Snapshot, pods};
 
 /// How long an older state may take to be replaced before it is looked at again anyway.
@@ -60,12 +61,14 @@ impl Rollouts {
             return Next::Forget;
         };
         let begun = Instant::now();
+        let readable = known.value.content.as_ref().ok();
+        let generations = readable.map(|found| self.caches.generations(found, known.value.generation));
         let outcome = match &known.value.content {
             Ok(readable) => self.work(&known.identity, readable).await,
             Err(problem) => self.report(&known.identity, problem, known.value.generation).await,
         };
         self.metrics.pass(Subject::Rollout, &key.namespace, &key.name, begun.elapsed());
-        outcome.unwrap_or_else(|error| self.failed(key, known.value.generation, &error))
+        outcome.unwrap_or_else(|error| self.failed(key, generations.unwrap_or_default(), &error))
     }
 
     async fn work(&self, identity: &Identity, readable: &Readable) -> Result<Next, PassError> {
@@ -126,11 +129,11 @@ impl Rollouts {
         Ok(Next::After(self.resync))
     }
 
-    fn failed(&self, key: &Key, generation: Option<i64>, error: &PassError) -> Next {
+    fn failed(&self, key: &Key, generations: Generations, error: &PassError) -> Next {
         self.metrics.pass_failed(Subject::Rollout, &key.namespace, &key.name, error.category());
         if let PassError::Refused { message } = error {
             let until = self.clock.now().plus(REFUSAL_PATIENCE);
-            let refusal = Some(Refusal { message: message.clone(), generation, until });
+            let refusal = Some(Refusal { message: message.clone(), generations, until });
             self.remember(key, Memory { refusal, ..self.memory(key) });
             return Next::After(Duration::ZERO);
         }

@@ -7,13 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 
 use super::figures::{Figures, MetricFigures};
-use super::references;
 use super::store::{Cached, Identity, Key, Link};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
+use super::{references, workloads};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Rollout, labels};
 use crate::rollout::injection::Injected;
 use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
+use crate::rollout::workload::WorkloadKind;
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// Namespace in a link that stands for the namespace of whoever follows it.
@@ -51,12 +52,23 @@ impl Readable {
         let services = references::services(&rollout.spec);
         let services = services.into_iter().map(|name| Link::Service(Key::new(&namespace, name)));
         let templates = references::templates(&rollout.spec);
-        let links =
-            services.chain(templates.iter().filter_map(|found| template_link(found, &namespace))).collect();
+        let workload = workloads::link(&rollout.spec, &namespace);
+        let links = services
+            .chain(templates.iter().filter_map(|found| template_link(found, &namespace)))
+            .chain(workload)
+            .collect();
         let figures = Figures::new(&rollout);
         let json = serde_json::to_vec(&rollout)
             .map_err(|error| Unreadable { error: error.to_string(), status: serde_json::Value::Null })?;
         Ok(Self { json: json.into(), links, figures })
+    }
+
+    /// The workload that it takes its pod template from.
+    pub(crate) fn workload(&self) -> Option<(WorkloadKind, &Key)> {
+        self.links.iter().find_map(|link| match link {
+            Link::Workload { kind, key } => Some((*kind, key)),
+            Link::Owner { .. } | Link::Template(_) | Link::Service(_) => None,
+        })
     }
 
     /// The Rollout again, at the version of `identity`.

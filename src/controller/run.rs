@@ -24,7 +24,7 @@ use super::measure::Measurements;
 use super::options::{Controllers, Options};
 use super::reconcile::{Decide, Rollouts};
 use super::unanswered::Unanswered;
-use super::{client, dispatch, http, scrape, watch as watches};
+use super::{client, dispatch, http, scrape, watch as watches, workloads};
 use crate::metrics::Metrics;
 use crate::providers::{ProviderOptions, Providers};
 use crate::{analysis, rollout};
@@ -159,6 +159,7 @@ impl Process {
             bound.map_err(|source| RunError::Listen { what: "metrics", address, source })?;
         }
         watches::start(&client, &options, &caches, &mut background);
+        background.spawn(workloads::follow(client.clone(), options.clone(), Arc::clone(&caches)));
         Ok((Self { options, client, caches, metrics, clock: Clock, stop }, background))
     }
 
@@ -205,6 +206,7 @@ impl Process {
             fence,
             announcer,
             unanswered: Unanswered::default(),
+            metrics: Arc::clone(&self.metrics),
             clock: self.clock,
         });
         let passes = self.passes(cores, writer);

@@ -12,6 +12,7 @@ use crate::api::{AnalysisTemplateSpec, Rollout, RolloutSpec};
 use crate::rollout::Snapshot;
 use crate::rollout::pods::{Pods, Refused};
 use crate::rollout::snapshot::{self, Service, Settings};
+use crate::rollout::workload::Generations;
 use crate::units::Timestamp;
 
 /// Templates that one Rollout can reach; more are as good as absent, so that a pass stays small.
@@ -34,16 +35,16 @@ pub(crate) struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) message: String,
-    /// Generation of the Rollout that it was about.
-    pub(crate) generation: Option<i64>,
+    /// What it was about.
+    pub(crate) generations: Generations,
     /// When to try again.
     pub(crate) until: Timestamp,
 }
 
 impl Memory {
     /// The refusal as long as it counts: not for another generation.
-    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<snapshot::Refusal> {
-        let refusal = self.refusal.as_ref().filter(|refusal| refusal.generation == generation)?;
+    fn refusal(&self, generations: Generations, now: Timestamp) -> Option<snapshot::Refusal> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.generations == generations)?;
         Some(snapshot::Refusal { message: refusal.message.clone(), is_due: now >= refusal.until })
     }
 }
@@ -65,14 +66,16 @@ pub(crate) fn rollout(
     let owned = owned_by(identity);
     let replica_sets = caches.replica_sets.linked(&owned);
     let runs = caches.runs.linked(&owned);
+    let generations = caches.generations(readable, rollout.metadata.generation);
     Ok(Snapshot {
         now,
+        workload: caches.referenced(&rollout.spec, namespace),
         replica_sets: replica_sets.into_iter().filter_map(|found| found.value.view.clone()).collect(),
         analysis_runs: runs.into_iter().map(|found| found.value.run(&found.identity)).collect(),
         templates: templates(caches, &rollout.spec, namespace),
         services: services(caches, &rollout.spec, namespace),
         traffic: None,
-        refusal: memory.refusal(rollout.metadata.generation, now),
+        refusal: memory.refusal(generations, now),
         taken_names: memory.taken_names.clone(),
         pods: Pods { listed: None, refused: memory.refused_evictions },
         counts_pending_since: memory.counts_pending_since,

@@ -12,6 +12,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::rollout::workload::WorkloadKind;
+
 /// Deleted objects remembered, so that a late answer does not bring one back. More than the writes ever in flight.
 const TOMBSTONES: usize = 1024;
 
@@ -55,6 +57,13 @@ pub(crate) enum Link {
     Template(Key),
     /// It names this Service.
     Service(Key),
+    /// It takes its pod template from this workload.
+    Workload {
+        /// The workload's kind.
+        kind: WorkloadKind,
+        /// The workload's namespace and name.
+        key: Key,
+    },
 }
 
 /// What identifies one state of one object.
@@ -133,6 +142,12 @@ struct Inner<T> {
     listing: Option<Listing>,
 }
 
+impl<T> Default for Inner<T> {
+    fn default() -> Self {
+        Self { objects: HashMap::new(), by_link: HashMap::new(), gone: Tombstones::default(), listing: None }
+    }
+}
+
 /// All objects of one kind.
 pub(crate) struct Store<T> {
     inner: RwLock<Inner<T>>,
@@ -140,14 +155,7 @@ pub(crate) struct Store<T> {
 
 impl<T: Cached> Store<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            inner: RwLock::new(Inner {
-                objects: HashMap::new(),
-                by_link: HashMap::new(),
-                gone: Tombstones::default(),
-                listing: None,
-            }),
-        }
+        Self { inner: RwLock::default() }
     }
 
     /// Takes in one state of one object. `None` when that changes nothing.
@@ -193,6 +201,23 @@ impl<T: Cached> Store<T> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         let keys = inner.by_link.get(link).into_iter().flatten();
         keys.filter_map(|key| inner.objects.get(key)).cloned().collect()
+    }
+
+    /// Whether any object refers to a link of this sort.
+    pub(crate) fn any_link(&self, is_wanted: impl Fn(&Link) -> bool) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).by_link.keys().any(is_wanted)
+    }
+
+    /// Keys of the objects that refer to links of this sort, sorted.
+    pub(crate) fn keys_with(&self, is_wanted: impl Fn(&Link) -> bool) -> BTreeSet<Key> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let links = inner.by_link.iter().filter(|(link, _)| is_wanted(link));
+        links.flat_map(|(_, keys)| keys).cloned().collect()
+    }
+
+    /// Everything is forgotten, as if nothing had ever been listed.
+    pub(crate) fn clear(&self) {
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = Inner::default();
     }
 
     /// All objects, sorted by key; for scrapes, not for passes.

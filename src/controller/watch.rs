@@ -54,11 +54,13 @@ pub(crate) fn start(client: &Client, options: &Options, caches: &Arc<Caches>, ta
                 let api = namespaced(client, options);
                 tasks.spawn(watch.run(api, everything.clone(), Caches::service_event));
             }
+            // Never among them: `workloads::follow` watches these as they are needed.
+            Watched::Workloads(_) => {}
         }
     }
 }
 
-fn namespaced<K>(client: &Client, options: &Options) -> Api<K>
+pub(super) fn namespaced<K>(client: &Client, options: &Options) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
 {
@@ -77,13 +79,13 @@ fn shard_selector(instance_id: &str) -> String {
     }
 }
 
-struct Watch {
-    kind: Watched,
-    caches: Arc<Caches>,
+pub(super) struct Watch {
+    pub(super) kind: Watched,
+    pub(super) caches: Arc<Caches>,
 }
 
 impl Watch {
-    async fn run<K>(self, api: Api<K>, config: watcher::Config, feed: fn(&Caches, Event<K>))
+    pub(super) async fn run<K>(self, api: Api<K>, config: watcher::Config, feed: fn(&Caches, Event<K>))
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {

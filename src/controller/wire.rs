@@ -1,11 +1,8 @@
 //! Objects as they come over the wire: only the parts that are kept, and never a reason to stop a watch.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource;
-use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
@@ -167,21 +164,21 @@ fn problem(rollout: &Value) -> String {
 /// Lends a built-in kind's name to a smaller form of it.
 macro_rules! same_resource {
     ($small:ty, $whole:ty) => {
-        impl Resource for $small {
+        impl ::kube::Resource for $small {
             type DynamicType = ();
-            type Scope = NamespaceResourceScope;
+            type Scope = ::kube::core::NamespaceResourceScope;
 
-            fn kind((): &()) -> Cow<'_, str> {
-                <$whole>::kind(&())
+            fn kind((): &()) -> ::std::borrow::Cow<'_, str> {
+                <$whole as ::kube::Resource>::kind(&())
             }
-            fn group((): &()) -> Cow<'_, str> {
-                <$whole>::group(&())
+            fn group((): &()) -> ::std::borrow::Cow<'_, str> {
+                <$whole as ::kube::Resource>::group(&())
             }
-            fn version((): &()) -> Cow<'_, str> {
-                <$whole>::version(&())
+            fn version((): &()) -> ::std::borrow::Cow<'_, str> {
+                <$whole as ::kube::Resource>::version(&())
             }
-            fn plural((): &()) -> Cow<'_, str> {
-                <$whole>::plural(&())
+            fn plural((): &()) -> ::std::borrow::Cow<'_, str> {
+                <$whole as ::kube::Resource>::plural(&())
             }
             fn meta(&self) -> &ObjectMeta {
                 &self.metadata
@@ -192,6 +189,8 @@ macro_rules! same_resource {
         }
     };
 }
+
+pub(super) use same_resource;
 
 same_resource!(ReplicaSetObject, k8s_openapi::api::apps::v1::ReplicaSet);
 same_resource!(PodObject, k8s_openapi::api::core::v1::Pod);

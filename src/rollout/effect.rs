@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
+use super::workload;
 use crate::api::AnalysisRun;
 use crate::traffic::TrafficTarget;
-use crate::units::{PodHash, ReplicaCount, Revision};
+use crate::units::{PodHash, ReplicaCount};
 
 /// Annotations to set, by key; `None` removes one.
 pub type Annotations = BTreeMap<String, Option<String>>;
@@ -71,10 +72,21 @@ pub enum Effect {
     },
     /// Makes the router split the traffic.
     SetTraffic(Box<TrafficTarget>),
-    /// Writes the revision number on the Rollout.
-    SetRevision {
-        /// The number.
-        revision: Revision,
+    /// Changes annotations of the Rollout, leaving all others.
+    AnnotateRollout {
+        /// The annotations to set; `None` removes one.
+        annotations: Annotations,
+    },
+    /// Changes the size of the Deployment that the Rollout refers to, only if it still is `from`, and notes that there.
+    ScaleWorkload {
+        /// Its name.
+        name: String,
+        /// Size the decision was based on.
+        from: ReplicaCount,
+        /// Size wanted.
+        to: ReplicaCount,
+        /// What is noted on it.
+        note: workload::Note,
     },
     /// Creates an AnalysisRun; that it exists already counts as done.
     CreateAnalysisRun(Box<AnalysisRun>),

@@ -14,6 +14,7 @@
 //! | `Returning` | stable is wanted; others drain | `situation/returning.rs` |
 //! | `Complete` | stable is alone | `situation/complete.rs` |
 
+mod annotations;
 pub mod deadline;
 pub mod effect;
 mod history;
@@ -34,6 +35,7 @@ pub mod status;
 mod targets;
 pub mod valid;
 mod weights;
+pub mod workload;
 mod world;
 
 pub use effect::Effect;
@@ -44,6 +46,7 @@ use crate::api::RolloutStatus;
 use progress::Progress;
 use situation::{Outcome, Situation, act, classify};
 use targets::Targets;
+use workload::Referenced;
 use world::World;
 
 /// Situations passed through in one pass besides the steps themselves: a request, a revision, an abort, a promotion,
@@ -54,6 +57,9 @@ const MOVES_BESIDES_STEPS: usize = 16;
 #[must_use]
 pub fn decide(snapshot: &Snapshot) -> Plan {
     if snapshot.rollout.metadata.deletion_timestamp.is_some() {
+        return Plan::default();
+    }
+    if snapshot.workload == Referenced::Awaited {
         return Plan::default();
     }
     let parsed = valid::parse(snapshot);

@@ -14,14 +14,14 @@ use super::restart;
 use super::revision;
 use super::situation::Situation;
 use super::snapshot::{Outcome, ReplicaSet};
-use super::status::{self, Pass};
+use super::status::{self, Finished, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
-use super::{history, injection, runs, services, weights};
+use super::{annotations, history, injection, runs, services, weights, workload};
 use crate::api::RolloutStatus;
-use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, REVISION, SCALE_DOWN_DEADLINE};
+use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
-use crate::units::{ReplicaCount, Revision, Weight};
+use crate::units::{ReplicaCount, Weight};
 
 /// Everything one pass does. An idle Rollout's plan is empty but for `wake`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Plan {
     pub stages: Vec<Vec<Effect>>,
     /// The whole next status; `None` when the stored one is right already.
     pub status: Option<Box<RolloutStatus>>,
+    /// Updates that end with this status.
+    pub finished: Vec<Finished>,
     /// Whether a change of counts waits to be written together with the next change that matters.
     pub counts_pending: bool,
     /// Announcements, made after the effects, in this order.
@@ -73,12 +75,17 @@ pub fn build(
     announce_resumption(&before, progress, &mut events);
     events.sort();
     let pass = Pass { events: &events, clock: targets.clock, traffic: targets.traffic.as_ref() };
-    let next = status::next(world, progress, &pass);
+    let (next, finished) = status::next(world, progress, &pass);
+    let scaling = workload::scale_down(world, progress, &next);
+    events.extend(scaling.as_ref().and_then(workload_event));
+    events.sort();
+    let stages = stages.into_iter().chain(scaling.map(|effect| vec![effect])).collect();
     let (status, counts_wait) = worth_writing(world, &before, next);
+    let finished = if status.is_some() { finished } else { vec![] };
     let counts_pending = counts_wait.is_some();
     let stuck = stuck_wake(world, progress, targets.clock);
     let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck).chain(pod_wakes));
-    Plan { stages, status, counts_pending, events, wake }
+    Plan { stages, status, finished, counts_pending, events, wake }
 }
 
 fn stages(
@@ -89,6 +96,7 @@ fn stages(
     events: &mut Vec<Event>,
 ) -> Vec<Vec<Effect>> {
     let mut add = created(world, progress, targets, events);
+    add.extend(annotations::of_rollout(world, progress, targets));
     let (grow, shrink) = scaled(world, progress, targets, events);
     let route = routed(world, targets, events);
     add.extend(grow);
@@ -149,11 +157,6 @@ fn created(world: &World, progress: &Progress, targets: &Targets, events: &mut V
             effects.extend(revision::renumbered(set, number));
             effects.extend(revision::recognised(set, &world.template_hash));
         }
-    }
-    let annotations = world.snapshot.rollout.metadata.annotations.as_ref();
-    let shown = Revision::parse(annotations.and_then(|all| all.get(REVISION)).map(String::as_str));
-    if shown != number {
-        effects.push(Effect::SetRevision { revision: number });
     }
     effects
 }
@@ -225,6 +228,12 @@ fn followed(world: &World, set: &ReplicaSet, mut annotations: Annotations) -> Op
         annotations,
         min_ready_seconds,
     })
+}
+
+/// The announcement of a change of the workload's size.
+fn workload_event(effect: &Effect) -> Option<Event> {
+    let Effect::ScaleWorkload { name, from, to, .. } = effect else { return None };
+    (from != to).then(|| Event::WorkloadScaling { name: name.clone(), from: *from, to: *to })
 }
 
 /// What the router gets, unless it does that already or cannot be read.

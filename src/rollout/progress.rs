@@ -1,6 +1,7 @@
 //! Where an update stands: the part of the status that decisions read and move. Everything else in the status is
 //! derived from what is observed.
 
+use super::status::Milestone;
 use crate::api::rollout_status::{AnalysisRunRef, PauseCondition, RolloutStatus};
 use crate::events::RunKind;
 use crate::units::{PodHash, StepIndex, Timestamp};
@@ -54,6 +55,8 @@ pub struct Progress {
     pub stable_ping_pong: Option<PingPong>,
     /// The last `spec.restartAt` that is over, or was cancelled.
     pub restarted_at: Option<Timestamp>,
+    /// What has begun or ended in this pass; not part of a status.
+    pub milestones: Vec<Milestone>,
 }
 
 /// One of two Services whose roles alternate.
@@ -111,6 +114,7 @@ impl Progress {
             may_switch: blue_green.scale_up_preview_check_point.unwrap_or_default(),
             stable_ping_pong: canary.stable_ping_pong.as_deref().and_then(PingPong::parse),
             restarted_at: status.restarted_at,
+            milestones: Vec::new(),
         }
     }
 
@@ -205,6 +209,7 @@ impl Progress {
         self.go_to(StepIndex::FIRST);
         self.forget_runs();
         self.end_pauses();
+        self.milestones.push(Milestone::Aborted);
     }
 
     /// Forgets an abort.

@@ -13,7 +13,7 @@ use super::{pod_hash, status};
 use crate::api::canary_step::CanaryStep;
 use crate::api::labels::{
     DESIRED_REPLICAS, LAST_APPLIED, NOTIFIED_PREFIX, POD_TEMPLATE_HASH, REVISION, REVISION_HISTORY,
-    TEMPLATE_HASH,
+    TEMPLATE_HASH, WORKLOAD_GENERATION,
 };
 use crate::units::{PodHash, ReplicaCount, Revision, StepIndex};
 
@@ -47,7 +47,9 @@ fn named_by_status(snapshot: &Snapshot) -> Option<&ReplicaSet> {
         IntOrString::Int(number) => i64::from(*number),
         IntOrString::String(text) => text.parse().ok()?,
     };
-    let is_current = Some(observed) == snapshot.rollout.metadata.generation;
+    // The template of a workload changes without the spec: there the status tells of nothing but itself.
+    let is_own = snapshot.rollout.spec.workload_ref.is_none();
+    let is_current = is_own && Some(observed) == snapshot.rollout.metadata.generation;
     let is_invalid = status::condition(status, "InvalidSpec").is_some();
     let named = snapshot
         .replica_sets
@@ -70,7 +72,7 @@ pub fn collisions(snapshot: &Snapshot) -> Option<i32> {
 }
 
 fn salted_hash(snapshot: &Snapshot, collisions: Option<i32>) -> PodHash {
-    let template = snapshot.rollout.spec.template.as_ref().unwrap_or(&Value::Null);
+    let template = snapshot.template().unwrap_or(&Value::Null);
     let hash = pod_hash::pod_template_hash(template, collisions);
     // The hash is never empty; its own text stands in so that no panic is possible.
     PodHash::new(hash).unwrap_or_else(PodHash::unknown)
@@ -187,6 +189,9 @@ pub fn new_replica_set(
     let mut annotations: BTreeMap<String, String> = metadata.annotations.clone().unwrap_or_default();
     annotations.retain(|key, _| !is_private(key));
     annotations.insert(REVISION.to_owned(), number.to_string());
+    if let Some(workload) = snapshot.workload.found() {
+        annotations.insert(WORKLOAD_GENERATION.to_owned(), workload.generation.to_string());
+    }
     annotations.insert(DESIRED_REPLICAS.to_owned(), spec.replicas.to_string());
     NewReplicaSet {
         name: replica_set_name(snapshot, hash),

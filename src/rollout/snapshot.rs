@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::injection::Injected;
 use super::pods::Pods;
+use super::workload::Referenced;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::traffic::ObservedTraffic;
@@ -16,6 +17,8 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// The Rollout: metadata, spec, and the status that was last seen.
     pub rollout: Rollout,
+    /// What the spec's `workloadRef` leads to.
+    pub workload: Referenced,
     /// The ReplicaSets that the Rollout owns, by name.
     pub replica_sets: Vec<ReplicaSet>,
     /// The AnalysisRuns that the Rollout owns, by name.

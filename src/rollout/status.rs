@@ -1,6 +1,7 @@
 //! The next status, built once at the end of a pass: counts, phase, message, and all that the bookkeeping says.
 
 mod conditions;
+mod duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -22,6 +23,7 @@ use crate::units::{PodHash, ReplicaCount, Weight};
 
 pub use conditions::condition;
 pub(super) use conditions::invalid_message;
+pub use duration::{Completion, Direction, Finished, Milestone};
 
 /// The message of a Rollout whose spec says `paused`.
 pub(super) const MANUALLY_PAUSED: &str = "manually paused";
@@ -103,9 +105,9 @@ impl Counts {
     }
 }
 
-/// The whole next status.
+/// The whole next status, and the updates that end with it.
 #[must_use]
-pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
+pub fn next(world: &World, progress: &Progress, pass: &Pass) -> (RolloutStatus, Vec<Finished>) {
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
     let counts = Counts::observe(world, progress);
     let mut status = before.clone();
@@ -121,20 +123,24 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> RolloutStatus {
     }
     counts.write(&mut status);
     let (active, preview) = world.selections();
-    status.selector = Some(selector_text(&world.spec.selector, active.as_ref()));
+    if world.snapshot.selector().is_some() || status.selector.is_none() {
+        status.selector = Some(selector_text(&world.spec.selector, active.as_ref()));
+    }
     status.observed_generation = Some(observed_generation(world));
+    status.workload_observed_generation = workload_generation(world, &before);
     let blue_green = status.blue_green.get_or_insert_default();
     blue_green.active_selector = active.map(|hash| hash.to_string());
     blue_green.preview_selector = preview.map(|hash| hash.to_string());
     write_weights(world, pass, &mut status);
     let standing = conditions::Standing { world, progress, counts, pass };
-    let mut list = standing.main(before.conditions.unwrap_or_default());
+    let mut list = standing.main(before.conditions.clone().unwrap_or_default());
     let (phase, message) = phase(world, progress, counts, &list);
     status.phase = Some(phase.to_owned());
     status.message = (!message.is_empty()).then_some(message);
     standing.generic(&mut list, phase, status.message.as_deref().unwrap_or_default());
     status.conditions = Some(list);
-    status
+    let finished = duration::set(world, progress, &before, &mut status);
+    (status, finished)
 }
 
 /// The split that the router is told, and whether it was seen to follow.
@@ -178,12 +184,26 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         available_replicas: None,
         message: None,
         conditions: Some(conditions),
+        workload_observed_generation: None,
+        duration: None,
         ..status.clone()
     }
 }
 
 fn observed_generation(world: &World) -> IntOrString {
-    let generation = world.snapshot.rollout.metadata.generation.unwrap_or_default();
+    formatted(world, world.snapshot.rollout.metadata.generation.unwrap_or_default())
+}
+
+/// The generation of the workload that was seen; while it cannot be seen, the one that was seen last.
+fn workload_generation(world: &World, before: &RolloutStatus) -> Option<IntOrString> {
+    world.snapshot.rollout.spec.workload_ref.as_ref()?;
+    match world.snapshot.workload.found() {
+        Some(workload) => Some(formatted(world, workload.generation)),
+        None => before.workload_observed_generation.clone(),
+    }
+}
+
+fn formatted(world: &World, generation: i64) -> IntOrString {
     match (world.snapshot.settings.generation_format, i32::try_from(generation)) {
         (GenerationFormat::Integer, Ok(number)) => IntOrString::Int(number),
         // Past the range of the API's integer, text is the only form that stays exact.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::snapshot::{ReplicaSet, Settings};
+use super::workload::Referenced;
 use super::{Effect, Plan, Snapshot, decide};
 use crate::api::{AnalysisPhase, AnalysisRun, Rollout, RolloutStatus};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
@@ -33,6 +34,7 @@ impl Bench {
         let snapshot = Snapshot {
             now: Timestamp::from_millis(1_000_000),
             rollout: serde_json::from_value::<Rollout>(rollout).unwrap(),
+            workload: Referenced::Nothing,
             replica_sets: vec![],
             analysis_runs: vec![],
             templates: [(reference, serde_json::from_value(template).unwrap())].into(),
@@ -116,9 +118,20 @@ impl Bench {
                     set.outcome = super::snapshot::Outcome::parse(outcome);
                 }
             }
-            Effect::SetRevision { revision } => {
-                let annotations = self.snapshot.rollout.metadata.annotations.get_or_insert_default();
-                annotations.insert("rollout.argoproj.io/revision".to_owned(), revision.to_string());
+            Effect::AnnotateRollout { annotations } => {
+                let stored = self.snapshot.rollout.metadata.annotations.get_or_insert_default();
+                for (key, value) in annotations {
+                    match value {
+                        Some(value) => stored.insert(key, value),
+                        None => stored.remove(&key),
+                    };
+                }
+            }
+            Effect::ScaleWorkload { from, to, note, .. } => {
+                let Referenced::Found(workload) = &mut self.snapshot.workload else { panic!("no workload") };
+                assert_eq!(workload.size, Some(from));
+                (workload.size, workload.note) = (Some(to), Some(note));
+                workload.generation += 1;
             }
             Effect::CreateAnalysisRun(run) => self.snapshot.analysis_runs.push(*run),
             Effect::TerminateAnalysisRun { name } => {
@@ -446,4 +459,21 @@ fn a_superseded_canary_gives_its_service_to_stable_until_the_next_one_answers() 
     let effects = decide(&bench.snapshot).stages.into_iter().flatten();
     let switches: Vec<_> = effects.filter(|effect| matches!(effect, Effect::SwitchService { .. })).collect();
     assert_eq!(switches, [Effect::SwitchService { name: "api-canary".to_owned(), to: stable }]);
+}
+
+#[test]
+fn a_duration_is_never_the_only_reason_for_a_write() {
+    let mut bench = Bench::new(4, &steps());
+    bench.settle();
+    bench.release("v2");
+    bench.settle();
+    let duration = &mut bench.snapshot.rollout.status.as_mut().unwrap().duration;
+    let duration = duration.as_mut().expect("an update is timed");
+    assert!(duration.manual_pause_started_at.take().is_some(), "a person is waited for");
+    let plan = decide(&bench.snapshot);
+    assert!(plan.is_idle() && !plan.counts_pending && plan.finished.is_empty());
+    bench.snapshot.rollout.metadata.generation = Some(9);
+    let plan = decide(&bench.snapshot);
+    let told = plan.status.unwrap().duration.unwrap();
+    assert!(told.manual_pause_started_at.is_some(), "it comes with the next change");
 }

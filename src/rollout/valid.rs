@@ -10,6 +10,7 @@ mod services;
 mod spec;
 mod strategy;
 mod unsupported;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +28,7 @@ pub use spec::{
     Background, BlueGreen, CanaryScale, Destinations, OnDeadline, Promotion, Routing, RunHistory, ScaleDown,
     Services, StableScale, Step, Strategy, ValidSpec,
 };
+pub use workload::WorkloadScaling;
 
 /// One problem of a spec.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,15 +71,17 @@ const DEFAULT_PROGRESS_DEADLINE_SECONDS: i32 = 600;
 pub fn parse(snapshot: &Snapshot) -> Parsed {
     let spec = &snapshot.rollout.spec;
     let mut problems = Vec::new();
-    unsupported::check_spec(spec, &mut problems);
     let replicas = replicas(snapshot, &mut problems);
-    let selector = selector(spec, &mut problems);
-    let template = template(spec, &selector, &mut problems);
+    let workload_scaling = workload::check(snapshot, &mut problems);
+    let selector = selector(snapshot, &mut problems);
+    let template = template(snapshot, &selector, &mut problems);
     let min_ready_seconds = not_negative("spec.minReadySeconds", spec.min_ready_seconds, 0, &mut problems);
+    let on_pods = on_pods::parse(spec, &selector, &mut problems);
     let chosen = strategy::parse(snapshot, replicas, &template, &mut problems);
     let refusal = snapshot.refusal.as_ref().filter(|_| !revision::exists(snapshot));
     let retries = problems.is_empty() && refusal.is_some_and(|refusal| refusal.is_due);
-    problems.extend(refusal.map(|refusal| SpecError::new("spec.template", refusal.message.clone())));
+    let field = || workload::template_field(spec);
+    problems.extend(refusal.map(|refusal| SpecError::new(field(), refusal.message.clone())));
     let spec = ValidSpec {
         replicas,
         bounds: chosen.bounds,
@@ -105,7 +109,8 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
         scale_down: chosen.scale_down,
         threshold: chosen.threshold,
         rollback_window: rollback_window(spec, &mut problems),
-        on_pods: on_pods::parse(spec, &mut problems),
+        on_pods,
+        workload_scaling,
     };
     Parsed { spec, problems, retries }
 }
@@ -170,9 +175,13 @@ fn progress_deadline(spec: &RolloutSpec, min_ready_seconds: i32, problems: &mut 
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
 
-fn selector(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> LabelSelector {
+fn selector(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> LabelSelector {
     let field = "spec.selector";
-    let Some(selector) = spec.selector.clone() else {
+    let Some(selector) = snapshot.selector() else {
+        if snapshot.rollout.spec.workload_ref.is_some() && snapshot.workload.found().is_none() {
+            // It may come from the workload, which is missed already.
+            return LabelSelector::default();
+        }
         problems.push(SpecError::new(field, "Rollout has missing field '.spec.selector'"));
         return LabelSelector::default();
     };
@@ -198,10 +207,10 @@ fn selector(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> LabelSelector 
     selector
 }
 
-fn template(spec: &RolloutSpec, selector: &LabelSelector, problems: &mut Vec<SpecError>) -> Value {
-    let field = "spec.template";
-    let Some(template) = spec.template.clone() else {
-        if spec.workload_ref.is_none() {
+fn template(snapshot: &Snapshot, selector: &LabelSelector, problems: &mut Vec<SpecError>) -> Value {
+    let field = workload::template_field(&snapshot.rollout.spec);
+    let Some(template) = snapshot.pod_template() else {
+        if snapshot.rollout.spec.workload_ref.is_none() {
             problems.push(SpecError::new(field, "is missing: a Rollout needs a pod template"));
         }
         return Value::Null;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::watched::{Change, Watched};
+use super::workload::place;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::rollout::Snapshot;
 use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings};
+use crate::rollout::workload::{Generations, Referenced, Workload, WorkloadKind};
 use crate::traffic::ObservedTraffic;
 use crate::units::Timestamp;
 
@@ -45,12 +47,21 @@ pub enum Kind {
     Route,
     /// The Rollout's pods, which are listed when they are needed.
     Pods,
+    /// The workload that the Rollout refers to.
+    Workload,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Rollout, Self::ReplicaSets, Self::AnalysisRuns, Self::Services, Self::Route, Self::Pods];
+    pub const ALL: [Self; 7] = [
+        Self::Rollout,
+        Self::ReplicaSets,
+        Self::AnalysisRuns,
+        Self::Services,
+        Self::Route,
+        Self::Pods,
+        Self::Workload,
+    ];
 }
 
 /// What the controller sees of each kind of object.
@@ -61,6 +72,7 @@ pub(super) struct Caches {
     runs: Watched<AnalysisRun>,
     config: Watched<Config>,
     traffic: Watched<ObservedTraffic>,
+    workload: Watched<Workload>,
 }
 
 /// Who made a change, and so whether the controller knows of it at once.
@@ -88,16 +100,16 @@ pub struct Memory {
 pub struct Refusal {
     /// What it says.
     pub message: String,
-    /// Generation of the Rollout that it was about.
-    pub generation: Option<i64>,
+    /// What it was about.
+    pub generations: Generations,
     /// When to try again.
     pub until: Timestamp,
 }
 
 impl Memory {
     /// The refusal as long as it counts: not for another generation.
-    fn refusal(&self, generation: Option<i64>, now: Timestamp) -> Option<snapshot::Refusal> {
-        let refusal = self.refusal.as_ref().filter(|refusal| refusal.generation == generation)?;
+    fn refusal(&self, generations: Generations, now: Timestamp) -> Option<snapshot::Refusal> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.generations == generations)?;
         Some(snapshot::Refusal { message: refusal.message.clone(), is_due: now >= refusal.until })
     }
 }
@@ -121,6 +133,7 @@ impl Cluster {
             Kind::Services => self.caches.config.set_lag(lag),
             Kind::Route => self.caches.traffic.set_lag(lag),
             Kind::Pods => self.listing.set_lag(lag),
+            Kind::Workload => self.caches.workload.set_lag(lag),
         }
     }
 
@@ -131,6 +144,7 @@ impl Cluster {
         self.caches.runs.break_until(until);
         self.caches.config.break_until(until);
         self.caches.traffic.break_until(until);
+        self.caches.workload.break_until(until);
         // Lists are answered by the API server, whose own cache does not break.
     }
 
@@ -141,6 +155,7 @@ impl Cluster {
         self.caches.runs.relist();
         self.caches.config.relist();
         self.caches.traffic.relist();
+        self.caches.workload.relist();
     }
 
     /// The Rollout that the controller sees; `None` before it sees one.
@@ -160,14 +175,20 @@ impl Cluster {
     pub fn snapshot(&self, memory: &Memory) -> Option<Snapshot> {
         let config = self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default();
         let rollout = self.seen_rollout()?.clone();
+        let workload = self.referenced(&rollout);
+        let generations = Generations {
+            rollout: rollout.metadata.generation,
+            workload: workload.found().map(|workload| workload.generation),
+        };
         let mut snapshot = Snapshot {
             now: self.controller_now(),
+            workload,
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),
             analysis_runs: self.caches.runs.shown().values().cloned().collect(),
             templates: config.templates,
             services: config.services,
             traffic: self.caches.traffic.shown().get(ROUTE).filter(|_| names_router(&rollout)).cloned(),
-            refusal: memory.refusal(rollout.metadata.generation, self.controller_now()),
+            refusal: memory.refusal(generations, self.controller_now()),
             taken_names: BTreeSet::new(),
             counts_pending_since: memory.counts_pending_since,
             rollout,
@@ -180,6 +201,15 @@ impl Cluster {
         Some(snapshot)
     }
 
+    /// What the Rollout's reference to a workload leads to, as the controller sees it.
+    fn referenced(&self, rollout: &Rollout) -> Referenced {
+        let Some(reference) = &rollout.spec.workload_ref else { return Referenced::Nothing };
+        let Some(kind) = WorkloadKind::of(reference) else { return Referenced::Nothing };
+        let place = place(kind, reference.name.as_deref().unwrap_or_default());
+        let found = self.caches.workload.shown().get(&place).cloned();
+        found.map_or(Referenced::Missing, |workload| Referenced::Found(Box::new(workload)))
+    }
+
     /// When a cache changes next; `None` when all are up to date.
     pub(super) fn next_cache_change(&self) -> Option<Timestamp> {
         let caches = &self.caches;
@@ -189,6 +219,7 @@ impl Cluster {
             caches.runs.next_change(),
             caches.config.next_change(),
             caches.traffic.next_change(),
+            caches.workload.next_change(),
         ]
         .into_iter()
         .flatten()
@@ -203,8 +234,9 @@ impl Cluster {
         let replica_sets = self.caches.replica_sets.advance(now);
         let config = self.caches.config.advance(now);
         let traffic = self.caches.traffic.advance(now);
-        let rollout = [&rollout, &replica_sets, &config, &traffic, &runs].iter().any(|news| !news.is_empty());
-        Changed { rollout, runs }
+        let workload = self.caches.workload.advance(now);
+        let news = [&rollout, &replica_sets, &config, &traffic, &workload, &runs];
+        Changed { rollout: news.iter().any(|news| !news.is_empty()), runs }
     }
 
     /// Adds what the controller sees of each kind of object. Of a Rollout only the status is told, and whether the spec is
@@ -256,6 +288,18 @@ impl Cluster {
         let change = Change { name: ROUTE.to_owned(), version, object: self.router.observe() };
         let now = self.now();
         announce(&mut self.caches.traffic, now, change, writer);
+    }
+
+    /// Announces the state of the workload at a place.
+    pub(super) fn publish_state_of_workload(
+        &mut self,
+        name: String,
+        object: Option<Workload>,
+        writer: Writer,
+    ) {
+        let change = Change { name, version: self.next_version(), object };
+        let now = self.now();
+        announce(&mut self.caches.workload, now, change, writer);
     }
 
     /// Announces templates and Services.

@@ -14,6 +14,7 @@ use super::merge_patch::merge;
 use super::pods::Pod;
 use super::replica_sets::ReplicaSet;
 use super::router::Router;
+use super::workload::Workload;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::rollout::snapshot;
@@ -91,6 +92,8 @@ pub struct Cluster {
     pub(super) listing: Listing,
     pub(super) forbidden: Option<String>,
     pub(super) router: Router,
+    pub(super) workload: Option<Workload>,
+    pub(super) workload_least: Option<u32>,
     pub(super) caches: Caches,
 }
 
@@ -114,6 +117,8 @@ impl Cluster {
             listing: Listing::default(),
             forbidden: None,
             router: Router::default(),
+            workload: None,
+            workload_least: None,
             caches: Caches::default(),
         };
         cluster.publish_router(Writer::Other);

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::caches::{Memory, Refusal, Writer};
 use super::cluster::{ApiError, Cluster, Part};
 use super::faults::{Fate, Faults};
 use super::live_pods::{self, Eviction};
-use super::merge_patch::diff;
+use super::merge_patch::status_patch;
 use super::runs::RunAgenda;
 pub use super::writes::Write;
-use crate::api::{Rollout, RolloutStatus, labels};
+use crate::api::Rollout;
 use crate::events::Event;
 use crate::rollout::{self, Effect, Plan, Snapshot};
 use crate::units::Timestamp;
@@ -198,9 +198,9 @@ impl Controller {
         match stop {
             Some(Stop::Crashed) => self.crash(cluster.now()),
             Some(Stop::Failed(ApiError::Forbidden(message))) => {
-                let generation = snapshot.rollout.metadata.generation;
+                let generations = snapshot.generations();
                 let until = now.plus(REFUSAL_PATIENCE);
-                memory.refusal = Some(Refusal { message: message.clone(), generation, until });
+                memory.refusal = Some(Refusal { message: message.clone(), generations, until });
                 self.look_at(cluster.now());
             }
             Some(Stop::Failed(_)) => {
@@ -293,7 +293,8 @@ impl Controller {
             Effect::MarkPod { .. } | Effect::EvictPod { .. } => Write::Pod,
             Effect::SwitchService { .. } => Write::Service,
             Effect::SetTraffic(_) => Write::Route,
-            Effect::SetRevision { .. } => Write::Revision,
+            Effect::AnnotateRollout { .. } => Write::Annotations,
+            Effect::ScaleWorkload { .. } => Write::Workload,
             Effect::CreateAnalysisRun(_)
             | Effect::TerminateAnalysisRun { .. }
             | Effect::DeleteAnalysisRun { .. } => Write::AnalysisRun,
@@ -326,8 +327,11 @@ impl Controller {
             Effect::DeleteReplicaSet { name } => {
                 done_when(&ApiError::NotFound, cluster.delete_replica_set(name, writer))
             }
-            Effect::SetRevision { revision } => {
-                let patch = json!({"metadata": {"annotations": {labels::REVISION: revision.to_string()}}});
+            Effect::ScaleWorkload { name, from, to, note } => {
+                cluster.scale_workload(name, (*from, *to), *note, writer)
+            }
+            Effect::AnnotateRollout { annotations } => {
+                let patch = json!({"metadata": {"annotations": annotations}});
                 written = Some(cluster.patch_rollout(&patch, Part::Main, Some(version), writer)?);
                 Ok(())
             }
@@ -376,11 +380,4 @@ pub(super) fn backoff(failures: u32) -> Duration {
 
 fn done_when(error: &ApiError, result: Result<(), ApiError>) -> Result<(), ApiError> {
     if result.as_ref().err() == Some(error) { Ok(()) } else { result }
-}
-
-/// The merge patch that leads from the status that was seen to the one that was decided.
-fn status_patch(seen: Option<&RolloutStatus>, decided: &RolloutStatus) -> Value {
-    let value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
-    let seen = seen.map_or_else(|| json!({}), value);
-    json!({"status": diff(&seen, &value(decided)).unwrap_or_else(|| json!({}))})
 }

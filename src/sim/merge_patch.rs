@@ -1,6 +1,8 @@
 //! JSON merge patches (RFC 7386): applying one, and the smallest one that leads from one value to another.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::api::RolloutStatus;
 
 /// Applies `patch` to `target`: objects are merged, `null` removes a key, everything else replaces.
 pub fn merge(target: &mut Value, patch: &Value) {
@@ -34,6 +36,13 @@ pub fn diff(from: &Value, to: &Value) -> Option<Value> {
         change.map(|change| (key.clone(), change))
     });
     Some(Value::Object(removed.chain(changed).collect()))
+}
+
+/// The merge patch that leads from the status that was seen to the one that was decided.
+pub(super) fn status_patch(seen: Option<&RolloutStatus>, decided: &RolloutStatus) -> Value {
+    let value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
+    let seen = seen.map_or_else(|| json!({}), value);
+    json!({"status": diff(&seen, &value(decided)).unwrap_or_else(|| json!({}))})
 }
 
 #[cfg(test)]

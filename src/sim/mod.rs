@@ -1,8 +1,8 @@
 //! A model of the cluster on virtual time, with scripted faults, that drives the same `decide` as the controller.
 //!
 //! A scenario is a text: what users, images and the metrics server do, and the log that an operator would read. The
-//! parts, from the bottom up: `watched` (caches that may lag), `pods`, `replica_sets` and `live_pods` (what Kubernetes itself does), `router` (what a
-//! router does),
+//! parts, from the bottom up: `watched` (caches that may lag), `pods`, `replica_sets` and `live_pods` (what Kubernetes itself
+//! does), `router` (what a router does), `workload` (what a Rollout may refer to),
 //! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
 //! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
 //! text out), `explore` (every interleaving of a small world).
@@ -35,6 +35,7 @@ mod statements;
 mod transcript;
 pub mod users;
 mod watched;
+mod workload;
 mod writes;
 
 pub use cluster::{ApiError, Cluster};

@@ -114,6 +114,7 @@ impl<'a> Player<'a> {
             }
             Statement::Until(condition, patience) => self.wait_for(condition, *patience),
             Statement::CrashEverywhere => {}
+            Statement::ShowDuration => self.transcript.show_duration(&self.simulation),
             Statement::User(action, block) => self.act(line, action, block.as_ref()),
             Statement::Deployed(action, block) => {
                 self.act(line, action, block.as_ref());
@@ -133,6 +134,7 @@ impl<'a> Player<'a> {
             | Statement::Route(_)
             | Statement::Quota(_)
             | Statement::Budget(_)
+            | Statement::AutoscaleWorkload(_)
             | Statement::Forbid(_)) => {
                 self.transcript.say(now, "world", line.text.clone());
                 self.simulation.change_world(world);
@@ -228,6 +230,7 @@ impl<'a> Player<'a> {
     /// Plays the script again and again, each time with a crash before another write, and compares the ends.
     fn crash_everywhere(&mut self, lines: &[Line]) {
         let expected = outcome(&self.simulation);
+        let expected_completion = completion(&self.simulation);
         let writes: u64 = self.simulation.controller.writes().values().sum();
         let writes = u32::try_from(writes).unwrap_or(u32::MAX);
         let now = self.simulation.now();
@@ -237,9 +240,15 @@ impl<'a> Player<'a> {
             let mut player = Player::new(self.files, Some(before), &mut unobserved);
             player.play(lines);
             let end = outcome(&player.simulation);
+            let completion = completion(&player.simulation);
             if end != expected {
                 different = true;
                 let text = format!("a crash before write {} ends otherwise: {end}", before + 1);
+                self.transcript.say(now, "error", text);
+            }
+            if completion != expected_completion {
+                different = true;
+                let text = format!("a crash before write {} counts as {completion:?}", before + 1);
                 self.transcript.say(now, "error", text);
             }
         }
@@ -249,6 +258,11 @@ impl<'a> Player<'a> {
             self.transcript.say(now, "end", text);
         }
     }
+}
+
+/// How the update ended.
+fn completion(simulation: &Simulation) -> Option<String> {
+    simulation.cluster.rollout()?.status.as_ref()?.duration.as_ref()?.completion_status.clone()
 }
 
 /// Where everything stands, without times.
@@ -262,9 +276,10 @@ fn outcome(simulation: &Simulation) -> String {
         .map(|pods| format!("{} {}/{}", pods.tag, pods.available, pods.size))
         .collect();
     let text = |field: &mut Option<String>| field.take().unwrap_or_else(|| "none".to_owned());
+    let workload = cluster.describe_workload().map(|text| format!(", {text}")).unwrap_or_default();
     let step = status.current_step_index.map_or_else(|| "none".to_owned(), |index| index.to_string());
     format!(
-        "{} {}, step {step}, pods {}",
+        "{} {}, step {step}, pods {}{workload}",
         text(&mut status.phase),
         text(&mut status.message),
         pods.join(", ")

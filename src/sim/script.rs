@@ -12,6 +12,9 @@
 //! | `metric NAME V…`, `metric NAME empty`, `metric NAME error TEXT`, `metric NAME traffic`, `metric NAME canary` | answers |
 //! | `prometheus down`, `prometheus up` | all answers |
 //! | `delete template NAME` | an AnalysisTemplate goes away |
+//! | `scale workload N`, `delete workload` | people change the workload that the Rollout refers to |
+//! | `autoscale workload from N` | an autoscaler keeps it at N pods at least |
+//! | `show duration` | what the status says of how long the update took |
 //! | `delete N pods of TAG`, `break N pods of TAG`, `heal N pods of TAG` | pods change from outside |
 //! | `delete ReplicaSet of TAG`, `resize ReplicaSet of TAG to N`, `delete runs`, `stop runs` | people meddle with what the controller made |
 //! | `quota N`, `quota none` | how many pods may exist |
@@ -20,7 +23,7 @@
 //! | `crash after N writes`, `crash` | the controller dies |
 //! | `clock forward D`, `clock back D` | the controller's clock is set |
 //! | `crash everywhere` | the script is played again with a crash before each single write, and must end the same |
-//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag pods D`, `lag all D` | caches fall behind |
+//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag pods D`, `lag workload D`, `lag all D` | caches fall behind |
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
 //! | `conflict N writes`, `refuse N writes`, `lose N answers`, `server down for D` | writes fail |
 //! | `router slow D`, `router prompt`, `router down`, `router up` | the router follows later and says so, or at once; its route can be read or not |
@@ -30,6 +33,8 @@
 //!
 //! A condition is a phase, `step N`, or `at rest` (nothing is due any more).
 
+mod descriptions;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -38,10 +43,11 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::caches::Kind;
-use super::images::{Disturbance, Image, Readiness};
-use super::metrics::{Reading, Source};
+use super::images::{Disturbance, Image};
+use super::metrics::Source;
 use super::simulation::Delivery;
 use crate::units::parse_duration;
+use descriptions::{parse_image, parse_source};
 
 /// A line that is no statement.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -82,6 +88,10 @@ pub enum UserAction {
     PatchStatus,
     /// Deletes an AnalysisTemplate.
     DeleteTemplate(String),
+    /// Changes the size of the workload that the Rollout refers to.
+    ScaleWorkload(u32),
+    /// Deletes the workload that the Rollout refers to.
+    DeleteWorkload,
 }
 
 /// What an `until` waits for.
@@ -136,6 +146,8 @@ pub enum Statement {
     RouterReadable(bool),
     /// Somebody else rewrites the route.
     Route(BTreeMap<String, u32>),
+    /// An autoscaler keeps the workload at this size at least; `None` ends it.
+    AutoscaleWorkload(Option<u32>),
     /// ReplicaSets are forbidden, for this reason, or allowed again.
     Forbid(Option<String>),
     /// The controller dies after this many writes; now without a number.
@@ -158,6 +170,8 @@ pub enum Statement {
     ServerDown(Duration),
     /// Objects are applied and the Rollout becomes Healthy.
     Deployed(UserAction, Option<Value>),
+    /// How long the update took is written down.
+    ShowDuration,
     /// Time passes.
     Wait(Duration),
     /// Time passes until the condition holds, or this long.
@@ -248,6 +262,8 @@ fn parse_user(words: &[&str]) -> Option<UserAction> {
         ["patch", "spec"] => UserAction::PatchSpec,
         ["patch", "status"] => UserAction::PatchStatus,
         ["delete", "template", name] => UserAction::DeleteTemplate((*name).to_owned()),
+        ["scale", "workload", size] => UserAction::ScaleWorkload(size.parse().ok()?),
+        ["delete", "workload"] => UserAction::DeleteWorkload,
         _ => return None,
     })
 }
@@ -255,6 +271,7 @@ fn parse_user(words: &[&str]) -> Option<UserAction> {
 fn parse_time_statement(words: &[&str]) -> Option<Statement> {
     Some(match words {
         ["wait", duration] => Statement::Wait(parse_duration(duration)?),
+        ["show", "duration"] => Statement::ShowDuration,
         ["until", condition @ .., "within", patience] => {
             Statement::Until(parse_condition(condition)?, parse_duration(patience)?)
         }
@@ -299,6 +316,7 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
         ])),
         ["budget", "none"] => Statement::Budget(None),
         ["budget", count] => Statement::Budget(Some(count.parse().ok()?)),
+        ["autoscale", "workload", "from", least] => Statement::AutoscaleWorkload(Some(least.parse().ok()?)),
         ["quota", "none"] => Statement::Quota(None),
         ["quota", count] => Statement::Quota(Some(count.parse().ok()?)),
         _ => return None,
@@ -307,50 +325,6 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
 
 fn pods(count: &str, tag: &str, disturbance: Disturbance) -> Option<Statement> {
     Some(Statement::Pods(count.parse().ok()?, tag.to_owned(), disturbance))
-}
-
-fn parse_image(mut words: &[&str]) -> Option<Image> {
-    let mut image = Image::default();
-    while !words.is_empty() {
-        words = match words {
-            ["starts", "in", duration, rest @ ..] => {
-                image.start = parse_duration(duration)?;
-                rest
-            }
-            ["never", "ready", rest @ ..] => {
-                image.readiness = Readiness::Never;
-                rest
-            }
-            ["fails", "to", "pull", rest @ ..] => {
-                image.readiness = Readiness::PullFails;
-                rest
-            }
-            ["crashes", "after", duration, rest @ ..] => {
-                image.readiness = Readiness::CrashesAfter(parse_duration(duration)?);
-                rest
-            }
-            ["error", "rate", rate, rest @ ..] => {
-                image.error_rate = rate.parse().ok()?;
-                rest
-            }
-            _ => return None,
-        };
-    }
-    Some(image)
-}
-
-fn parse_source(words: &[&str]) -> Option<Source> {
-    Some(match words {
-        ["traffic"] => Source::Blended,
-        ["canary"] => Source::Canary,
-        ["empty"] => Source::Fixed(Reading::Vector(Vec::new())),
-        ["error", text @ ..] => Source::Fixed(Reading::Error(text.join(" "))),
-        [_, ..] => {
-            let values: Result<Vec<f64>, _> = words.iter().map(|word| word.parse()).collect();
-            Source::Fixed(Reading::Vector(values.ok()?))
-        }
-        [] => return None,
-    })
 }
 
 fn parse_fault(words: &[&str]) -> Option<Statement> {
@@ -384,6 +358,7 @@ fn parse_kinds(word: &str) -> Option<Vec<Kind>> {
         "Services" => vec![Kind::Services],
         "route" => vec![Kind::Route],
         "pods" => vec![Kind::Pods],
+        "workload" => vec![Kind::Workload],
         "all" => Kind::ALL.to_vec(),
         _ => return None,
     })
@@ -399,6 +374,7 @@ fn parse_time(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::images::Readiness;
 
     #[test]
     fn a_script_is_read_line_by_line_with_its_blocks() {

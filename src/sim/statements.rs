@@ -21,6 +21,7 @@ impl Simulation {
             Statement::StopRuns => simulation.cluster.stop_runs(),
             Statement::Quota(quota) => simulation.cluster.set_quota(*quota),
             Statement::Budget(budget) => simulation.cluster.set_budget(*budget),
+            Statement::AutoscaleWorkload(least) => simulation.cluster.autoscale_workload(*least),
             Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
             Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
             Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),

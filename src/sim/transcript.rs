@@ -29,6 +29,7 @@ pub(super) struct Transcript {
     rollout: String,
     pods: String,
     roles: String,
+    workload: Option<String>,
     measured: BTreeMap<(String, String), i64>,
     ended: BTreeSet<String>,
     tags: BTreeMap<String, String>,
@@ -92,6 +93,12 @@ impl Transcript {
         }
         let Some(rollout) = cluster.rollout() else { return };
         self.observe_runs(cluster);
+        let workload = cluster.describe_workload();
+        if workload != self.workload {
+            let text = workload.clone().unwrap_or_else(|| "none".to_owned());
+            self.say(cluster.now(), "workload", text);
+            self.workload = workload;
+        }
         let text = describe_rollout(rollout);
         if text != self.rollout {
             self.say(cluster.now(), "rollout", text.clone());
@@ -160,6 +167,23 @@ impl Transcript {
         }
         self.counted.clone_from(simulation.controller.writes());
         self.passes = simulation.controller.passes();
+    }
+
+    /// Adds what the status says of how long the update took.
+    pub(super) fn show_duration(&mut self, simulation: &Simulation) {
+        let status = simulation.cluster.rollout().and_then(|rollout| rollout.status.as_ref());
+        let duration = status.and_then(|status| status.duration.clone()).unwrap_or_default();
+        let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| clock(at, super::start()));
+        let held = duration.manual_pause_started_at;
+        let text = format!(
+            "from {} to {}, {} s of it held{}: {}",
+            time(duration.rollout_started_at),
+            time(duration.finished_at),
+            duration.total_manual_pause_duration_seconds.unwrap_or_default(),
+            held.map(|since| format!(" (again since {})", clock(since, super::start()))).unwrap_or_default(),
+            duration.completion_status.as_deref().unwrap_or("going on"),
+        );
+        self.say(simulation.now(), "duration", text);
     }
 
     /// Adds what was written since the last summary.

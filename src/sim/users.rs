@@ -45,6 +45,11 @@ impl Cluster {
                 self.delete_template(name);
                 Ok(())
             }
+            UserAction::ScaleWorkload(size) => self.resize_workload(*size),
+            UserAction::DeleteWorkload => {
+                self.delete_workload();
+                Ok(())
+            }
         }
     }
 
@@ -58,6 +63,9 @@ impl Cluster {
 
     fn set_container_image(&mut self, tag: &str) -> Result<(), ApiError> {
         let rollout = self.rollout().ok_or(ApiError::NotFound)?;
+        if rollout.spec.workload_ref.is_some() {
+            return self.set_workload_image(tag);
+        }
         let mut template = rollout.spec.template.clone().unwrap_or_default();
         let image = template.pointer_mut("/spec/containers/0/image").ok_or(ApiError::NotFound)?;
         let name = image.as_str().unwrap_or_default();
@@ -137,6 +145,7 @@ impl Cluster {
                 self.put_service(name, decode(document.pointer("/spec/selector"))?);
                 Ok(())
             }
+            "Deployment" | "ReplicaSet" | "PodTemplate" => self.apply_workload(document),
             kind => Err(ApiError::Invalid(format!("a {kind} has no place in a scenario"))),
         }
     }

@@ -5,8 +5,8 @@
 pub enum Write {
     /// The Rollout's status.
     Status,
-    /// The Rollout's revision annotation.
-    Revision,
+    /// The Rollout's annotations.
+    Annotations,
     /// A ReplicaSet.
     ReplicaSet,
     /// A pod.
@@ -15,6 +15,8 @@ pub enum Write {
     Service,
     /// The route.
     Route,
+    /// The workload that the Rollout refers to.
+    Workload,
     /// An AnalysisRun: created, stopped or deleted.
     AnalysisRun,
     /// An AnalysisRun's status.
@@ -29,11 +31,12 @@ impl Write {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Status => "status",
-            Self::Revision => "revision",
+            Self::Annotations => "revision",
             Self::ReplicaSet => "ReplicaSet",
             Self::Pod => "pod",
             Self::Service => "Service",
             Self::Route => "route",
+            Self::Workload => "workload",
             Self::AnalysisRun => "AnalysisRun",
             Self::RunStatus => "run status",
             Self::Event => "Event",

@@ -27,7 +27,8 @@ pub use render::{Detail, render};
 pub use run::{MetricView, RunTally, RunView};
 pub use text::{Limits, Line, Paint, Sign, Text, Tone};
 pub use tree::{
-    ImageView, PodView, ReplicaCounts, ReplicaSetView, RevisionView, Role, RolloutView, StrategyView, tree,
+    ImageView, PodView, ReplicaCounts, ReplicaSetView, RevisionView, Role, RolloutView, StrategyView,
+    WorkloadView, tree,
 };
 pub use why::why;
 

@@ -6,9 +6,7 @@ use kube::ResourceExt;
 use super::text::Sign;
 use crate::api::Rollout;
 use crate::api::conditions::Condition;
-
-/// Annotation on a Rollout: the generation of the workload it refers to.
-const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
+use crate::api::labels::WORKLOAD_GENERATION;
 
 /// The phase of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

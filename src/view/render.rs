@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::age;
 use super::run::{self, MetricView, RunTally, RunView};
 use super::text::{Line, Sign, Text, Tone, table};
-use super::tree::{ImageView, PodView, ReplicaSetView, RevisionView, Role, RolloutView, StrategyView};
+use super::tree::{
+    ImageView, PodView, ReplicaSetView, RevisionView, Role, RolloutView, StrategyView, WorkloadView,
+};
 use crate::api::AnalysisPhase;
 use crate::units::{Revision, Timestamp};
 
@@ -79,6 +81,7 @@ fn header(view: &RolloutView, detail: Detail) -> Vec<Line> {
         lines.push(fact("Message:", Line::plain(parts.next().unwrap_or_default())).hanging(NAME_WIDTH));
         lines.extend(parts.map(|part| fact("", Line::plain(part)).hanging(NAME_WIDTH)));
     }
+    lines.extend(view.workload.iter().map(|workload| fact("Workload:", workload_line(workload))));
     lines.extend(group("Strategy:", strategy_name(&view.strategy), &strategy_facts(&view.strategy), detail));
     for (index, image) in view.images.iter().enumerate() {
         lines.push(fact(if index == 0 { "Images:" } else { "" }, image_line(image)));
@@ -93,6 +96,14 @@ fn header(view: &RolloutView, detail: Detail) -> Vec<Line> {
     ];
     lines.extend(group("Replicas:", "", &counts.map(|(name, count)| (name, count.to_string())), detail));
     lines
+}
+
+fn workload_line(workload: &WorkloadView) -> Line {
+    let line = Line::plain(format!("{} {}", workload.kind, workload.name));
+    match &workload.scale_down {
+        Some(when) => line.with(Tone::Plain, format!(" (scaled down {when})")),
+        None => line,
+    }
 }
 
 fn strategy_name(strategy: &StrategyView) -> &'static str {

@@ -25,6 +25,8 @@ pub struct RolloutView {
     pub namespace: String,
     /// Where it stands.
     pub standing: Standing,
+    /// The workload that its pod template comes from; `None` when it is its own.
+    pub workload: Option<WorkloadView>,
     /// How a new version comes in, and how far it is.
     pub strategy: StrategyView,
     /// The images that run, and as what.
@@ -53,6 +55,17 @@ pub enum StrategyView {
     BlueGreen,
     /// None is set.
     Unset,
+}
+
+/// The workload that a pod template comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadView {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// When its own pods go; `None` when they stay.
+    pub scale_down: Option<String>,
 }
 
 /// An image and what it runs as.
@@ -174,6 +187,7 @@ pub fn tree(observed: &Observed) -> RolloutView {
         name: rollout.name_any(),
         namespace: rollout.namespace().unwrap_or_default(),
         standing: standing(rollout),
+        workload: workload(rollout),
         strategy: strategy(rollout, &owned),
         images: images(rollout, &owned),
         replicas: counts(rollout),
@@ -192,6 +206,16 @@ pub(super) fn counts(rollout: &Rollout) -> ReplicaCounts {
         ready: status.ready_replicas.unwrap_or_default(),
         available: status.available_replicas.unwrap_or_default(),
     }
+}
+
+fn workload(rollout: &Rollout) -> Option<WorkloadView> {
+    let reference = rollout.spec.workload_ref.as_ref()?;
+    let scale_down = reference.scale_down.clone();
+    Some(WorkloadView {
+        kind: reference.kind.clone().unwrap_or_default(),
+        name: reference.name.clone().unwrap_or_default(),
+        scale_down: scale_down.filter(|when| !when.is_empty() && when != "never"),
+    })
 }
 
 fn strategy(rollout: &Rollout, sets: &[&ReplicaSet]) -> StrategyView {

@@ -26,3 +26,4 @@ mod shared;
 mod stub_prometheus;
 mod takeover;
 mod virtual_node;
+mod workload;

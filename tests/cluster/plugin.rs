@@ -12,7 +12,7 @@ use crate::rollouts::{Subject, canary, template};
 use crate::shared::{DEADLINE, client, kubeconfig, namespace};
 
 /// The plugin, in one namespace.
-struct Plugin {
+pub(crate) struct Plugin {
     kubeconfig: NamedTempFile,
     namespace: String,
 }
@@ -25,7 +25,7 @@ struct Outcome {
 }
 
 impl Plugin {
-    fn new(namespace: &str) -> Self {
+    pub(crate) fn new(namespace: &str) -> Self {
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubeconfig()).unwrap();
         Self { kubeconfig: file, namespace: namespace.to_owned() }
@@ -50,7 +50,7 @@ impl Plugin {
     }
 
     /// The output of a command that must succeed.
-    async fn say(&self, line: &str) -> String {
+    pub(crate) async fn say(&self, line: &str) -> String {
         let outcome = self.run(line).await;
         assert!(outcome.succeeded, "'{line}' failed: {}", outcome.errors);
         outcome.out

@@ -122,7 +122,8 @@ async fn answer(connection: &Connection, rollout: &Rollout, act: &Act) -> Result
         Act::Restart(at) => commands::restart(rollout, *at),
         Act::Undo(to) => {
             let replica_sets = objects::raw_replica_sets(connection, rollout).await?;
-            commands::undo(rollout, &replica_sets, *to)
+            let template = template(connection, rollout).await?;
+            commands::undo(rollout, &template, &replica_sets, *to)
         }
         Act::SetImage(changes) => {
             let template = template(connection, rollout).await?;

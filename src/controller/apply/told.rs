@@ -28,7 +28,8 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
         | Effect::MarkPod { .. }
         | Effect::EvictPod { .. }
         | Effect::DeleteReplicaSet { .. }
-        | Effect::SetRevision { .. }
+        | Effect::AnnotateRollout { .. }
+        | Effect::ScaleWorkload { .. }
         | Effect::CreateAnalysisRun(_)
         | Effect::TerminateAnalysisRun { .. }
         | Effect::DeleteAnalysisRun { .. } => false,

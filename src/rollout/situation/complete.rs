@@ -1,6 +1,7 @@
 //! The wanted version is stable and alone: its size follows the spec, and history is kept within its limits.
 
 use super::super::progress::Progress;
+use super::super::status::Milestone;
 use super::super::targets::Targets;
 use super::super::valid::{Destinations, Routing, Strategy};
 use super::super::world::World;
@@ -26,7 +27,8 @@ fn promoted(world: &World, progress: &Progress) -> Progress {
     let mut next = progress.clone();
     next.stable.clone_from(&progress.hash);
     next.go_to(StepIndex::from(world.spec.steps.len()));
-    next.promote_full = false;
+    let is_hurried = std::mem::take(&mut next.promote_full);
+    next.milestones.push(if is_hurried { Milestone::FastPromoted } else { Milestone::Promoted });
     next.forget_runs();
     next.end_abort();
     next.end_pauses();

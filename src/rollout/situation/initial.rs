@@ -5,6 +5,7 @@
 use super::super::progress::{PAUSE_STEP, Progress};
 use super::super::services;
 use super::super::snapshot;
+use super::super::status::{Direction, Milestone};
 use super::super::targets::Targets;
 use super::super::valid::{Step, Strategy};
 use super::super::world::World;
@@ -29,6 +30,9 @@ pub(super) fn revise(world: &World, progress: &Progress) -> Outcome {
         next.go_to(StepIndex::from(world.spec.steps.len()));
     }
     next.promote_full = shortcut == Some(Shortcut::Delay);
+    if is_new_version || progress.stable.is_some() {
+        next.milestones.push(Milestone::Began(direction(world, &next, shortcut)));
+    }
     let events = if is_new_version { announced(world, &next, shortcut) } else { vec![] };
     Outcome::Move(next, events)
 }
@@ -81,6 +85,18 @@ fn shortcut(world: &World, next: &Progress) -> Option<Shortcut> {
         () if world.is_within_window(next) => Some(Shortcut::Window),
         () if is_blue_green && next.stable.is_some() && is_kept() => Some(Shortcut::Delay),
         () => None,
+    }
+}
+
+/// Where the update leads to, as far as its duration tells.
+fn direction(world: &World, next: &Progress, shortcut: Option<Shortcut>) -> Direction {
+    let created = |set: Option<&snapshot::ReplicaSet>| set.and_then(|set| set.created_at);
+    let (new, stable) = (created(world.new_set(next)), created(world.stable_set(next)));
+    match shortcut {
+        Some(Shortcut::Stable) => Direction::ToStable,
+        Some(Shortcut::Window | Shortcut::Delay) => Direction::StraightBack,
+        None if new.is_some() && new < stable => Direction::Back,
+        None => Direction::Forward,
     }
 }
 

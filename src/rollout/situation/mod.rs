@@ -51,6 +51,7 @@ pub enum Situation<'a> {
 
 /// What a situation leads to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a pass has one at a time, and never keeps it")]
 pub enum Outcome {
     /// The bookkeeping moved; the question is asked again.
     Move(Progress, Vec<Event>),

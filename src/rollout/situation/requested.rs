@@ -2,6 +2,7 @@
 
 use super::super::progress::Progress;
 use super::super::revision;
+use super::super::status::Milestone;
 use super::super::world::World;
 use super::{Outcome, aborted};
 use crate::events::Event;
@@ -54,10 +55,14 @@ pub(super) fn act(request: Request, world: &World, progress: &Progress) -> Outco
         Request::Abort => aborted::enter(world, progress, String::new()),
         Request::Retry => {
             next.end_abort();
+            next.milestones.push(Milestone::Retried);
             next.go_to(StepIndex::FIRST);
             Outcome::Move(next, vec![Event::Retried])
         }
         Request::PromoteFull => {
+            if progress.abort {
+                next.milestones.push(Milestone::Retried);
+            }
             next.end_abort();
             next.end_pauses();
             Outcome::Move(next, vec![Event::Resumed])

@@ -16,9 +16,9 @@ const LONGEST_NAME: usize = 63;
 const LONGEST_PREFIX: usize = 253;
 
 /// Parses it. An illegal label is reported, and left out.
-pub(super) fn parse(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> OnPods {
+pub(super) fn parse(spec: &RolloutSpec, selector: &LabelSelector, problems: &mut Vec<SpecError>) -> OnPods {
     let Some(strategy) = &spec.strategy else { return OnPods::default() };
-    let reserved = reserved(spec.selector.as_ref());
+    let reserved = reserved(selector);
     let mut marks = |field: &str, given: Option<&PodMetadata>| {
         let given = given.cloned().unwrap_or_default();
         Marks {
@@ -46,9 +46,9 @@ pub(super) fn parse(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> OnPods
 }
 
 /// Labels by which pods are found: nothing may change them.
-fn reserved(selector: Option<&LabelSelector>) -> BTreeSet<String> {
-    let labels = selector.and_then(|selector| selector.match_labels.clone()).unwrap_or_default().into_keys();
-    let expressions = selector.into_iter().flat_map(|selector| selector.match_expressions.iter().flatten());
+fn reserved(selector: &LabelSelector) -> BTreeSet<String> {
+    let labels = selector.match_labels.clone().unwrap_or_default().into_keys();
+    let expressions = selector.match_expressions.iter().flatten();
     let expressions = expressions.map(|expression| expression.key.clone());
     labels.chain(expressions).chain([POD_TEMPLATE_HASH.to_owned()]).collect()
 }
@@ -165,7 +165,8 @@ mod tests {
             "strategy": strategy,
         }));
         let mut problems = Vec::new();
-        parse(&spec.unwrap(), &mut problems);
+        let spec = spec.unwrap();
+        parse(&spec, &spec.selector.clone().unwrap_or_default(), &mut problems);
         let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
         assert_eq!(fields, expected, "{strategy}");
     }

@@ -99,7 +99,7 @@ fn ping_pong(snapshot: &Snapshot, pair: &PingPong, problems: &mut Vec<SpecError>
     let field = format!("{CANARY}.pingPong");
     let (one, other) =
         (services::named(pair.ping_service.as_ref()), services::named(pair.pong_service.as_ref()));
-    let template = snapshot.rollout.spec.template.as_ref().unwrap_or(&Value::Null);
+    let template = snapshot.template().unwrap_or(&Value::Null);
     let named = [("pingService", one.as_ref()), ("pongService", other.as_ref())];
     services::check(snapshot, &field, template, &named, problems);
     let (Some(one), Some(other)) = (one, other) else {

@@ -40,9 +40,11 @@ fn check_service(
         problems.push(SpecError::new(field, message));
         return;
     };
+    // Without a template there is nothing to compare with, and that is told already.
     let strangers = found
         .selector
         .iter()
+        .filter(|_| !labels.is_empty())
         .filter(|(key, value)| *key != POD_TEMPLATE_HASH && labels.get(*key) != Some(value));
     for (key, _) in strangers {
         let message = format!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
+use super::WorkloadScaling;
 use crate::rollout::injection::OnPods;
 use crate::rollout::replicas::{Bounds, Threshold};
 use crate::rollout::runs::Analysis;
@@ -50,6 +51,8 @@ pub struct ValidSpec {
     pub rollback_window: usize,
     /// What pods carry for their role, and where they may run.
     pub on_pods: OnPods,
+    /// What becomes of the pods of the workload that is referred to.
+    pub workload_scaling: WorkloadScaling,
 }
 
 /// How the versions share the traffic.

@@ -2,14 +2,8 @@
 //! a setting that has no effect.
 
 use super::SpecError;
-use crate::api::RolloutSpec;
 use crate::api::canary_step::CanaryStep;
 use crate::api::rollout::CanaryStrategy;
-
-/// Adds a problem for each field outside the strategy that would have no effect.
-pub(super) fn check_spec(spec: &RolloutSpec, problems: &mut Vec<SpecError>) {
-    refuse("spec", &[("workloadRef", spec.workload_ref.is_some())], problems);
-}
 
 /// Adds a problem for each field of the canary strategy that would have no effect.
 pub(super) fn check_canary(canary: &CanaryStrategy, problems: &mut Vec<SpecError>) {
