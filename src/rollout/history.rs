@@ -33,8 +33,8 @@ pub(super) fn old_runs(world: &World, progress: &Progress) -> Vec<Effect> {
         .filter(|run| run.metadata.name.as_ref().is_some_and(|name| !current.contains(name)))
         .collect();
     finished.sort_by(|a, b| {
-        let key = |run: &AnalysisRun| (run.metadata.creation_timestamp.clone(), run.metadata.name.clone());
-        key(b).cmp(&key(a))
+        let (a, b) = (&a.metadata, &b.metadata);
+        (&b.creation_timestamp, &b.name).cmp(&(&a.creation_timestamp, &a.name))
     });
     let (successful, unsuccessful): (Vec<_>, Vec<_>) =
         finished.into_iter().partition(|run| phase(run) == Some(AnalysisPhase::Successful));
