@@ -150,6 +150,7 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         templates: [].into(),
         services: [].into(),
         traffic: None,
+        route_problems: Vec::new(),
         pods: serin::rollout::pods::Pods::default(),
         workload: serin::rollout::workload::Referenced::Nothing,
         refusal: None,

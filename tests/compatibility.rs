@@ -146,6 +146,7 @@ fn is_refused(path: &str, schema: &Value) -> bool {
         templates: BTreeMap::new(),
         services: BTreeMap::new(),
         traffic: None,
+        route_problems: Vec::new(),
         refusal: None,
         taken_names: [].into(),
         pods: Pods::default(),

@@ -7,6 +7,7 @@
 
 mod pods;
 mod replica_sets;
+mod routes;
 mod runs;
 mod told;
 mod workload;
@@ -40,6 +41,7 @@ use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
 use crate::rollout::effect::{Annotations, Effect};
 use crate::rollout::plan::Plan;
+use crate::traffic::Routers;
 
 /// Who owns the fields that are written.
 pub(crate) const FIELD_MANAGER: &str = "serin";
@@ -69,6 +71,7 @@ enum Whose {
 /// The Rollout that a plan is for.
 struct Target {
     identity: Identity,
+    routers: Routers,
     evictions: Evictions,
 }
 
@@ -91,8 +94,11 @@ impl Writer {
     /// # Errors
     /// At the first write or stage that fails; what follows is left to the next pass.
     pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<Evictions, PassError> {
-        let mut target =
-            Target { identity: Identity::of(&rollout.metadata), evictions: Evictions::default() };
+        let mut target = Target {
+            identity: Identity::of(&rollout.metadata),
+            routers: Routers::of(rollout),
+            evictions: Evictions::default(),
+        };
         if let Some(status) = &plan.status {
             let encode = |source| PassError::Encoding { object: target.identity.key.clone(), source };
             let stored = serde_json::to_value(rollout.status.as_ref()).map_err(encode)?;
@@ -201,10 +207,7 @@ impl Writer {
             Effect::ScaleReplicaSet { name, from, to, desired, annotations } => {
                 self.scale(target, name, (*from, *to), *desired, annotations).await?;
             }
-            Effect::SetTraffic(wanted) => {
-                // The spec is refused where no router can carry this out.
-                return Err(PassError::NoRouter { name: wanted.canary.name.clone() });
-            }
+            Effect::SetTraffic(wanted) => self.set_traffic(target, wanted).await?,
             Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
                 self.update(target, name, annotations, *min_ready_seconds).await?;
             }

@@ -15,11 +15,13 @@ use super::queue::Queue;
 use super::records::{
     ANY_NAMESPACE, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord, TemplateRecord,
 };
+use super::routes::KnownRoutes;
 use super::store::{Cached, Change, Identity, Key, Link, Source, Store, Stored};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject};
 use super::workloads::Workloads;
 use crate::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
 use crate::rollout::workload::WorkloadKind;
+use crate::traffic::RouteKind;
 
 /// A kind of object that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,8 @@ pub(crate) enum Watched {
     Services,
     /// Watched only while some Rollout refers to one.
     Workloads(WorkloadKind),
+    /// Watched only while some Rollout's router needs one.
+    Routes(RouteKind),
 }
 
 impl Watched {
@@ -46,6 +50,7 @@ impl Watched {
             Self::Services => "services",
             Self::Workloads(WorkloadKind::Deployment) => "deployments.apps",
             Self::Workloads(WorkloadKind::PodTemplate) => "podtemplates",
+            Self::Routes(kind) => kind.resource(),
         }
     }
 }
@@ -59,6 +64,7 @@ pub(crate) struct Caches {
     pub(crate) templates: Store<TemplateRecord>,
     pub(crate) cluster_templates: Store<TemplateRecord>,
     pub(crate) workloads: Workloads,
+    pub(crate) routes: KnownRoutes,
     pub(crate) rollout_queue: Queue<Key>,
     pub(crate) run_queue: Queue<Key>,
     watched: BTreeSet<Watched>,
@@ -78,6 +84,7 @@ impl Caches {
             templates: Store::new(),
             cluster_templates: Store::new(),
             workloads: Workloads::new(),
+            routes: KnownRoutes::new(),
             rollout_queue: Queue::new(),
             run_queue: Queue::new(),
             watched: watched.into_iter().collect(),
@@ -119,8 +126,10 @@ impl Caches {
             None => problems.remove(&kind).is_some(),
         };
         drop(problems);
-        if let (true, Watched::Workloads(kind)) = (is_news, kind) {
-            self.queue_readers_of_kind(kind);
+        match kind {
+            Watched::Workloads(kind) if is_news => self.queue_readers_of_kind(kind),
+            Watched::Routes(kind) if is_news => self.queue_routed(kind),
+            _ => {}
         }
         is_news
     }
@@ -228,6 +237,9 @@ impl Caches {
         if change.links.iter().any(|link| matches!(link, Link::Workload { .. })) {
             self.review_workloads();
         }
+        if change.links.iter().any(|link| matches!(link, Link::Route { .. } | Link::Routes { .. })) {
+            self.review_routes();
+        }
         self.rollout_queue.add(&change.key);
     }
 
@@ -240,7 +252,12 @@ impl Caches {
         for link in &change.links {
             match link {
                 Link::Owner { key, .. } => self.rollout_queue.add(key),
-                Link::Template(_) | Link::Service(_) | Link::Workload { .. } => {}
+                Link::Template(_)
+                | Link::Service(_)
+                | Link::Workload { .. }
+                | Link::Route { .. }
+                | Link::Routes { .. }
+                | Link::Namespace(_) => {}
             }
         }
     }
@@ -290,7 +307,7 @@ pub(super) struct Taken {
 }
 
 /// Takes one event of a watch into a store. What cannot be read counts as absent.
-pub(super) fn take<K: Resource<DynamicType = ()>, T: Cached>(
+pub(super) fn take<K: Resource, T: Cached>(
     store: &Store<T>,
     event: Event<K>,
     record: impl FnOnce(K) -> Option<(Identity, T)>,

@@ -54,10 +54,10 @@ pub(crate) enum PassError {
         /// What it said.
         message: String,
     },
-    /// No router can shift the traffic.
-    #[error("cannot shift traffic to {name}: no router of this process can")]
+    /// An object that routes traffic is of a kind that this cluster does not serve.
+    #[error("cannot write {name}: its kind is not served here")]
     NoRouter {
-        /// The canary's destination.
+        /// The object.
         name: String,
     },
     /// The object is not in the state that the change was for.

@@ -73,6 +73,12 @@ impl Rollouts {
 
     async fn work(&self, identity: &Identity, readable: &Readable) -> Result<Next, PassError> {
         let key = &identity.key;
+        let needs = readable.routes();
+        if !self.caches.are_routes_listed(needs) {
+            // Whatever they say is about to be known, or that they cannot be read.
+            return Ok(Next::After(self.resync));
+        }
+        self.writer.settle_routes(needs).await?;
         let memory = self.memory(key);
         let now = self.clock.now();
         let encoding = |source| PassError::Encoding { object: key.clone(), source };

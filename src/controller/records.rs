@@ -9,12 +9,13 @@ use kube::Resource;
 use super::figures::{Figures, MetricFigures};
 use super::store::{Cached, Identity, Key, Link};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
-use super::{references, workloads};
+use super::{references, routes, workloads};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Rollout, labels};
 use crate::rollout::injection::Injected;
 use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
 use crate::rollout::workload::WorkloadKind;
+use crate::traffic::{Need, Routers};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// Namespace in a link that stands for the namespace of whoever follows it.
@@ -32,6 +33,7 @@ pub(crate) struct RolloutRecord {
 pub(crate) struct Readable {
     json: Box<[u8]>,
     links: Vec<Link>,
+    routes: Vec<Need>,
     pub(crate) figures: Figures,
 }
 
@@ -53,22 +55,34 @@ impl Readable {
         let services = services.into_iter().map(|name| Link::Service(Key::new(&namespace, name)));
         let templates = references::templates(&rollout.spec);
         let workload = workloads::link(&rollout.spec, &namespace);
+        let routes = Routers::of(&rollout).needs();
         let links = services
             .chain(templates.iter().filter_map(|found| template_link(found, &namespace)))
             .chain(workload)
+            .chain(routes.iter().map(routes::link))
             .collect();
         let figures = Figures::new(&rollout);
         let json = serde_json::to_vec(&rollout)
             .map_err(|error| Unreadable { error: error.to_string(), status: serde_json::Value::Null })?;
-        Ok(Self { json: json.into(), links, figures })
+        Ok(Self { json: json.into(), links, routes, figures })
     }
 
     /// The workload that it takes its pod template from.
     pub(crate) fn workload(&self) -> Option<(WorkloadKind, &Key)> {
         self.links.iter().find_map(|link| match link {
             Link::Workload { kind, key } => Some((*kind, key)),
-            Link::Owner { .. } | Link::Template(_) | Link::Service(_) => None,
+            Link::Owner { .. }
+            | Link::Template(_)
+            | Link::Service(_)
+            | Link::Route { .. }
+            | Link::Routes { .. }
+            | Link::Namespace(_) => None,
         })
+    }
+
+    /// The objects that its routers need.
+    pub(crate) fn routes(&self) -> &[Need] {
+        &self.routes
     }
 
     /// The Rollout again, at the version of `identity`.

@@ -24,7 +24,7 @@ use super::measure::Measurements;
 use super::options::{Controllers, Options};
 use super::reconcile::{Decide, Rollouts};
 use super::unanswered::Unanswered;
-use super::{client, dispatch, http, scrape, watch as watches, workloads};
+use super::{client, dispatch, http, routes, scrape, watch as watches, workloads};
 use crate::metrics::Metrics;
 use crate::providers::{ProviderOptions, Providers};
 use crate::{analysis, rollout};
@@ -160,6 +160,7 @@ impl Process {
         }
         watches::start(&client, &options, &caches, &mut background);
         background.spawn(workloads::follow(client.clone(), options.clone(), Arc::clone(&caches)));
+        background.spawn(routes::follow(client.clone(), options.clone(), Arc::clone(&caches)));
         Ok((Self { options, client, caches, metrics, clock: Clock, stop }, background))
     }
 

@@ -13,6 +13,7 @@ use crate::rollout::Snapshot;
 use crate::rollout::pods::{Pods, Refused};
 use crate::rollout::snapshot::{self, Service, Settings};
 use crate::rollout::workload::Generations;
+use crate::traffic::Routers;
 use crate::units::Timestamp;
 
 /// Templates that one Rollout can reach; more are as good as absent, so that a pass stays small.
@@ -67,6 +68,8 @@ pub(crate) fn rollout(
     let replica_sets = caches.replica_sets.linked(&owned);
     let runs = caches.runs.linked(&owned);
     let generations = caches.generations(readable, rollout.metadata.generation);
+    let routers = Routers::of(&rollout);
+    let objects = caches.routes(&routers.needs());
     Ok(Snapshot {
         now,
         workload: caches.referenced(&rollout.spec, namespace),
@@ -74,7 +77,8 @@ pub(crate) fn rollout(
         analysis_runs: runs.into_iter().map(|found| found.value.run(&found.identity)).collect(),
         templates: templates(caches, &rollout.spec, namespace),
         services: services(caches, &rollout.spec, namespace),
-        traffic: None,
+        traffic: routers.observe(&objects),
+        route_problems: routers.problems(&objects),
         refusal: memory.refusal(generations, now),
         taken_names: memory.taken_names.clone(),
         pods: Pods { listed: None, refused: memory.refused_evictions },

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::rollout::workload::WorkloadKind;
+use crate::traffic::RouteKind;
 
 /// Deleted objects remembered, so that a late answer does not bring one back. More than the writes ever in flight.
 const TOMBSTONES: usize = 1024;
@@ -64,6 +65,22 @@ pub(crate) enum Link {
         /// The workload's namespace and name.
         key: Key,
     },
+    /// Its router is configured by this object.
+    Route {
+        /// The object's kind.
+        kind: RouteKind,
+        /// Its namespace and name.
+        key: Key,
+    },
+    /// Its router is configured by any object of a kind in a namespace.
+    Routes {
+        /// The objects' kind.
+        kind: RouteKind,
+        /// Their namespace.
+        namespace: Arc<str>,
+    },
+    /// It is in this namespace.
+    Namespace(Arc<str>),
 }
 
 /// What identifies one state of one object.

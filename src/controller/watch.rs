@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::StreamExt;
-use kube::api::Api;
+use kube::api::{Api, ApiResource, GroupVersionKind};
 use kube::core::Status;
+use kube::discovery::pinned_kind;
+use kube::error::DiscoveryError;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -18,6 +20,7 @@ use tracing::{debug, info, warn};
 use super::caches::{Caches, Watched};
 use super::options::Options;
 use crate::api::labels;
+use crate::traffic::RouteKind;
 
 /// First and longest wait after a failed request of a watch.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -54,8 +57,8 @@ pub(crate) fn start(client: &Client, options: &Options, caches: &Arc<Caches>, ta
                 let api = namespaced(client, options);
                 tasks.spawn(watch.run(api, everything.clone(), Caches::service_event));
             }
-            // Never among them: `workloads::follow` watches these as they are needed.
-            Watched::Workloads(_) => {}
+            // Never among them: `workloads::follow` and `routes::follow` watch these as they are needed.
+            Watched::Workloads(_) | Watched::Routes(_) => {}
         }
     }
 }
@@ -85,9 +88,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) async fn run<K>(self, api: Api<K>, config: watcher::Config, feed: fn(&Caches, Event<K>))
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    pub(super) async fn run<K>(
+        self,
+        api: Api<K>,
+        config: watcher::Config,
+        feed: impl Fn(&Caches, Event<K>) + Send,
+    ) where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+        K::DynamicType: Clone,
     {
         let mut listing = config.clone().streaming_lists();
         loop {
@@ -116,6 +124,25 @@ impl Watch {
         }
     }
 
+    /// In which version a kind is served here; waits for as long as it is served in none.
+    pub(super) async fn discover(&self, client: &Client, kind: RouteKind) -> ApiResource {
+        let mut delays = delays();
+        loop {
+            let mut failure = None;
+            for version in kind.versions() {
+                let kind = GroupVersionKind::gvk(kind.group(), version, kind.as_str());
+                match pinned_kind(client, &kind).await {
+                    Ok((resource, _)) => return resource,
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+            if let Some(error) = failure {
+                self.failed(&watcher::Error::WatchStartFailed(missing(error)));
+            }
+            sleep(delays.next().unwrap_or(RETRY.1)).await;
+        }
+    }
+
     fn healthy(&self) {
         if self.caches.set_problem(self.kind, None) {
             info!(kind = self.kind.resource(), "watch works again");
@@ -128,6 +155,16 @@ impl Watch {
         if self.caches.set_problem(self.kind, Some(&problem)) {
             warn!(kind, problem, remedy, "cannot watch, trying again");
         }
+    }
+}
+
+/// A group that does not know a kind says so in another way than a server that does not know the group.
+fn missing(error: kube::Error) -> kube::Error {
+    match error {
+        kube::Error::Discovery(DiscoveryError::MissingKind(_) | DiscoveryError::MissingApiGroup(_)) => {
+            kube::Error::Api(Status::failure("not served", "NotFound").with_code(404).boxed())
+        }
+        other => other,
     }
 }
 

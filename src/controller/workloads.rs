@@ -1,18 +1,16 @@
-//! Deployments, ReplicaSets and PodTemplates that Rollouts refer to. A kind is listed, watched and kept in memory only while
-//! some Rollout refers to an object of it; a cluster without such Rollouts pays nothing.
+//! Deployments, ReplicaSets and PodTemplates that Rollouts refer to, watched only while some Rollout does.
 
 mod objects;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::caches::{Caches, Watched, take};
+use super::demand::Demand;
 use super::options::Options;
 use super::records::Readable;
 use super::store::{Cached, Identity, Key, Link, Source, Store};
@@ -27,10 +25,7 @@ pub(crate) struct Workloads {
     deployments: Store<WorkloadRecord>,
     replica_sets: Store<WorkloadRecord>,
     pod_templates: Store<WorkloadRecord>,
-    /// Kinds that some Rollout refers to.
-    wanted: watch::Sender<BTreeSet<WorkloadKind>>,
-    /// Kinds that have been listed since.
-    listed: Mutex<BTreeSet<WorkloadKind>>,
+    demand: Demand<WorkloadKind>,
 }
 
 impl Workloads {
@@ -39,8 +34,7 @@ impl Workloads {
             deployments: Store::new(),
             replica_sets: Store::new(),
             pod_templates: Store::new(),
-            wanted: watch::Sender::new(BTreeSet::new()),
-            listed: Mutex::default(),
+            demand: Demand::new(),
         }
     }
 
@@ -53,18 +47,9 @@ impl Workloads {
         }
     }
 
-    fn is_listed(&self, kind: WorkloadKind) -> bool {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner).contains(&kind)
-    }
-
-    /// The kind is complete; whether that is news.
-    fn set_listed(&self, kind: WorkloadKind) -> bool {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(kind)
-    }
-
     /// Nobody refers to the kind any more.
     fn forget(&self, kind: WorkloadKind) {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
+        self.demand.forget(kind);
         self.of(kind).clear();
     }
 }
@@ -85,7 +70,7 @@ impl Caches {
     /// What a reference to a workload leads to.
     pub(crate) fn referenced(&self, spec: &RolloutSpec, namespace: &str) -> Referenced {
         let Some(Link::Workload { kind, key }) = link(spec, namespace) else { return Referenced::Nothing };
-        if !self.workloads.is_listed(kind) {
+        if !self.workloads.demand.is_listed(kind) {
             let problem = self.problem(Watched::Workloads(kind));
             return problem.map_or(Referenced::Awaited, Referenced::Unreadable);
         }
@@ -102,12 +87,7 @@ impl Caches {
     /// Rollouts refer to other workloads than before: kinds may have to be watched, or may be watched no more.
     pub(crate) fn review_workloads(&self) {
         let kinds = WorkloadKind::ALL.into_iter().filter(|kind| self.rollouts.any_link(is_of(*kind)));
-        let kinds: BTreeSet<WorkloadKind> = kinds.collect();
-        self.workloads.wanted.send_if_modified(|wanted| {
-            let is_news = *wanted != kinds;
-            *wanted = kinds;
-            is_news
-        });
+        self.workloads.demand.want(kinds.collect());
     }
 
     /// Every Rollout that refers to an object of the kind is looked at.
@@ -138,7 +118,7 @@ impl Caches {
         for change in &taken.changes {
             self.queue_readers(&Link::Workload { kind, key: change.key.clone() });
         }
-        if taken.complete && self.workloads.set_listed(kind) {
+        if taken.complete && self.workloads.demand.set_listed(kind) {
             self.queue_readers_of_kind(kind);
         }
     }
@@ -161,30 +141,16 @@ impl Cached for WorkloadRecord {
 
 /// Watches the kinds that are wanted, for as long as they are.
 pub(crate) async fn follow(client: Client, options: Options, caches: Arc<Caches>) {
-    let mut wanted = caches.workloads.wanted.subscribe();
-    let mut running: BTreeMap<WorkloadKind, JoinSet<()>> = BTreeMap::new();
-    loop {
-        let kinds = wanted.borrow_and_update().clone();
-        for kind in WorkloadKind::ALL {
-            match (kinds.contains(&kind), running.remove(&kind)) {
-                (true, Some(watch)) => drop(running.insert(kind, watch)),
-                (true, None) => {
-                    info!(kind = kind.as_str(), "a rollout refers to one, watching them from now on");
-                    running.insert(kind, start(kind, &client, &options, &caches));
-                }
-                (false, Some(mut watch)) => {
-                    watch.shutdown().await;
-                    caches.workloads.forget(kind);
-                    caches.set_problem(Watched::Workloads(kind), None);
-                    debug!(kind = kind.as_str(), "no rollout refers to one any more");
-                }
-                (false, None) => {}
-            }
-        }
-        if wanted.changed().await.is_err() {
-            return;
-        }
-    }
+    let start = |kind: WorkloadKind| {
+        info!(kind = kind.as_str(), "a rollout refers to one, watching them from now on");
+        start(kind, &client, &options, &caches)
+    };
+    let end = |kind: WorkloadKind| {
+        caches.workloads.forget(kind);
+        caches.set_problem(Watched::Workloads(kind), None);
+        debug!(kind = kind.as_str(), "no rollout refers to one any more");
+    };
+    caches.workloads.demand.follow(start, end).await;
 }
 
 fn start(kind: WorkloadKind, client: &Client, options: &Options, caches: &Arc<Caches>) -> JoinSet<()> {

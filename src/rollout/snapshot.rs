@@ -7,7 +7,7 @@ use super::pods::Pods;
 use super::workload::Referenced;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
-use crate::traffic::ObservedTraffic;
+use crate::traffic::{self, ObservedTraffic};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// The world as it was seen when a pass began.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub services: BTreeMap<String, Service>,
     /// What the router does; `None` when there is none, or when it cannot be read.
     pub traffic: Option<ObservedTraffic>,
+    /// What is wrong with the objects that configure the router.
+    pub route_problems: Vec<traffic::Problem>,
     /// What the API server said when it last refused to create this Rollout's ReplicaSet as illegal (422) or forbidden
     /// (403); `None` when it has not, or when the Rollout has changed since.
     pub refusal: Option<Refusal>,

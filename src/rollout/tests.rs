@@ -40,6 +40,7 @@ impl Bench {
             templates: [(reference, serde_json::from_value(template).unwrap())].into(),
             services: [].into(),
             traffic: None,
+            route_problems: Vec::new(),
             refusal: None,
             taken_names: [].into(),
             pods: crate::rollout::pods::Pods::default(),

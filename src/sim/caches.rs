@@ -181,6 +181,7 @@ impl Cluster {
             workload: workload.found().map(|workload| workload.generation),
         };
         let mut snapshot = Snapshot {
+            route_problems: Vec::new(),
             now: self.controller_now(),
             workload,
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),

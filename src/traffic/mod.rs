@@ -1,10 +1,17 @@
 //! What a router is told and what it says back. Pure: which objects carry it is the business of each router.
 //!
 //! A router sends shares of the traffic to destinations: Services, or whatever else it knows pods by. The core decides on
-//! a [`TrafficTarget`] and looks at what was [`ObservedTraffic`]; it never knows which router is behind it.
+//! a [`TrafficTarget`] and looks at what was [`ObservedTraffic`]; it never knows which router is behind it. A [`Router`]
+//! reads the one from [`Routes`] and edits the other into them; one file per router.
+
+mod nginx;
+pub mod route;
+mod routers;
 
 use std::collections::BTreeMap;
 
+pub use self::route::{Need, RouteKind, RouteName, Routes};
+pub use self::routers::{Abilities, Problem, Router, Routers, SUPPORTED, Subject};
 use crate::units::{PodHash, Weight};
 
 /// Something a router sends traffic to.
@@ -39,6 +46,12 @@ pub struct ObservedTraffic {
 }
 
 impl ObservedTraffic {
+    /// What an object says that makes no sense: not followed by any router, and to be put right.
+    #[must_use]
+    pub fn unclear() -> Self {
+        Self { shares: BTreeMap::new(), verified: Some(false) }
+    }
+
     /// The share of a destination that is in force; `None` while the router is known not to follow its objects yet.
     #[must_use]
     pub fn share(&self, name: &str) -> Option<Weight> {

@@ -20,6 +20,7 @@ mod model;
 mod plugin;
 mod pods;
 mod rollouts;
+mod routers;
 mod sandbox;
 mod seeds;
 mod shared;

@@ -47,7 +47,7 @@ fn deployment(version: u32, replicas: u32, image: &str) -> DeploymentObject {
 }
 
 fn wanted(caches: &Caches) -> Vec<WorkloadKind> {
-    caches.workloads.wanted.borrow().iter().copied().collect()
+    caches.workloads.demand.wanted()
 }
 
 fn drain(caches: &Caches) -> Vec<String> {

@@ -8,6 +8,7 @@ use super::{Destinations, Routing, Services, SpecError, StableScale, services};
 use crate::api::rollout::{CanaryStrategy, PingPong};
 use crate::api::traffic_routing::TrafficRouting;
 use crate::rollout::snapshot::Snapshot;
+use crate::traffic::{Routers, SUPPORTED};
 use crate::units::Weight;
 
 const CANARY: &str = "spec.strategy.canary";
@@ -22,6 +23,8 @@ pub(super) fn parse(
     problems: &mut Vec<SpecError>,
 ) -> Routing {
     check_routers(snapshot, routing, problems);
+    let scale = scale(routing, problems);
+    check_abilities(snapshot, canary, scale, problems);
     let is_dynamic = canary.dynamic_stable_scale == Some(true);
     if is_dynamic && canary.scale_down_delay_seconds.is_some() {
         let message = "Canary dynamicStableScale cannot be used with scaleDownDelaySeconds";
@@ -33,7 +36,7 @@ pub(super) fn parse(
             Some(pair) => ping_pong(snapshot, pair, problems),
             None => by_role(roles, problems),
         },
-        scale: scale(routing, problems),
+        scale,
         stable_scale: if is_dynamic { StableScale::Dynamic } else { StableScale::Full },
         min_pods: u32::try_from(min_pods).unwrap_or_else(|_| {
             let message = format!("must be 0 or more, not {min_pods}");
@@ -58,19 +61,43 @@ fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut V
     let fields = serde_json::to_value(routing).unwrap_or_default();
     let others = fields.as_object().into_iter().flatten();
     let others: Vec<_> = others.filter(|(name, value)| *name != "plugins" && value.is_object()).collect();
-    for (name, _) in &others {
+    let is_supported = |name: &&String| SUPPORTED.contains(&name.as_str());
+    for name in others.iter().map(|(name, _)| *name).filter(|name| !is_supported(name)) {
         let message = "is not supported yet; remove it to let this Rollout run";
         problems.push(SpecError::new(format!("{PATH}.{name}"), message));
     }
-    if known > 1 {
-        problems.push(SpecError::new(PATH, "names several routers: keep one"));
-    }
+    let found = snapshot.route_problems.iter();
+    problems.extend(found.map(|problem| {
+        let dot = if problem.field.is_empty() { "" } else { "." };
+        SpecError::new(format!("{PATH}{dot}{}", problem.field), problem.message.as_str())
+    }));
     if known == 0 && others.is_empty() && routing.plugins.as_ref().is_none_or(BTreeMap::is_empty) {
         problems.push(SpecError::new(PATH, "names no router: name one, or remove the field"));
     }
     if !matches!(fields.get("managedRoutes"), None | Some(Value::Null)) {
         let message = "is not supported yet; remove it to let this Rollout run";
         problems.push(SpecError::new(format!("{PATH}.managedRoutes"), message));
+    }
+}
+
+/// What the routers cannot do is refused.
+fn check_abilities(
+    snapshot: &Snapshot,
+    canary: &CanaryStrategy,
+    scale: Weight,
+    problems: &mut Vec<SpecError>,
+) {
+    for (router, abilities) in Routers::of(&snapshot.rollout).abilities() {
+        if canary.ping_pong.is_some() && !abilities.ping_pong {
+            let message =
+                format!("Ping-pong feature does not work with {router}: its Services have fixed roles");
+            problems.push(SpecError::new(format!("{CANARY}.pingPong"), message));
+        }
+        if scale > abilities.largest_scale {
+            let largest = abilities.largest_scale;
+            let message = format!("must be {largest} or less with {router}, not {scale}");
+            problems.push(SpecError::new(format!("{PATH}.maxTrafficWeight"), message));
+        }
     }
 }
 

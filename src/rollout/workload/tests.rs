@@ -29,6 +29,7 @@ fn snapshot(workload: Referenced, changes: &Value) -> Snapshot {
         templates: [].into(),
         services: [].into(),
         traffic: None,
+        route_problems: Vec::new(),
         refusal: None,
         taken_names: [].into(),
         pods: crate::rollout::pods::Pods::default(),

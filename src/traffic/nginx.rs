@@ -1,0 +1,211 @@
+//! The NGINX ingress controller: a second Ingress beside the stable one takes the canary's share.
+//!
+//! The canary Ingress carries the rules of the stable one that lead to the stable Service, leading to the canary's, and
+//! the annotations that make it a canary. It belongs to the Rollout and stays while there is no update, with a share of 0.
+//! Absent on purpose: header routes and mirrors, which the controller knows by annotations of its own.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::route::{Controller, at, controller, items, set, text};
+use super::routers::{Abilities, Problem, Router, Subject, both};
+use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
+use crate::api::traffic_routing::NginxTrafficRouting;
+use crate::units::Weight;
+
+/// Prefix of the annotations unless the spec says otherwise.
+const PREFIX: &str = "nginx.ingress.kubernetes.io";
+/// The annotation that an older way of naming the class uses.
+const CLASS: &str = "kubernetes.io/ingress.class";
+/// Largest value of `canary-weight-total` that is known to work: the controller counts in 32 bits.
+const LARGEST_TOTAL: u32 = 1_000_000;
+/// Most characters of an object's name.
+const NAME_LIMIT: usize = 253;
+
+/// The router.
+#[derive(Debug)]
+pub(super) struct Nginx {
+    subject: Subject,
+    prefix: String,
+    /// Stable Ingresses, each with the field that names it.
+    ingresses: Vec<(String, String)>,
+    /// Annotations that the spec gives the canary Ingress.
+    annotations: BTreeMap<String, String>,
+}
+
+impl Nginx {
+    pub(super) fn new(subject: Subject, spec: &NginxTrafficRouting) -> Self {
+        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let prefix = given(&spec.annotation_prefix).unwrap_or_else(|| PREFIX.to_owned());
+        let one = given(&spec.stable_ingress).map(|name| ("nginx.stableIngress".to_owned(), name));
+        let several = spec.stable_ingresses.iter().flatten().filter(|name| !name.is_empty()).enumerate();
+        let several = several.map(|(index, name)| (format!("nginx.stableIngresses[{index}]"), name.clone()));
+        let additional = spec.additional_ingress_annotations.iter().flatten();
+        let additional = additional.map(|(key, value)| {
+            let is_whole = key.starts_with(&prefix);
+            (if is_whole { key.clone() } else { format!("{prefix}/{key}") }, value.clone())
+        });
+        let whole = spec.canary_ingress_annotations.clone().unwrap_or_default();
+        let annotations = additional.chain(whole).collect();
+        Self { ingresses: one.into_iter().chain(several).collect(), subject, prefix, annotations }
+    }
+
+    fn route(&self, name: &str) -> RouteName {
+        RouteName::new(RouteKind::Ingress, &self.subject.namespace, name)
+    }
+
+    fn canary_of(&self, stable: &str) -> RouteName {
+        let name: String =
+            format!("{}-{stable}-canary", self.subject.rollout).chars().take(NAME_LIMIT).collect();
+        self.route(name.trim_end_matches(['-', '.']))
+    }
+
+    fn annotation(&self, key: &str) -> String {
+        format!("{}/{key}", self.prefix)
+    }
+
+    /// The canary's share by its Ingress; `None` for what the controller would not understand.
+    fn share(&self, ingress: Option<&Value>) -> Option<u32> {
+        let Some(ingress) = ingress else { return Some(0) };
+        let annotation =
+            |key: &str| at(ingress, &["metadata", "annotations", &self.annotation(key)]).as_str();
+        if annotation("canary") != Some("true") {
+            return None;
+        }
+        let number =
+            |text: Option<&str>, default: u32| text.map_or(Some(default), |text| text.trim().parse().ok());
+        let weight = number(annotation("canary-weight"), 0)?;
+        let total = number(annotation("canary-weight-total"), Weight::FULL.get())?;
+        share_of(weight, total, self.subject.scale)
+    }
+
+    fn observe_one(&self, routes: &Routes, stable: &str) -> ObservedTraffic {
+        let Some(share) = self.share(routes.get(&self.canary_of(stable))) else {
+            return ObservedTraffic::unclear();
+        };
+        let rest = Weight::observed(share).rest_of(self.subject.scale).get();
+        let shares =
+            BTreeMap::from([(self.subject.canary.clone(), share), (self.subject.stable.clone(), rest)]);
+        ObservedTraffic { shares, verified: None }
+    }
+
+    /// The canary Ingress for a share.
+    fn canary_ingress(&self, stable: &Value, known: Option<&Value>, target: &TrafficTarget) -> Value {
+        let mut ingress = known.cloned().unwrap_or_else(|| {
+            json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": RouteKind::Ingress.as_str(),
+            })
+        });
+        let class = at(stable, &["metadata", "annotations", CLASS]).as_str();
+        let mut annotate = |key: &str, value: Option<Value>| {
+            set(&mut ingress, &["metadata", "annotations", key], value);
+        };
+        if let Some(class) = class {
+            annotate(CLASS, Some(json!(class)));
+        }
+        self.annotations.iter().for_each(|(key, value)| annotate(key, Some(json!(value))));
+        annotate(&self.annotation("canary"), Some(json!("true")));
+        annotate(&self.annotation("canary-weight"), Some(json!(target.weight.to_string())));
+        let total = (target.scale != Weight::FULL).then(|| json!(target.scale.to_string()));
+        annotate(&self.annotation("canary-weight-total"), total);
+        for field in ["ingressClassName", "tls"] {
+            let value = at(stable, &["spec", field]);
+            set(&mut ingress, &["spec", field], (!value.is_null()).then(|| value.clone()));
+        }
+        set(&mut ingress, &["spec", "rules"], Some(self.canary_rules(stable, &target.canary.name)));
+        ingress
+    }
+
+    /// The rules that lead to the stable Service, leading to the canary's.
+    fn canary_rules(&self, stable: &Value, canary: &str) -> Value {
+        let rules = items(stable, &["spec", "rules"]).iter().filter_map(|rule| {
+            let paths = items(rule, &["http", "paths"]).iter().filter(|path| self.leads_to_stable(path));
+            let paths: Vec<Value> = paths.map(|path| leading_to(path, canary)).collect();
+            let mut rule = rule.clone();
+            let is_empty = paths.is_empty();
+            set(&mut rule, &["http", "paths"], Some(Value::Array(paths)));
+            (!is_empty).then_some(rule)
+        });
+        rules.collect()
+    }
+
+    fn leads_to_stable(&self, path: &Value) -> bool {
+        text(path, &["backend", "service", "name"]) == self.subject.stable
+    }
+
+    fn has_rules(&self, ingress: &Value) -> bool {
+        self.canary_rules(ingress, "").as_array().is_some_and(|rules| !rules.is_empty())
+    }
+
+    fn problem_of(&self, routes: &Routes, field: &str, name: &str) -> Option<Problem> {
+        let Some(ingress) = routes.get(&self.route(name)) else {
+            let message =
+                format!("Ingress \"{name}\" not found: create it in this namespace, or correct the name");
+            return Some(Problem::new(field, message));
+        };
+        if !self.has_rules(ingress) {
+            let service = &self.subject.stable;
+            let message = format!("ingress `{name}` has no rules using service {service} backend");
+            return Some(Problem::new(field, message));
+        }
+        let canary = self.canary_of(name);
+        let taken = routes.get(&canary).map(controller);
+        taken.filter(|owner| *owner != Controller::Rollout(&self.subject.rollout)).map(|_| {
+            let name = canary.name;
+            let message = format!(
+                "Ingress \"{name}\" exists and does not belong to this Rollout: delete it, or rename the Rollout"
+            );
+            Problem::new(field, message)
+        })
+    }
+}
+
+impl Router for Nginx {
+    fn field(&self) -> &'static str {
+        "nginx"
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { ping_pong: false, largest_scale: Weight::observed(LARGEST_TOTAL) }
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let names = self.ingresses.iter().flat_map(|(_, name)| [self.route(name), self.canary_of(name)]);
+        names.map(Need::One).collect()
+    }
+
+    fn problems(&self, routes: &Routes) -> Vec<Problem> {
+        if self.ingresses.is_empty() {
+            let message = "names no Ingress: set stableIngress to the Ingress of the stable Service";
+            return vec![Problem::new("nginx.stableIngress", message)];
+        }
+        self.ingresses.iter().filter_map(|(field, name)| self.problem_of(routes, field, name)).collect()
+    }
+
+    fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
+        self.ingresses.iter().map(|(_, name)| self.observe_one(routes, name)).reduce(both)
+    }
+
+    fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
+        for (_, name) in &self.ingresses {
+            let Some(stable) = routes.get(&self.route(name)) else { continue };
+            let canary = self.canary_of(name);
+            let ingress = self.canary_ingress(stable, routes.get(&canary), target);
+            routes.objects.insert(canary, ingress);
+        }
+    }
+}
+
+/// A share of a total on another scale. One that is not nothing stays so, however small.
+fn share_of(weight: u32, total: u32, scale: Weight) -> Option<u32> {
+    let scaled = u64::from(weight) * u64::from(scale.get());
+    let share = scaled.checked_add(u64::from(total))?.checked_sub(1)?.checked_div(u64::from(total))?;
+    u32::try_from(share.min(u64::from(scale.get()))).ok()
+}
+
+fn leading_to(path: &Value, service: &str) -> Value {
+    let mut path = path.clone();
+    set(&mut path, &["backend", "service", "name"], Some(json!(service)));
+    path
+}

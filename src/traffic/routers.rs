@@ -1,0 +1,179 @@
+//! The routers of one Rollout, as one.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use super::nginx::Nginx;
+use super::{Need, ObservedTraffic, Routes, TrafficTarget};
+use crate::api::Rollout;
+use crate::api::traffic_routing::TrafficRouting;
+use crate::units::Weight;
+
+/// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
+pub const SUPPORTED: [&str; 1] = ["nginx"];
+
+/// Shifts traffic by editing objects.
+///
+/// `observe` after `render` gives what was rendered, and rendering it again changes nothing: the core relies on both.
+pub trait Router: Debug + Send + Sync {
+    /// The field below `spec.strategy.canary.trafficRouting` that names it.
+    fn field(&self) -> &'static str;
+
+    /// What it can do besides.
+    fn abilities(&self) -> Abilities;
+
+    /// The objects that it looks at.
+    fn needs(&self) -> Vec<Need>;
+
+    /// What is wrong with the objects, so that traffic cannot be shifted. Asked only once all kinds are known.
+    fn problems(&self, routes: &Routes) -> Vec<Problem>;
+
+    /// What the objects say; `None` when they do not say it.
+    fn observe(&self, routes: &Routes) -> Option<ObservedTraffic>;
+
+    /// Makes the objects say what is wanted, leaving everything else in them as it is.
+    fn render(&self, routes: &mut Routes, target: &TrafficTarget);
+}
+
+/// What a router can do besides giving a Service a share of the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether its Services can change roles from one update to the next.
+    pub ping_pong: bool,
+    /// The largest whole of its weights: how fine they can be.
+    pub largest_scale: Weight,
+}
+
+/// Something in the way of shifting traffic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The field below `spec.strategy.canary.trafficRouting`.
+    pub field: String,
+    /// What is wrong, and how it is put right.
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// The Rollout that a router works for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Its name.
+    pub rollout: String,
+    /// Its namespace, which is its Services' too.
+    pub namespace: String,
+    /// The canary's Service, or the first of an alternating pair.
+    pub canary: String,
+    /// The stable Service, or the second of an alternating pair.
+    pub stable: String,
+    /// The whole of the weights.
+    pub scale: Weight,
+}
+
+impl Subject {
+    /// The Rollout as a router sees it; `None` without a router.
+    fn of(rollout: &Rollout) -> Option<(Self, &TrafficRouting)> {
+        let canary = rollout.spec.strategy.as_ref()?.canary.as_ref()?;
+        let routing = canary.traffic_routing.as_ref()?;
+        let pair = match &canary.ping_pong {
+            Some(pair) => [&pair.ping_service, &pair.pong_service],
+            None => [&canary.canary_service, &canary.stable_service],
+        };
+        let [canary, stable] = pair.map(|name| name.clone().unwrap_or_default());
+        let given = routing.max_traffic_weight.and_then(|given| u32::try_from(given).ok());
+        let subject = Self {
+            rollout: rollout.metadata.name.clone().unwrap_or_default(),
+            namespace: rollout.metadata.namespace.clone().unwrap_or_default(),
+            canary,
+            stable,
+            scale: given.filter(|given| *given > 0).map_or(Weight::FULL, Weight::observed),
+        };
+        Some((subject, routing))
+    }
+}
+
+/// All routers of a Rollout: each gets the same target.
+#[derive(Debug, Default)]
+pub struct Routers(Vec<Box<dyn Router>>);
+
+impl Routers {
+    /// The routers that a Rollout names and that are implemented.
+    #[must_use]
+    pub fn of(rollout: &Rollout) -> Self {
+        let Some((subject, routing)) = Subject::of(rollout) else { return Self::default() };
+        let mut routers: Vec<Box<dyn Router>> = Vec::new();
+        if let Some(spec) = &routing.nginx {
+            routers.push(Box::new(Nginx::new(subject, spec)));
+        }
+        Self(routers)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each router's field and abilities.
+    pub fn abilities(&self) -> impl Iterator<Item = (&'static str, Abilities)> {
+        self.0.iter().map(|router| (router.field(), router.abilities()))
+    }
+
+    /// The objects that any of them looks at.
+    #[must_use]
+    pub fn needs(&self) -> Vec<Need> {
+        self.0.iter().flat_map(|router| router.needs()).collect()
+    }
+
+    /// What is in the way of shifting traffic. A kind that has not been listed yet is not: it says nothing.
+    #[must_use]
+    pub fn problems(&self, routes: &Routes) -> Vec<Problem> {
+        let unreadable =
+            routes.unreadable.values().map(|why| Problem::new("", format!("cannot be read: {why}")));
+        if routes.are_known() {
+            self.0.iter().flat_map(|router| router.problems(routes)).collect()
+        } else {
+            unreadable.collect()
+        }
+    }
+
+    /// What all of them say together; `None` when one cannot be read. Where they differ, the greater share counts, and
+    /// the traffic counts as not shifted yet.
+    #[must_use]
+    pub fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
+        if !routes.are_known() {
+            return None;
+        }
+        let observed: Option<Vec<_>> = self.0.iter().map(|router| router.observe(routes)).collect();
+        observed?.into_iter().reduce(both)
+    }
+
+    /// Makes all objects say what is wanted.
+    pub fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
+        for router in &self.0 {
+            router.render(routes, target);
+        }
+    }
+}
+
+/// What two objects, or two routers, say together.
+pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraffic {
+    let positive = |shares: &BTreeMap<String, u32>| -> BTreeMap<String, u32> {
+        shares.iter().filter(|(_, share)| **share > 0).map(|(name, share)| (name.clone(), *share)).collect()
+    };
+    let agree = positive(&one.shares) == positive(&other.shares);
+    let verified = match (one.verified, other.verified) {
+        (Some(one), Some(other)) => Some(one && other),
+        (one, other) => one.or(other),
+    };
+    let mut shares = one.shares;
+    for (name, share) in other.shares {
+        let known = shares.entry(name).or_default();
+        *known = share.max(*known);
+    }
+    ObservedTraffic { shares, verified: if agree { verified } else { Some(false) } }
+}

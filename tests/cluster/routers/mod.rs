@@ -1,0 +1,147 @@
+//! Every router on the real API server: weights at each step, abort from each step, promotion, and what is wrong with its
+//! objects.
+//!
+//! A router's file says which objects it has and where the canary's weight is in them; what has to hold is the same for
+//! all, and is said here.
+
+mod nginx;
+
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::runtime::wait::Condition;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::controller_process::{ControllerProcess, definitions_on_shared};
+use crate::rollouts::{Subject, is_in, merge, says};
+use crate::shared::{client, kubeconfig, namespace, wait_for};
+
+/// A kind of object: group, version, kind, plural.
+pub(crate) type Kind = (&'static str, &'static str, &'static str, &'static str);
+
+/// A router under test.
+pub(crate) struct Case {
+    /// Prefix of the namespace.
+    pub(crate) name: &'static str,
+    /// Objects that users have before there is a Rollout; the Services `stable` and `canary` exist besides.
+    pub(crate) objects: Vec<(Kind, Value)>,
+    /// `trafficRouting`.
+    pub(crate) routing: Value,
+    /// Where the canary's weight is: kind and name of the object, and the place in it.
+    pub(crate) weight: (Kind, &'static str, &'static str),
+}
+
+/// A Rollout whose first version is stable, under a router.
+pub(crate) struct Routed {
+    pub(crate) subject: Subject,
+    _controller: ControllerProcess,
+    case: Case,
+}
+
+impl Routed {
+    /// Deploys the first version. `spec` is merged into the Rollout's.
+    pub(crate) async fn deploy(case: Case, spec: Value) -> Self {
+        let client = client();
+        definitions_on_shared(&client).await;
+        let namespace = namespace(&client, case.name).await;
+        for name in ["stable", "canary"] {
+            create_service(&client, &namespace, name).await;
+        }
+        for (kind, object) in &case.objects {
+            create(&client, &namespace, *kind, object.clone()).await;
+        }
+        let controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+        let steps = json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
+        let mut whole = json!({"strategy": {"canary": {
+            "canaryService": "canary", "stableService": "stable", "steps": steps,
+            "scaleDownDelaySeconds": 1, "abortScaleDownDelaySeconds": 1, "trafficRouting": case.routing,
+        }}});
+        merge(&mut whole, spec);
+        let subject = Subject::create(&client, &namespace, "v1", whole).await;
+        subject.until_phase("Healthy").await;
+        Self { subject, _controller: controller, case }
+    }
+
+    /// Waits until the canary has this weight, as the object says it.
+    pub(crate) async fn until_weight(&self, expected: u64) {
+        let (kind, name, pointer) = self.case.weight;
+        let api = api(&self.subject.client, &self.subject.namespace, kind);
+        let has = move |object: Option<&DynamicObject>| {
+            let object = object.map(|object| serde_json::to_value(object).unwrap());
+            let found = object.as_ref().and_then(|object| object.pointer(pointer));
+            let number =
+                |value: &Value| value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+            found.and_then(number) == Some(expected)
+        };
+        Box::pin(wait_for(&api, name, has)).await;
+    }
+
+    async fn until_at_step(&self, step: i32) {
+        let at = move |rollout: Option<&serin::api::Rollout>| {
+            let status = rollout.and_then(|rollout| rollout.status.as_ref());
+            status.is_some_and(|status| status.current_step_index == Some(step))
+                && says("CanaryPauseStep").matches_object(rollout)
+        };
+        self.subject.until(at).await;
+    }
+
+    async fn resume(&self) {
+        self.subject.change_status(json!({"pauseConditions": null})).await;
+    }
+}
+
+pub(crate) async fn create_service(client: &Client, namespace: &str, name: &str) {
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let service = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    }));
+    services.create(&PostParams::default(), &service.unwrap()).await.unwrap();
+}
+
+/// The objects of a kind.
+pub(crate) fn api(client: &Client, namespace: &str, kind: Kind) -> Api<DynamicObject> {
+    let (group, version, kind, plural) = kind;
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+/// Creates a user's object.
+pub(crate) async fn create(client: &Client, namespace: &str, kind: Kind, mut object: Value) {
+    object["apiVersion"] = json!(format!("{}/{}", kind.0, kind.1));
+    object["kind"] = json!(kind.2);
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    api(client, namespace, kind).create(&PostParams::default(), &object).await.unwrap();
+}
+
+/// An update goes through all its steps; the next one is taken back from each of its steps.
+pub(crate) async fn walk(case: Case) {
+    let routed = Routed::deploy(case, json!({})).await;
+    let subject = &routed.subject;
+    subject.release("v2").await;
+    routed.until_at_step(1).await;
+    routed.until_weight(20).await;
+    routed.resume().await;
+    routed.until_at_step(3).await;
+    routed.until_weight(50).await;
+    routed.resume().await;
+    subject.until(is_in("Healthy")).await;
+    routed.until_weight(0).await;
+
+    subject.release("v3").await;
+    routed.until_at_step(1).await;
+    routed.until_weight(20).await;
+    subject.change_status(json!({"abort": true})).await;
+    routed.until_weight(0).await;
+    subject.until(is_in("Degraded")).await;
+    subject.until_sizes(&[("2", 4)]).await;
+
+    subject.change_status(json!({"abort": false, "abortedAt": null})).await;
+    routed.until_at_step(1).await;
+    routed.resume().await;
+    routed.until_at_step(3).await;
+    routed.until_weight(50).await;
+    subject.change_status(json!({"abort": true})).await;
+    routed.until_weight(0).await;
+    subject.until_sizes(&[("2", 4)]).await;
+}

@@ -1,0 +1,169 @@
+//! What each router makes of its objects. A file of `tests/routers/` holds a canary and the objects that users have; the
+//! file beside it with `.out` shows what becomes of them at each target. `UPDATE=1` rewrites those.
+//!
+//! What holds for every router is checked on every file: what was rendered is what is observed, rendering it again changes
+//! nothing, and nothing that came without being asked for is lost on the way to no weight at all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and its functions are part of it"
+)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use serin::api::Rollout;
+use serin::traffic::{Destination, RouteKind, RouteName, Routers, Routes, TrafficTarget};
+use serin::units::{PodHash, Weight};
+
+/// Shares of the canary that are shown, as parts of a hundred.
+const SHOWN: [u32; 3] = [30, 100, 0];
+
+struct Case {
+    rollout: Rollout,
+    routes: Routes,
+}
+
+impl Case {
+    fn read(path: &Path) -> Self {
+        let mut documents: Vec<Value> =
+            serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap();
+        let canary = documents.remove(0);
+        let rollout = json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "1"},
+            "spec": {"strategy": {"canary": canary}},
+        });
+        let objects = documents.into_iter().map(|object| (name_of(&object), object)).collect();
+        Self {
+            rollout: serde_json::from_value(rollout).unwrap(),
+            routes: Routes { objects, ..Routes::default() },
+        }
+    }
+
+    fn target(&self, percent: u32) -> TrafficTarget {
+        let canary = self.rollout.spec.strategy.as_ref().unwrap().canary.as_ref().unwrap();
+        let scale = canary.traffic_routing.as_ref().unwrap().max_traffic_weight.unwrap_or(100);
+        let scale = u32::try_from(scale).unwrap();
+        let pair =
+            canary.ping_pong.as_ref().map_or([&canary.canary_service, &canary.stable_service], |pair| {
+                [&pair.ping_service, &pair.pong_service]
+            });
+        let [canary, stable] = pair.map(|name| name.clone().unwrap_or_default());
+        let hash = |text: &str| PodHash::new(text.to_owned());
+        TrafficTarget {
+            canary: Destination { name: canary, hash: hash("new") },
+            stable: Destination { name: stable, hash: hash("old") },
+            weight: Weight::observed(percent * scale / 100),
+            scale: Weight::observed(scale),
+        }
+    }
+}
+
+fn name_of(object: &Value) -> RouteName {
+    let kind = RouteKind::ALL.into_iter().find(|kind| object["kind"] == kind.as_str());
+    let kind = kind.unwrap_or_else(|| panic!("no router knows {}", object["kind"]));
+    let text = |field: &str| object["metadata"][field].as_str();
+    RouteName::new(kind, text("namespace").unwrap_or("shop"), text("name").unwrap())
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/routers");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// The objects that a target changes, as they are then.
+fn shown(case: &Case) -> String {
+    let routers = Routers::of(&case.rollout);
+    let mut text = String::new();
+    let mut objects = case.routes.clone();
+    let problems = routers.problems(&objects);
+    for problem in &problems {
+        writeln!(text, "! trafficRouting.{}: {}", problem.field, problem.message).unwrap();
+    }
+    if !problems.is_empty() {
+        return text;
+    }
+    for percent in SHOWN {
+        let before = objects.clone();
+        routers.render(&mut objects, &case.target(percent));
+        writeln!(text, "## {percent} of 100").unwrap();
+        for (name, object) in objects.objects.iter().filter(|(name, object)| before.get(name) != Some(object))
+        {
+            let object = serde_saphyr::to_string(object).unwrap();
+            writeln!(text, "# {name}\n{}", object.trim_end()).unwrap();
+        }
+        for name in before.objects.keys().filter(|name| objects.get(name).is_none()) {
+            writeln!(text, "# {name}: deleted").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn routers_make_of_their_objects_what_is_shown() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for path in files() {
+        let text = shown(&Case::read(&path));
+        let out = path.with_extension("out");
+        if update {
+            fs::write(&out, &text).unwrap();
+        } else if fs::read_to_string(&out).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", out.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "UPDATE=1 rewrites what differs:\n{}", wrong.join("\n"));
+}
+
+/// Whether a case has objects that its router cannot work with.
+fn is_refused(case: &Case) -> bool {
+    !Routers::of(&case.rollout).problems(&case.routes).is_empty()
+}
+
+#[test]
+fn what_was_rendered_is_observed_and_rendering_it_again_changes_nothing() {
+    for path in files() {
+        let case = Case::read(&path);
+        if is_refused(&case) {
+            continue;
+        }
+        let routers = Routers::of(&case.rollout);
+        let mut objects = case.routes.clone();
+        for percent in (0..=100).chain([7, 93, 0]) {
+            let target = case.target(percent);
+            routers.render(&mut objects, &target);
+            let observed = routers.observe(&objects).unwrap();
+            let share = |name: &str| observed.shares.get(name).copied().unwrap_or_default();
+            let seen = (share(&target.canary.name), share(&target.stable.name));
+            let rest = target.weight.rest_of(target.scale).get();
+            assert_eq!(seen, (target.weight.get(), rest), "{}: {percent} of 100", path.display());
+            assert_ne!(observed.verified, Some(false), "{}: {percent} of 100", path.display());
+            let again = {
+                let mut again = objects.clone();
+                routers.render(&mut again, &target);
+                again
+            };
+            assert_eq!(again, objects, "{}: {percent} of 100 again", path.display());
+        }
+    }
+}
+
+#[test]
+fn objects_that_nobody_can_read_are_no_weight_and_no_problem() {
+    for path in files() {
+        let mut case = Case::read(&path);
+        let routers = Routers::of(&case.rollout);
+        case.routes.unlisted.extend(routers.needs().iter().map(serin::traffic::Need::kind));
+        assert_eq!(routers.observe(&case.routes), None, "{}", path.display());
+        assert_eq!(routers.problems(&case.routes), [], "{}", path.display());
+    }
+}
