@@ -65,7 +65,9 @@ impl Case {
 }
 
 fn name_of(object: &Value) -> RouteName {
-    let kind = RouteKind::ALL.into_iter().find(|kind| object["kind"] == kind.as_str());
+    let group = object["apiVersion"].as_str().unwrap().split('/').next().unwrap();
+    let is_it = |kind: &RouteKind| object["kind"] == kind.as_str() && kind.group() == group;
+    let kind = RouteKind::ALL.into_iter().find(is_it);
     let kind = kind.unwrap_or_else(|| panic!("no router knows {}", object["kind"]));
     let text = |field: &str| object["metadata"][field].as_str();
     RouteName::new(kind, text("namespace").unwrap_or("shop"), text("name").unwrap())

@@ -8,52 +8,205 @@ use serde_json::{Map, Value};
 /// A kind of object that routes traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteKind {
-    /// `Ingress`.
+    /// `Ingress` of `networking.k8s.io`.
     Ingress,
+    /// `VirtualService` of `networking.istio.io`.
+    VirtualService,
+    /// `DestinationRule` of `networking.istio.io`.
+    DestinationRule,
+    /// `HTTPRoute` of `gateway.networking.k8s.io`.
+    HttpRoute,
+    /// `GRPCRoute` of `gateway.networking.k8s.io`.
+    GrpcRoute,
+    /// `TCPRoute` of `gateway.networking.k8s.io`.
+    TcpRoute,
+    /// `TLSRoute` of `gateway.networking.k8s.io`.
+    TlsRoute,
+    /// `HTTPProxy` of `projectcontour.io`.
+    HttpProxy,
+    /// `TraefikService` of `traefik.io`.
+    TraefikService,
+    /// `ApisixRoute` of `apisix.apache.org`.
+    ApisixRoute,
+    /// `TrafficSplit` of `split.smi-spec.io`.
+    TrafficSplit,
+    /// `Mapping` of `getambassador.io`.
+    Mapping,
+    /// `VirtualService` of `appmesh.k8s.aws`.
+    AppMeshVirtualService,
+    /// `VirtualRouter` of `appmesh.k8s.aws`.
+    AppMeshVirtualRouter,
+    /// `VirtualNode` of `appmesh.k8s.aws`.
+    AppMeshVirtualNode,
+}
+
+/// How a kind is called.
+struct Names {
+    kind: &'static str,
+    group: &'static str,
+    versions: &'static [&'static str],
+    plural: &'static str,
+    resource: &'static str,
 }
 
 impl RouteKind {
     /// All kinds.
-    pub const ALL: [Self; 1] = [Self::Ingress];
+    pub const ALL: [Self; 15] = [
+        Self::Ingress,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::TcpRoute,
+        Self::TlsRoute,
+        Self::HttpProxy,
+        Self::TraefikService,
+        Self::ApisixRoute,
+        Self::TrafficSplit,
+        Self::Mapping,
+        Self::AppMeshVirtualService,
+        Self::AppMeshVirtualRouter,
+        Self::AppMeshVirtualNode,
+    ];
+
+    const fn names(self) -> Names {
+        match self {
+            Self::Ingress => Names {
+                kind: "Ingress",
+                group: "networking.k8s.io",
+                versions: &["v1"],
+                plural: "ingresses",
+                resource: "ingresses.networking.k8s.io",
+            },
+            Self::VirtualService => Names {
+                kind: "VirtualService",
+                group: "networking.istio.io",
+                versions: &["v1", "v1beta1", "v1alpha3"],
+                plural: "virtualservices",
+                resource: "virtualservices.networking.istio.io",
+            },
+            Self::DestinationRule => Names {
+                kind: "DestinationRule",
+                group: "networking.istio.io",
+                versions: &["v1", "v1beta1", "v1alpha3"],
+                plural: "destinationrules",
+                resource: "destinationrules.networking.istio.io",
+            },
+            Self::HttpRoute => Names {
+                kind: "HTTPRoute",
+                group: "gateway.networking.k8s.io",
+                versions: &["v1", "v1beta1"],
+                plural: "httproutes",
+                resource: "httproutes.gateway.networking.k8s.io",
+            },
+            Self::GrpcRoute => Names {
+                kind: "GRPCRoute",
+                group: "gateway.networking.k8s.io",
+                versions: &["v1", "v1alpha2"],
+                plural: "grpcroutes",
+                resource: "grpcroutes.gateway.networking.k8s.io",
+            },
+            Self::TcpRoute => Names {
+                kind: "TCPRoute",
+                group: "gateway.networking.k8s.io",
+                versions: &["v1", "v1alpha2"],
+                plural: "tcproutes",
+                resource: "tcproutes.gateway.networking.k8s.io",
+            },
+            Self::TlsRoute => Names {
+                kind: "TLSRoute",
+                group: "gateway.networking.k8s.io",
+                versions: &["v1", "v1alpha3", "v1alpha2"],
+                plural: "tlsroutes",
+                resource: "tlsroutes.gateway.networking.k8s.io",
+            },
+            Self::HttpProxy => Names {
+                kind: "HTTPProxy",
+                group: "projectcontour.io",
+                versions: &["v1"],
+                plural: "httpproxies",
+                resource: "httpproxies.projectcontour.io",
+            },
+            Self::TraefikService => Names {
+                kind: "TraefikService",
+                group: "traefik.io",
+                versions: &["v1alpha1"],
+                plural: "traefikservices",
+                resource: "traefikservices.traefik.io",
+            },
+            Self::ApisixRoute => Names {
+                kind: "ApisixRoute",
+                group: "apisix.apache.org",
+                versions: &["v2"],
+                plural: "apisixroutes",
+                resource: "apisixroutes.apisix.apache.org",
+            },
+            Self::TrafficSplit => Names {
+                kind: "TrafficSplit",
+                group: "split.smi-spec.io",
+                versions: &["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"],
+                plural: "trafficsplits",
+                resource: "trafficsplits.split.smi-spec.io",
+            },
+            Self::Mapping => Names {
+                kind: "Mapping",
+                group: "getambassador.io",
+                versions: &["v3alpha1", "v2"],
+                plural: "mappings",
+                resource: "mappings.getambassador.io",
+            },
+            Self::AppMeshVirtualService => Names {
+                kind: "VirtualService",
+                group: "appmesh.k8s.aws",
+                versions: &["v1beta2"],
+                plural: "virtualservices",
+                resource: "virtualservices.appmesh.k8s.aws",
+            },
+            Self::AppMeshVirtualRouter => Names {
+                kind: "VirtualRouter",
+                group: "appmesh.k8s.aws",
+                versions: &["v1beta2"],
+                plural: "virtualrouters",
+                resource: "virtualrouters.appmesh.k8s.aws",
+            },
+            Self::AppMeshVirtualNode => Names {
+                kind: "VirtualNode",
+                group: "appmesh.k8s.aws",
+                versions: &["v1beta2"],
+                plural: "virtualnodes",
+                resource: "virtualnodes.appmesh.k8s.aws",
+            },
+        }
+    }
 
     /// Its name as a manifest writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingress => "Ingress",
-        }
+        self.names().kind
     }
 
     /// Its API group.
     #[must_use]
     pub const fn group(self) -> &'static str {
-        match self {
-            Self::Ingress => "networking.k8s.io",
-        }
+        self.names().group
     }
 
     /// Its API versions, the one to prefer first; a cluster may serve any of them.
     #[must_use]
     pub const fn versions(self) -> &'static [&'static str] {
-        match self {
-            Self::Ingress => &["v1"],
-        }
+        self.names().versions
     }
 
     /// Its plural, as in URLs.
     #[must_use]
     pub const fn plural(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingresses",
-        }
+        self.names().plural
     }
 
     /// Its name as a CustomResourceDefinition is named.
     #[must_use]
     pub const fn resource(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingresses.networking.k8s.io",
-        }
+        self.names().resource
     }
 }
 
