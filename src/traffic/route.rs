@@ -49,6 +49,18 @@ struct Names {
     resource: &'static str,
 }
 
+macro_rules! names {
+    ($kind:literal, $group:literal, $versions:expr, $plural:literal) => {
+        Names {
+            kind: $kind,
+            group: $group,
+            versions: $versions,
+            plural: $plural,
+            resource: concat!($plural, ".", $group),
+        }
+    };
+}
+
 impl RouteKind {
     /// All kinds.
     pub const ALL: [Self; 15] = [
@@ -71,111 +83,50 @@ impl RouteKind {
 
     const fn names(self) -> Names {
         match self {
-            Self::Ingress => Names {
-                kind: "Ingress",
-                group: "networking.k8s.io",
-                versions: &["v1"],
-                plural: "ingresses",
-                resource: "ingresses.networking.k8s.io",
-            },
-            Self::VirtualService => Names {
-                kind: "VirtualService",
-                group: "networking.istio.io",
-                versions: &["v1", "v1beta1", "v1alpha3"],
-                plural: "virtualservices",
-                resource: "virtualservices.networking.istio.io",
-            },
-            Self::DestinationRule => Names {
-                kind: "DestinationRule",
-                group: "networking.istio.io",
-                versions: &["v1", "v1beta1", "v1alpha3"],
-                plural: "destinationrules",
-                resource: "destinationrules.networking.istio.io",
-            },
-            Self::HttpRoute => Names {
-                kind: "HTTPRoute",
-                group: "gateway.networking.k8s.io",
-                versions: &["v1", "v1beta1"],
-                plural: "httproutes",
-                resource: "httproutes.gateway.networking.k8s.io",
-            },
-            Self::GrpcRoute => Names {
-                kind: "GRPCRoute",
-                group: "gateway.networking.k8s.io",
-                versions: &["v1", "v1alpha2"],
-                plural: "grpcroutes",
-                resource: "grpcroutes.gateway.networking.k8s.io",
-            },
-            Self::TcpRoute => Names {
-                kind: "TCPRoute",
-                group: "gateway.networking.k8s.io",
-                versions: &["v1", "v1alpha2"],
-                plural: "tcproutes",
-                resource: "tcproutes.gateway.networking.k8s.io",
-            },
-            Self::TlsRoute => Names {
-                kind: "TLSRoute",
-                group: "gateway.networking.k8s.io",
-                versions: &["v1", "v1alpha3", "v1alpha2"],
-                plural: "tlsroutes",
-                resource: "tlsroutes.gateway.networking.k8s.io",
-            },
-            Self::HttpProxy => Names {
-                kind: "HTTPProxy",
-                group: "projectcontour.io",
-                versions: &["v1"],
-                plural: "httpproxies",
-                resource: "httpproxies.projectcontour.io",
-            },
-            Self::TraefikService => Names {
-                kind: "TraefikService",
-                group: "traefik.io",
-                versions: &["v1alpha1"],
-                plural: "traefikservices",
-                resource: "traefikservices.traefik.io",
-            },
-            Self::ApisixRoute => Names {
-                kind: "ApisixRoute",
-                group: "apisix.apache.org",
-                versions: &["v2"],
-                plural: "apisixroutes",
-                resource: "apisixroutes.apisix.apache.org",
-            },
-            Self::TrafficSplit => Names {
-                kind: "TrafficSplit",
-                group: "split.smi-spec.io",
-                versions: &["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"],
-                plural: "trafficsplits",
-                resource: "trafficsplits.split.smi-spec.io",
-            },
-            Self::Mapping => Names {
-                kind: "Mapping",
-                group: "getambassador.io",
-                versions: &["v3alpha1", "v2"],
-                plural: "mappings",
-                resource: "mappings.getambassador.io",
-            },
-            Self::AppMeshVirtualService => Names {
-                kind: "VirtualService",
-                group: "appmesh.k8s.aws",
-                versions: &["v1beta2"],
-                plural: "virtualservices",
-                resource: "virtualservices.appmesh.k8s.aws",
-            },
-            Self::AppMeshVirtualRouter => Names {
-                kind: "VirtualRouter",
-                group: "appmesh.k8s.aws",
-                versions: &["v1beta2"],
-                plural: "virtualrouters",
-                resource: "virtualrouters.appmesh.k8s.aws",
-            },
-            Self::AppMeshVirtualNode => Names {
-                kind: "VirtualNode",
-                group: "appmesh.k8s.aws",
-                versions: &["v1beta2"],
-                plural: "virtualnodes",
-                resource: "virtualnodes.appmesh.k8s.aws",
-            },
+            Self::Ingress => names!("Ingress", "networking.k8s.io", &["v1"], "ingresses"),
+            Self::VirtualService => names!(
+                "VirtualService",
+                "networking.istio.io",
+                &["v1", "v1beta1", "v1alpha3"],
+                "virtualservices"
+            ),
+            Self::DestinationRule => names!(
+                "DestinationRule",
+                "networking.istio.io",
+                &["v1", "v1beta1", "v1alpha3"],
+                "destinationrules"
+            ),
+            Self::HttpRoute => {
+                names!("HTTPRoute", "gateway.networking.k8s.io", &["v1", "v1beta1"], "httproutes")
+            }
+            Self::GrpcRoute => {
+                names!("GRPCRoute", "gateway.networking.k8s.io", &["v1", "v1alpha2"], "grpcroutes")
+            }
+            Self::TcpRoute => {
+                names!("TCPRoute", "gateway.networking.k8s.io", &["v1", "v1alpha2"], "tcproutes")
+            }
+            Self::TlsRoute => {
+                names!("TLSRoute", "gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "tlsroutes")
+            }
+            Self::HttpProxy => names!("HTTPProxy", "projectcontour.io", &["v1"], "httpproxies"),
+            Self::TraefikService => names!("TraefikService", "traefik.io", &["v1alpha1"], "traefikservices"),
+            Self::ApisixRoute => names!("ApisixRoute", "apisix.apache.org", &["v2"], "apisixroutes"),
+            Self::TrafficSplit => names!(
+                "TrafficSplit",
+                "split.smi-spec.io",
+                &["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"],
+                "trafficsplits"
+            ),
+            Self::Mapping => names!("Mapping", "getambassador.io", &["v3alpha1", "v2"], "mappings"),
+            Self::AppMeshVirtualService => {
+                names!("VirtualService", "appmesh.k8s.aws", &["v1beta2"], "virtualservices")
+            }
+            Self::AppMeshVirtualRouter => {
+                names!("VirtualRouter", "appmesh.k8s.aws", &["v1beta2"], "virtualrouters")
+            }
+            Self::AppMeshVirtualNode => {
+                names!("VirtualNode", "appmesh.k8s.aws", &["v1beta2"], "virtualnodes")
+            }
         }
     }
 
