@@ -151,6 +151,7 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         services: [].into(),
         traffic: None,
         route_problems: Vec::new(),
+        told: None,
         pods: serin::rollout::pods::Pods::default(),
         workload: serin::rollout::workload::Referenced::Nothing,
         refusal: None,

@@ -152,6 +152,13 @@ pub enum Event {
         /// The canary's share from now on.
         to: Weight,
     },
+    /// Somebody else had changed the router's split; it gets the one that it should have again.
+    WeightReverted {
+        /// The canary's share as it was found; `None` when it is not known.
+        from: Option<Weight>,
+        /// The canary's share from now on.
+        to: Weight,
+    },
     /// The rollout waits.
     Paused,
     /// The update was taken back.
@@ -197,6 +204,7 @@ impl Event {
             Self::WorkloadScaling { .. } => "ScalingWorkload",
             Self::SwitchService { .. } => "SwitchService",
             Self::WeightUpdated { .. } => "TrafficWeightUpdated",
+            Self::WeightReverted { .. } => "TrafficWeightReverted",
             Self::AnalysisRun { phase, .. } => analysis_run_reason(*phase),
             Self::Paused => "RolloutPaused",
             Self::Aborted { .. } => "RolloutAborted",
@@ -216,6 +224,7 @@ impl Event {
                 | Self::WorkloadScaling { .. }
                 | Self::SwitchService { .. }
                 | Self::WeightUpdated { .. }
+                | Self::WeightReverted { .. }
         )
     }
 
@@ -225,6 +234,7 @@ impl Event {
         match self {
             Self::InvalidSpec { .. }
             | Self::Advice { .. }
+            | Self::WeightReverted { .. }
             | Self::Aborted { .. }
             | Self::DeadlineExceeded { .. } => Severity::Warning,
             Self::AnalysisRun { phase: AnalysisPhase::Failed | AnalysisPhase::Error, .. } => {
@@ -284,6 +294,11 @@ impl fmt::Display for Event {
                 Some(from) => write!(f, "Traffic weight updated from {from} to {to}"),
                 None => write!(f, "Traffic weight updated to {to}"),
             },
+            Self::WeightReverted { from, to } => {
+                f.write_str("Somebody else has changed the traffic weight")?;
+                from.map_or(Ok(()), |from| write!(f, " to {from}"))?;
+                write!(f, ", setting it back to {to}")
+            }
             Self::Paused => f.write_str("Rollout is paused"),
             Self::Aborted { revision, why } => {
                 write!(f, "Rollout aborted update to revision {revision}")?;

@@ -147,6 +147,7 @@ fn is_refused(path: &str, schema: &Value) -> bool {
         services: BTreeMap::new(),
         traffic: None,
         route_problems: Vec::new(),
+        told: None,
         refusal: None,
         taken_names: [].into(),
         pods: Pods::default(),

@@ -9,7 +9,6 @@ mod pods;
 mod replica_sets;
 mod routes;
 mod runs;
-mod told;
 mod workload;
 
 use std::sync::Arc;
@@ -41,6 +40,7 @@ use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
 use crate::rollout::effect::{Annotations, Effect};
 use crate::rollout::plan::Plan;
+use crate::rollout::told::told;
 use crate::traffic::Routers;
 
 /// Who owns the fields that are written.
@@ -108,7 +108,7 @@ impl Writer {
             plan.finished.iter().for_each(|update| self.metrics.update_finished(update));
         }
         let (made, outcome) = self.make(&mut target, &plan.stages).await;
-        self.announce(&target.identity, told::told(plan.events, &made));
+        self.announce(&target.identity, told(plan.events, &made));
         outcome.map(|()| target.evictions)
     }
 
@@ -175,7 +175,7 @@ impl Writer {
             self.caches.lost_rollout(rollout);
         }
         if error.may_have_happened() {
-            let notes = told::told(events.to_vec(), &[]).into_iter().map(Note::from);
+            let notes = told(events.to_vec(), &[]).into_iter().map(Note::from);
             self.unanswered.keep(Subject::Rollout, &rollout.key, next.clone(), notes.collect());
         }
     }

@@ -3,7 +3,7 @@
 //! A pass reads nothing else. Every read is O(result): by name, by owner, or by reference.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Resource;
 use kube::core::DeserializeGuard;
@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::queue::Queue;
 use super::records::{
-    ANY_NAMESPACE, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord, TemplateRecord,
+    ANY_NAMESPACE, Readable, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord, TemplateRecord,
 };
 use super::routes::KnownRoutes;
 use super::store::{Cached, Change, Identity, Key, Link, Source, Store, Stored};
@@ -21,7 +21,7 @@ use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject};
 use super::workloads::Workloads;
 use crate::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
 use crate::rollout::workload::WorkloadKind;
-use crate::traffic::RouteKind;
+use crate::traffic::{Need, RouteKind};
 
 /// A kind of object that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +65,8 @@ pub(crate) struct Caches {
     pub(crate) cluster_templates: Store<TemplateRecord>,
     pub(crate) workloads: Workloads,
     pub(crate) routes: KnownRoutes,
+    /// Rollouts with a router that are gone, until their routes are left in order.
+    departed: Mutex<BTreeMap<Key, Arc<(Identity, RolloutRecord)>>>,
     pub(crate) rollout_queue: Queue<Key>,
     pub(crate) run_queue: Queue<Key>,
     watched: BTreeSet<Watched>,
@@ -85,6 +87,7 @@ impl Caches {
             cluster_templates: Store::new(),
             workloads: Workloads::new(),
             routes: KnownRoutes::new(),
+            departed: Mutex::default(),
             rollout_queue: Queue::new(),
             run_queue: Queue::new(),
             watched: watched.into_iter().collect(),
@@ -145,8 +148,38 @@ impl Caches {
     }
 
     pub(crate) fn rollout_event(&self, event: Event<RolloutObject>) {
+        if let Event::Delete(object) = &event {
+            self.departs(object);
+        }
         let changes = take(&self.rollouts, event, |object| Some(RolloutRecord::new(object)));
         self.finish(Watched::Rollouts, &changes, Self::rollout_changed);
+    }
+
+    fn departs(&self, object: &RolloutObject) {
+        let (identity, record) = RolloutRecord::departed(object.clone());
+        let has_router = record.content.as_ref().is_ok_and(|readable| !readable.routes().is_empty());
+        if has_router {
+            let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+            departed.insert(identity.key.clone(), Arc::new((identity, record)));
+        }
+    }
+
+    /// A Rollout that is gone and whose route is not in order yet.
+    pub(crate) fn departed(&self, key: &Key) -> Option<Arc<(Identity, RolloutRecord)>> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The route of a Rollout that is gone is in order.
+    pub(crate) fn forget_departed(&self, key: &Key) {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.review_routes();
+    }
+
+    /// Kinds of objects that the routes of Rollouts consist of that are gone.
+    pub(super) fn departed_kinds(&self) -> BTreeSet<RouteKind> {
+        let departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        let readable = departed.values().filter_map(|gone| gone.1.content.as_ref().ok());
+        readable.flat_map(Readable::routes).map(Need::kind).collect()
     }
 
     pub(crate) fn run_event(&self, event: Event<DeserializeGuard<AnalysisRun>>) {

@@ -14,8 +14,8 @@ use super::caches::Caches;
 use super::clock::Clock;
 use super::error::{Class, PassError};
 use super::queue::Next;
-use super::records::Readable;
-use super::snapshot::{self, Memory, Refusal};
+use super::records::{Readable, RolloutRecord};
+use super::snapshot::{self, Memory, Refusal, RouteMemory};
 use super::store::{Identity, Key};
 use super::unreadable;
 use super::wire::Unreadable;
@@ -55,6 +55,9 @@ impl Rollouts {
     /// Looks at one Rollout and does what is due.
     pub(crate) async fn pass(&self, key: &Key) -> Next {
         let Some(known) = self.caches.rollouts.get(key) else {
+            if let Some(departed) = self.caches.departed(key) {
+                return self.let_go(key, &departed).await;
+            }
             self.metrics.forget(Subject::Rollout, &key.namespace, &key.name);
             self.writer.unanswered.forget(Subject::Rollout, key);
             self.remember(key, Memory::default());
@@ -84,9 +87,6 @@ impl Rollouts {
         let encoding = |source| PassError::Encoding { object: key.clone(), source };
         let snapshot = snapshot::rollout(&self.caches, identity, readable, &memory, now, &self.settings);
         let mut snapshot = snapshot.map_err(encoding)?;
-        if snapshot.rollout.metadata.deletion_timestamp.is_some() {
-            return Ok(Next::After(self.resync));
-        }
         self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
         if pods::are_needed(&snapshot) {
             snapshot.pods.listed = self.list_pods(identity).await;
@@ -105,9 +105,13 @@ impl Rollouts {
         if !plan.is_idle() {
             debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
             let creates = plan.creates_replica_set();
+            let target = plan.traffic().cloned();
             let evictions = self.writer.carry_out(&snapshot.rollout, plan).await?;
             let mut memory = self.memory(key);
             memory.refused_evictions = evictions.remembered(refused, now);
+            if let Some(target) = target {
+                memory.route = Some(RouteMemory::next(memory.route.as_ref(), target, now));
+            }
             if creates {
                 memory.refusal = None;
             }
@@ -116,6 +120,24 @@ impl Rollouts {
         let wakes =
             wake.into_iter().chain(retry).map(|at| at.since(self.clock.now()) + Duration::from_millis(1));
         Ok(Next::After(wakes.chain([self.resync_of(key)]).min().unwrap_or(self.resync)))
+    }
+
+    /// Does what is left to do for a Rollout that is gone.
+    async fn let_go(&self, key: &Key, (identity, record): &(Identity, RolloutRecord)) -> Next {
+        let outcome = async {
+            match &record.content {
+                // It may only have left for another shard.
+                Ok(readable) if self.writer.is_gone(identity).await? => {
+                    self.work(identity, readable).await.map(drop)
+                }
+                Ok(_) | Err(_) => Ok(()),
+            }
+        };
+        if let Err(error) = outcome.await {
+            return next_after(key, &error);
+        }
+        self.caches.forget_departed(key);
+        Next::After(Duration::ZERO)
     }
 
     /// Tells that the Rollout cannot be read, once.
@@ -184,6 +206,11 @@ pub(crate) fn next_after(key: &Key, error: &PassError) -> Next {
         Class::Retry => {
             warn!(object = %key, category, %error, "pass failed, trying again");
             Next::Backoff
+        }
+        // The change that is on its way is looked at as it comes; nothing has failed that a longer wait would help.
+        Class::WaitForChange if category == "conflict" => {
+            debug!(object = %key, category, %error, "pass dropped, a change is on its way");
+            Next::After(STALE_PATIENCE)
         }
         Class::WaitForChange => {
             debug!(object = %key, category, %error, "pass dropped, a change is on its way");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp as Epoch;
 use kube::Resource;
 
 use super::figures::{Figures, MetricFigures};
@@ -38,6 +39,15 @@ pub(crate) struct Readable {
 }
 
 impl RolloutRecord {
+    /// A Rollout that is gone.
+    pub(crate) fn departed(mut object: RolloutObject) -> (Identity, Self) {
+        if let Ok(rollout) = &mut object.content {
+            // Any time will do: what counts is that there is one.
+            rollout.metadata.deletion_timestamp.get_or_insert(Time(Epoch::UNIX_EPOCH));
+        }
+        Self::new(object)
+    }
+
     /// Takes a Rollout in. Without its resource version, which is part of the identity.
     pub(crate) fn new(object: RolloutObject) -> (Identity, Self) {
         let identity = Identity::of(object.meta());

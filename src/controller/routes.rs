@@ -177,7 +177,7 @@ impl Caches {
     /// Routers need other objects than before: kinds may have to be watched, or may be watched no more.
     pub(crate) fn review_routes(&self) {
         let kinds = RouteKind::ALL.into_iter().filter(|kind| self.rollouts.any_link(is_of(*kind)));
-        self.routes.demand.want(kinds.collect());
+        self.routes.demand.want(kinds.chain(self.departed_kinds()).collect());
     }
 
     /// Every Rollout whose router needs an object of the kind is looked at.

@@ -20,6 +20,8 @@ pub enum Deadline {
     Restart,
     /// Pods do not all carry yet what their role puts on them.
     PodMetadata,
+    /// The router was told something else by somebody, and may be told the same as before again.
+    RouteReverted,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }

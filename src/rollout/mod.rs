@@ -19,6 +19,7 @@ pub mod deadline;
 pub mod effect;
 mod history;
 pub mod injection;
+mod leaving;
 pub mod plan;
 pub mod pod_hash;
 pub mod pods;
@@ -33,6 +34,7 @@ pub mod situation;
 pub mod snapshot;
 pub mod status;
 mod targets;
+pub mod told;
 pub mod valid;
 mod weights;
 pub mod workload;
@@ -57,7 +59,7 @@ const MOVES_BESIDES_STEPS: usize = 16;
 #[must_use]
 pub fn decide(snapshot: &Snapshot) -> Plan {
     if snapshot.rollout.metadata.deletion_timestamp.is_some() {
-        return Plan::default();
+        return leaving::plan(snapshot);
     }
     if snapshot.workload == Referenced::Awaited {
         return Plan::default();

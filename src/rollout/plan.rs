@@ -21,6 +21,7 @@ use super::{annotations, history, injection, runs, services, weights, workload};
 use crate::api::RolloutStatus;
 use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
+use crate::traffic::TrafficTarget;
 use crate::units::{ReplicaCount, Weight};
 
 /// Everything one pass does. An idle Rollout's plan is empty but for `wake`.
@@ -47,6 +48,15 @@ impl Plan {
         self.stages.iter().flatten().any(|effect| matches!(effect, Effect::CreateReplicaSet(_)))
     }
 
+    /// What the router is told.
+    #[must_use]
+    pub fn traffic(&self) -> Option<&TrafficTarget> {
+        self.stages.iter().flatten().find_map(|effect| match effect {
+            Effect::SetTraffic(target) => Some(&**target),
+            _ => None,
+        })
+    }
+
     /// Whether the plan changes nothing in the cluster.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -66,7 +76,8 @@ pub fn build(
     targets: Targets,
     mut events: Vec<Event>,
 ) -> Plan {
-    let mut stages = stages(world, situation, progress, &targets, &mut events);
+    let (route, route_wake) = routed(world, progress, &targets, &mut events);
+    let mut stages = stages(world, situation, progress, &targets, route, &mut events);
     let pod_wakes = on_pods(world, progress, &mut stages, &mut events);
     events.extend(targets.events.clone());
     events.extend(first_sight(world));
@@ -84,7 +95,9 @@ pub fn build(
     let finished = if status.is_some() { finished } else { vec![] };
     let counts_pending = counts_wait.is_some();
     let stuck = stuck_wake(world, progress, targets.clock);
-    let wake = deadline::earliest(targets.wakes.into_iter().chain(counts_wait).chain(stuck).chain(pod_wakes));
+    let wake = deadline::earliest(
+        targets.wakes.into_iter().chain(counts_wait).chain(stuck).chain(pod_wakes).chain(route_wake),
+    );
     Plan { stages, status, finished, counts_pending, events, wake }
 }
 
@@ -93,12 +106,12 @@ fn stages(
     situation: Situation,
     progress: &Progress,
     targets: &Targets,
+    route: Vec<Effect>,
     events: &mut Vec<Event>,
 ) -> Vec<Vec<Effect>> {
     let mut add = created(world, progress, targets, events);
     add.extend(annotations::of_rollout(world, progress, targets));
     let (grow, shrink) = scaled(world, progress, targets, events);
-    let route = routed(world, targets, events);
     add.extend(grow);
     add.extend(targets.new_runs.iter().map(|run| Effect::CreateAnalysisRun(Box::new(run.clone()))));
     let switches = services::switches(world, progress, &targets.services);
@@ -236,17 +249,33 @@ fn workload_event(effect: &Effect) -> Option<Event> {
     (from != to).then(|| Event::WorkloadScaling { name: name.clone(), from: *from, to: *to })
 }
 
-/// What the router gets, unless it does that already or cannot be read.
-fn routed(world: &World, targets: &Targets, events: &mut Vec<Event>) -> Vec<Effect> {
-    let (Some(target), Some(observed)) = (&targets.traffic, &world.snapshot.traffic) else { return vec![] };
+/// What the router gets, unless it does that already or cannot be read. Where somebody else took back what it was told, it
+/// is told again, each time later, so that two writers do not fight; and not at all where any split is as good.
+fn routed(
+    world: &World,
+    progress: &Progress,
+    targets: &Targets,
+    events: &mut Vec<Event>,
+) -> (Vec<Effect>, Option<Wake>) {
+    let (Some(target), Some(observed)) = (&targets.traffic, &world.snapshot.traffic) else {
+        return (vec![], None);
+    };
     if weights::is_done(target, observed) {
-        return vec![];
+        return (vec![], None);
     }
     let from = observed.shares.get(&target.canary.name).copied().map(Weight::observed);
-    if from.unwrap_or_default() != target.weight {
-        events.push(Event::WeightUpdated { from, to: target.weight });
+    match world.snapshot.told.as_ref().filter(|told| told.target == *target) {
+        Some(_) if weights::is_any_split_as_good(world, progress) => return (vec![], None),
+        Some(told) if told.again_at > world.now() => {
+            return (vec![], Some(Wake { at: told.again_at, why: Deadline::RouteReverted }));
+        }
+        Some(_) => events.push(Event::WeightReverted { from, to: target.weight }),
+        None if from.unwrap_or_default() != target.weight => {
+            events.push(Event::WeightUpdated { from, to: target.weight });
+        }
+        None => {}
     }
-    vec![Effect::SetTraffic(Box::new(target.clone()))]
+    (vec![Effect::SetTraffic(Box::new(target.clone()))], None)
 }
 
 fn first_sight(world: &World) -> Option<Event> {

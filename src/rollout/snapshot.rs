@@ -7,7 +7,7 @@ use super::pods::Pods;
 use super::workload::Referenced;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
-use crate::traffic::{self, ObservedTraffic};
+use crate::traffic::{self, ObservedTraffic, TrafficTarget};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// The world as it was seen when a pass began.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub services: BTreeMap<String, Service>,
     /// What the router does; `None` when there is none, or when it cannot be read.
     pub traffic: Option<ObservedTraffic>,
+    /// What the router was last told; `None` when that is not remembered.
+    pub told: Option<Told>,
     /// What is wrong with the objects that configure the router.
     pub route_problems: Vec<traffic::Problem>,
     /// What the API server said when it last refused to create this Rollout's ReplicaSet as illegal (422) or forbidden
@@ -42,6 +44,15 @@ pub struct Snapshot {
     pub counts_pending_since: Option<Timestamp>,
     /// Settings of the controller that show in what it writes.
     pub settings: Settings,
+}
+
+/// What a router was told, and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The split.
+    pub target: TrafficTarget,
+    /// When it may be told the same again, should somebody else have told it something different.
+    pub again_at: Timestamp,
 }
 
 /// A ReplicaSet that the API server does not accept.

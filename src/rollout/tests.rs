@@ -41,6 +41,7 @@ impl Bench {
             services: [].into(),
             traffic: None,
             route_problems: Vec::new(),
+            told: None,
             refusal: None,
             taken_names: [].into(),
             pods: crate::rollout::pods::Pods::default(),

@@ -277,3 +277,6 @@ fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool 
     });
     by_labels && by_expressions
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 
 use super::progress::{PingPong, Progress};
 use super::replicas::{Split, pods_for, share_of};
-use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step};
+use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step, Strategy};
 use super::world::{World, is_exactly};
 use crate::traffic::{Destination, ObservedTraffic, TrafficTarget};
 use crate::units::{PodHash, Weight};
@@ -107,6 +107,16 @@ pub(super) fn target(world: &World, progress: &Progress, routing: &Routing, goal
         weight: risen(world, progress, routing, goal).max(kept(world, progress, routing)),
         scale: routing.scale,
     }
+}
+
+/// Whether both destinations lead to the pods of stable, and no update is under way: then whoever else owns the route may
+/// split it as they like.
+pub(super) fn is_any_split_as_good(world: &World, progress: &Progress) -> bool {
+    let Strategy::Routed(routing) = &world.spec.strategy else { return false };
+    let roles = roles(routing, progress);
+    let leads_to_stable =
+        |name: &str| progress.stable.is_some() && world.selected(name).as_ref() == progress.stable.as_ref();
+    progress.is_settled() && leads_to_stable(roles.canary) && leads_to_stable(roles.stable)
 }
 
 /// Whether the router already does what it should.

@@ -182,6 +182,7 @@ impl Cluster {
         };
         let mut snapshot = Snapshot {
             route_problems: Vec::new(),
+            told: None,
             now: self.controller_now(),
             workload,
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),

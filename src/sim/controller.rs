@@ -15,6 +15,7 @@ use super::runs::RunAgenda;
 pub use super::writes::Write;
 use crate::api::Rollout;
 use crate::events::Event;
+use crate::rollout::told::told;
 use crate::rollout::{self, Effect, Plan, Snapshot};
 use crate::units::Timestamp;
 
@@ -239,13 +240,13 @@ impl Controller {
             })?;
             version = written.unwrap_or(version);
         }
-        let done = self.make(cluster, seen, &plan.stages, version);
+        let (made, done) = self.make(cluster, seen, &plan.stages, version);
         if matches!(done, Err(Stop::Crashed)) {
             return done;
         }
-        for event in plan.events.iter().filter(|event| done.is_ok() || !event.tells_of_an_effect()) {
+        for event in told(plan.events.clone(), &made) {
             match self.write(cluster, Write::Event, |_, _| Ok(())) {
-                Ok(()) => announced.push(event.clone()),
+                Ok(()) => announced.push(event),
                 Err(Stop::Crashed) => return Err(Stop::Crashed),
                 // An announcement that cannot be made is lost.
                 Err(Stop::Failed(_)) => {}
@@ -254,26 +255,32 @@ impl Controller {
         done
     }
 
-    /// Makes the effects, stage by stage.
-    fn make(
+    /// Makes the effects, stage by stage; those that were made.
+    fn make<'a>(
         &mut self,
         cluster: &mut Cluster,
         seen: &Rollout,
-        stages: &[Vec<Effect>],
+        stages: &'a [Vec<Effect>],
         mut version: String,
-    ) -> Result<(), Stop> {
+    ) -> (Vec<&'a Effect>, Result<(), Stop>) {
+        let mut made = Vec::new();
         for stage in stages {
             let mut failure = None;
             for effect in stage {
                 match self.effect(cluster, effect, seen, &version) {
-                    Ok(written) => version = written.unwrap_or(version),
-                    Err(Stop::Crashed) => return Err(Stop::Crashed),
+                    Ok(written) => {
+                        made.push(effect);
+                        version = written.unwrap_or(version);
+                    }
+                    Err(Stop::Crashed) => return (made, Err(Stop::Crashed)),
                     Err(failed) => failure = Some(failed),
                 }
             }
-            failure.map_or(Ok(()), Err)?;
+            if let Some(failed) = failure {
+                return (made, Err(failed));
+            }
         }
-        Ok(())
+        (made, Ok(()))
     }
 
     /// Does one effect; the Rollout's version afterwards if that was written.

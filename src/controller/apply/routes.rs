@@ -1,6 +1,7 @@
 //! Writes to the objects that routers are configured by.
 
 use futures::future::try_join_all;
+use kube::Resource;
 use kube::api::{Api, DynamicObject, Patch, PostParams};
 use kube::core::ObjectMeta;
 use serde_json::Value;
@@ -10,6 +11,8 @@ use super::{
 };
 use crate::controller::difference::difference;
 use crate::controller::error::PassError;
+use crate::controller::store::Identity;
+use crate::controller::wire::RolloutObject;
 use crate::traffic::{Need, RouteName, Routes, TrafficTarget, route};
 
 impl Writer {
@@ -46,6 +49,17 @@ impl Writer {
             self.caches.routes.set_sure(&name);
         }
         Ok(())
+    }
+
+    /// Whether a Rollout that the watch does not show any more does not exist.
+    ///
+    /// # Errors
+    /// When the API server does not say.
+    pub(crate) async fn is_gone(&self, rollout: &Identity) -> Result<bool, PassError> {
+        let key = &rollout.key;
+        let api = self.api::<RolloutObject>(&key.namespace);
+        let found = self.call(|| format!("look for rollout {key}"), async { api.get_opt(&key.name).await });
+        Ok(found.await?.is_none_or(|found| Identity::of(found.meta()).uid != rollout.uid))
     }
 
     async fn write_route(

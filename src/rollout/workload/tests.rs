@@ -30,6 +30,7 @@ fn snapshot(workload: Referenced, changes: &Value) -> Snapshot {
         services: [].into(),
         traffic: None,
         route_problems: Vec::new(),
+        told: None,
         refusal: None,
         taken_names: [].into(),
         pods: crate::rollout::pods::Pods::default(),

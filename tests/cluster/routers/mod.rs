@@ -7,7 +7,7 @@
 mod nginx;
 
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::runtime::wait::Condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -41,6 +41,13 @@ pub(crate) struct Routed {
 impl Routed {
     /// Deploys the first version. `spec` is merged into the Rollout's.
     pub(crate) async fn deploy(case: Case, spec: Value) -> Self {
+        let routed = Self::create(case, spec).await;
+        routed.subject.until_phase("Healthy").await;
+        routed
+    }
+
+    /// Creates everything, and does not wait for the first version.
+    pub(crate) async fn create(case: Case, spec: Value) -> Self {
         let client = client();
         definitions_on_shared(&client).await;
         let namespace = namespace(&client, case.name).await;
@@ -58,7 +65,6 @@ impl Routed {
         }}});
         merge(&mut whole, spec);
         let subject = Subject::create(&client, &namespace, "v1", whole).await;
-        subject.until_phase("Healthy").await;
         Self { subject, _controller: controller, case }
     }
 
@@ -76,7 +82,7 @@ impl Routed {
         Box::pin(wait_for(&api, name, has)).await;
     }
 
-    async fn until_at_step(&self, step: i32) {
+    pub(crate) async fn until_at_step(&self, step: i32) {
         let at = move |rollout: Option<&serin::api::Rollout>| {
             let status = rollout.and_then(|rollout| rollout.status.as_ref());
             status.is_some_and(|status| status.current_step_index == Some(step))
@@ -85,7 +91,7 @@ impl Routed {
         self.subject.until(at).await;
     }
 
-    async fn resume(&self) {
+    pub(crate) async fn resume(&self) {
         self.subject.change_status(json!({"pauseConditions": null})).await;
     }
 }
@@ -112,6 +118,12 @@ pub(crate) async fn create(client: &Client, namespace: &str, kind: Kind, mut obj
     object["kind"] = json!(kind.2);
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     api(client, namespace, kind).create(&PostParams::default(), &object).await.unwrap();
+}
+
+/// Changes a user's object as a sync engine would.
+pub(crate) async fn change(client: &Client, namespace: &str, kind: Kind, name: &str, patch: Value) {
+    let patch = Patch::Merge(patch);
+    api(client, namespace, kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
 /// An update goes through all its steps; the next one is taken back from each of its steps.

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, Kind, walk};
+use super::{Case, Kind, Routed, change, create, walk};
+use crate::rollouts::{is_in, message_of};
 
 const INGRESS: Kind = ("networking.k8s.io", "v1", "Ingress", "ingresses");
 const CANARY: &str = "web-shop-canary";
@@ -33,4 +34,36 @@ fn case() -> Case {
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_follows_every_step_and_goes_back_from_each() {
     Box::pin(walk(case())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_that_is_missing_is_named_and_the_rollout_heals_once_it_is_there() {
+    let without = Case { objects: vec![], ..case() };
+    let routed = Box::pin(Routed::create(without, json!({}))).await;
+    let subject = &routed.subject;
+    let refused = subject.until(is_in("Degraded")).await;
+    let message = message_of(&refused);
+    assert!(message.contains("trafficRouting.nginx.stableIngress: Ingress \"shop\" not found"), "{message}");
+    create(&subject.client, &subject.namespace, INGRESS, ingress()).await;
+    subject.until_phase("Healthy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_takes_the_weight_back_is_corrected_at_once_and_then_ever_later() {
+    let routed = Box::pin(Routed::deploy(case(), json!({}))).await;
+    let subject = &routed.subject;
+    subject.release("v2").await;
+    routed.until_at_step(1).await;
+    let take_back = async || {
+        let patch = json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "0"}}});
+        change(&subject.client, &subject.namespace, INGRESS, CANARY, patch).await;
+        subject.until_told("TrafficWeightReverted", "to 0, setting it back to 20").await;
+        routed.until_weight(20).await;
+    };
+    take_back().await;
+    // The second time it waits, and still comes back.
+    take_back().await;
+    routed.resume().await;
+    routed.until_at_step(3).await;
+    routed.until_weight(50).await;
 }

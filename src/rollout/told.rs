@@ -1,10 +1,11 @@
 //! Which announcements a pass may make: those of effects only when the effect was made.
 
 use crate::events::Event;
-use crate::rollout::effect::Effect;
+use crate::rollout::Effect;
 
 /// The announcements that are true once `made` was made. The others are left to the pass that makes their effects.
-pub(super) fn told(events: Vec<Event>, made: &[&Effect]) -> Vec<Event> {
+#[must_use]
+pub fn told(events: Vec<Event>, made: &[&Effect]) -> Vec<Event> {
     let is_true =
         |event: &Event| !event.tells_of_an_effect() || made.iter().any(|effect| is_told_by(effect, event));
     events.into_iter().filter(is_true).collect()
@@ -22,14 +23,18 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
         Effect::SwitchService { name: switched, .. } => {
             matches!(event, Event::SwitchService { name, .. } if name == switched)
         }
-        Effect::SetTraffic(_) => matches!(event, Event::WeightUpdated { .. }),
+        Effect::SetTraffic(_) => {
+            matches!(event, Event::WeightUpdated { .. } | Event::WeightReverted { .. })
+        }
+        Effect::ScaleWorkload { name: scaled, .. } => {
+            matches!(event, Event::WorkloadScaling { name, .. } if name == scaled)
+        }
         Effect::UpdateReplicaSet { .. }
         | Effect::AdjustTemplate(_)
         | Effect::MarkPod { .. }
         | Effect::EvictPod { .. }
         | Effect::DeleteReplicaSet { .. }
         | Effect::AnnotateRollout { .. }
-        | Effect::ScaleWorkload { .. }
         | Effect::CreateAnalysisRun(_)
         | Effect::TerminateAnalysisRun { .. }
         | Effect::DeleteAnalysisRun { .. } => false,

@@ -1,0 +1,252 @@
+//! Every rule of a spec, with the field and the words by which it is refused.
+
+use serde_json::{Value, json};
+
+use super::parse;
+use crate::rollout::snapshot::Service;
+use crate::rollout::tests::Bench;
+
+const CANARY: &str = "spec.strategy.canary";
+const ROUTING: &str = "spec.strategy.canary.trafficRouting";
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                if value.is_null() {
+                    into.remove(key);
+                } else {
+                    merge(into.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+/// The problems of a legal spec with `change` merged into it. There are Services `stable`, `canary`, `active`, one of another
+/// Rollout and one of other pods.
+fn problems(change: &Value) -> Vec<String> {
+    let mut snapshot = Bench::new(4, &json!([])).snapshot;
+    let mut spec = serde_json::to_value(&snapshot.rollout.spec).unwrap();
+    merge(&mut spec, change);
+    snapshot.rollout.spec = serde_json::from_value(spec).unwrap();
+    let service = |label: &str, managed_by: Option<&str>| Service {
+        selector: [("app".to_owned(), label.to_owned())].into(),
+        managed_by: managed_by.map(str::to_owned),
+    };
+    snapshot.services =
+        ["stable", "canary", "active"].map(|name| (name.to_owned(), service("api", None))).into();
+    snapshot.services.insert("others".to_owned(), service("api", Some("other")));
+    snapshot.services.insert("elsewhere".to_owned(), service("db", None));
+    snapshot.settings.router_plugins.insert("simulated".to_owned());
+    parse(&snapshot).problems.iter().map(ToString::to_string).collect()
+}
+
+/// A canary with a router.
+fn routed(change: &Value) -> Value {
+    let mut canary = json!({
+        "canaryService": "canary", "stableService": "stable", "trafficRouting": {"plugins": {"simulated": {}}},
+    });
+    merge(&mut canary, change);
+    json!({"strategy": {"canary": canary}})
+}
+
+fn canary(change: &Value) -> Value {
+    json!({"strategy": {"canary": change}})
+}
+
+fn blue_green(change: &Value) -> Value {
+    let mut strategy = json!({"activeService": "active"});
+    merge(&mut strategy, change);
+    json!({"strategy": {"canary": null, "blueGreen": strategy}})
+}
+
+fn refused(changes: &[(Value, &str, &str)]) {
+    let mut wrong = Vec::new();
+    for (change, field, words) in changes {
+        let found = problems(change);
+        let is_it = |problem: &&String| problem.starts_with(&format!("{field}: ")) && problem.contains(words);
+        if !found.iter().any(|problem| is_it(&problem)) {
+            wrong.push(format!("{change}\n  expected {field}: ..{words}..\n  but was {found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_legal_spec_has_no_problem() {
+    for change in [json!({}), routed(&json!({})), blue_green(&json!({}))] {
+        assert_eq!(problems(&change), Vec::<String>::new(), "{change}");
+    }
+}
+
+#[test]
+fn whatever_both_strategies_share_is_refused_by_its_field() {
+    refused(&[
+        (json!({"selector": null}), "spec.selector", "missing"),
+        (json!({"selector": {"matchLabels": null}}), "spec.selector", "is empty"),
+        (
+            json!({"selector": {"matchExpressions": [{"key": "app", "operator": "Like"}]}}),
+            "spec.selector.matchExpressions[0]",
+            "In or NotIn with values",
+        ),
+        (
+            json!({"selector": {"matchLabels": {"app": "db"}}}),
+            "spec.template.metadata.labels",
+            "does not match",
+        ),
+        (json!({"template": null}), "spec.template", "is missing"),
+        (json!({"template": {"spec": {"containers": []}}}), "spec.template.spec.containers", "is missing"),
+        (
+            json!({"template": {"spec": {"containers": [{"name": "main"}]}}}),
+            "spec.template.spec.containers[0].image",
+            "is missing",
+        ),
+        (json!({"replicas": -1}), "spec.replicas", "0 or more"),
+        (json!({"minReadySeconds": -1}), "spec.minReadySeconds", "0 or more"),
+        (json!({"revisionHistoryLimit": -1}), "spec.revisionHistoryLimit", "0 or more"),
+        (json!({"progressDeadlineSeconds": -1}), "spec.progressDeadlineSeconds", "0 or more"),
+        (
+            json!({"progressDeadlineSeconds": 10, "minReadySeconds": 10}),
+            "spec.progressDeadlineSeconds",
+            "must be greater than minReadySeconds",
+        ),
+        (json!({"strategy": {"canary": null}}), "spec.strategy", "Rollout has missing field"),
+        (
+            json!({"strategy": {"blueGreen": {"activeService": "active"}}}),
+            "spec.strategy",
+            "Multiple Strategies can not be listed",
+        ),
+    ]);
+}
+
+#[test]
+fn a_step_is_refused_by_its_index() {
+    let step = |step: Value| canary(&json!({"steps": [{"pause": {}}, step]}));
+    let field = "spec.strategy.canary.steps[1]";
+    refused(&[
+        (step(json!({})), field, "is empty"),
+        (step(json!({"setWeight": 20, "pause": {}})), field, "sets several fields"),
+        (step(json!({"setWeight": 101})), "spec.strategy.canary.steps[1].setWeight", "between 0 and 100"),
+        (step(json!({"setWeight": -1})), "spec.strategy.canary.steps[1].setWeight", "between 0 and 100"),
+        (
+            step(json!({"pause": {"duration": "soon"}})),
+            "spec.strategy.canary.steps[1].pause.duration",
+            "Duration needs to be greater than 0",
+        ),
+        (
+            step(json!({"pause": {"duration": -5}})),
+            "spec.strategy.canary.steps[1].pause.duration",
+            "Duration needs to be greater than 0",
+        ),
+        (
+            step(json!({"setCanaryScale": {"replicas": 1}})),
+            "spec.strategy.canary.steps[1].setCanaryScale",
+            "requires TrafficRouting",
+        ),
+        (
+            routed(&json!({"steps": [{"setCanaryScale": {"replicas": 1, "weight": 10}}]})),
+            "spec.strategy.canary.steps[0].setCanaryScale",
+            "needs exactly one of",
+        ),
+    ]);
+}
+
+#[test]
+fn a_canary_is_refused_by_its_field() {
+    let field = |name: &'static str| format!("{CANARY}.{name}");
+    refused(&[
+        (canary(&json!({"maxSurge": 0, "maxUnavailable": 0})), &field("maxSurge"), "can not be zero"),
+        (canary(&json!({"maxSurge": "many"})), &field("maxSurge"), "a percent"),
+        (
+            canary(&json!({"scaleDownDelaySeconds": 5})),
+            &field("scaleDownDelaySeconds"),
+            "with traffic routing",
+        ),
+        (canary(&json!({"dynamicStableScale": true})), &field("dynamicStableScale"), "with traffic routing"),
+        (
+            canary(&json!({"stableService": "stable", "canaryService": "stable"})),
+            &field("stableService"),
+            "two different services",
+        ),
+        (canary(&json!({"stableService": "nowhere"})), &field("stableService"), "not found"),
+        (canary(&json!({"stableService": "elsewhere"})), &field("stableService"), "unmatch label"),
+        (canary(&json!({"stableService": "others"})), &field("stableService"), "managed by another Rollout"),
+        (
+            routed(&json!({"dynamicStableScale": true, "scaleDownDelaySeconds": 5})),
+            &field("scaleDownDelaySeconds"),
+            "dynamicStableScale cannot be used",
+        ),
+        (routed(&json!({"minPodsPerReplicaSet": -1})), &field("minPodsPerReplicaSet"), "0 or more"),
+        (
+            routed(&json!({"pingPong": {"pingService": "canary", "pongService": "canary"}})),
+            &field("pingPong"),
+            "two different services",
+        ),
+        (
+            routed(&json!({"pingPong": {"pingService": "canary", "pongService": ""}})),
+            &field("pingPong"),
+            "must to be set to use Ping-Pong",
+        ),
+    ]);
+}
+
+#[test]
+fn a_router_is_refused_by_its_field() {
+    let field = |name: &'static str| format!("{ROUTING}.{name}");
+    refused(&[
+        (routed(&json!({"canaryService": null})), ROUTING, "Canary service and Stable service must"),
+        (routed(&json!({"trafficRouting": {"plugins": null}})), ROUTING, "names no router"),
+        (
+            routed(&json!({"trafficRouting": {"plugins": {"who/knows": {}}}})),
+            &field("plugins.who/knows"),
+            "is no router that this controller knows",
+        ),
+        (
+            routed(&json!({"trafficRouting": {"maxTrafficWeight": 0}})),
+            &field("maxTrafficWeight"),
+            "must be greater than 0",
+        ),
+        (
+            routed(
+                &json!({"trafficRouting": {"maxTrafficWeight": 2_000_000, "nginx": {"stableIngress": "web"}}}),
+            ),
+            &field("maxTrafficWeight"),
+            "1000000 or less with nginx",
+        ),
+        (
+            routed(&json!({
+                "trafficRouting": {"nginx": {"stableIngress": "web"}},
+                "pingPong": {"pingService": "canary", "pongService": "stable"},
+            })),
+            "spec.strategy.canary.pingPong",
+            "does not work with nginx",
+        ),
+    ]);
+}
+
+#[test]
+fn a_blue_green_update_is_refused_by_its_field() {
+    let field = |name: &'static str| format!("spec.strategy.blueGreen.{name}");
+    refused(&[
+        (blue_green(&json!({"activeService": ""})), &field("activeService"), "is missing"),
+        (
+            blue_green(&json!({"previewService": "active"})),
+            &field("previewService"),
+            "two different services",
+        ),
+        (
+            blue_green(&json!({"scaleDownDelayRevisionLimit": 20})),
+            &field("scaleDownDelayRevisionLimit"),
+            "can not be smaller",
+        ),
+        (blue_green(&json!({"previewReplicaCount": -1})), &field("previewReplicaCount"), "0 or more"),
+    ]);
+}
+
+#[test]
+fn all_problems_of_a_spec_are_told_at_once() {
+    let change = json!({"replicas": -1, "strategy": {"canary": {"steps": [{}, {"setWeight": 101}]}}});
+    assert_eq!(problems(&change).len(), 3, "{:#?}", problems(&change));
+}
