@@ -10,6 +10,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "objects of tests are written where they are passed")]
 
 mod announcements;
+mod autoscaler;
 mod bad_input;
 mod blue_green;
 mod control_plane;

@@ -6,8 +6,10 @@
 
 mod nginx;
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::runtime::wait::Condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -156,4 +158,70 @@ pub(crate) async fn walk(case: Case) {
     subject.change_status(json!({"abort": true})).await;
     routed.until_weight(0).await;
     subject.until_sizes(&[("2", 4)]).await;
+}
+
+/// While somebody applies Git's objects again and again, the update still ends, and the objects end as Git has them.
+pub(crate) async fn survive_a_second_writer(case: Case) {
+    let objects = case.objects.clone();
+    let steps = json!([{"setWeight": 20}, {"pause": {"duration": "2s"}}, {"setWeight": 50}, {"pause": {"duration": "2s"}}]);
+    let routed = Routed::deploy(case, json!({"strategy": {"canary": {"steps": steps}}})).await;
+    let subject = &routed.subject;
+    let sync = async || {
+        for (kind, object) in &objects {
+            apply(&subject.client, &subject.namespace, *kind, object.clone()).await;
+        }
+    };
+    let syncs = async {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            sync().await;
+        }
+    };
+    subject.release("v2").await;
+    tokio::select! {
+        () = syncs => {}
+        _ = subject.until(is_in("Healthy")) => {}
+    }
+    sync().await;
+    routed.until_weight(0).await;
+    for (kind, object) in &objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let found = api(&subject.client, &subject.namespace, *kind).get(name).await.unwrap();
+        let found = serde_json::to_value(&found).unwrap();
+        assert!(contains(&found["spec"], &object["spec"]), "{found:#} is not as Git has it: {object:#}");
+    }
+}
+
+/// A Rollout that is deleted in mid-update leaves everything on stable.
+pub(crate) async fn leave_in_order(case: Case) {
+    let routed = Routed::deploy(case, json!({})).await;
+    let subject = &routed.subject;
+    subject.release("v2").await;
+    routed.until_at_step(1).await;
+    routed.until_weight(20).await;
+    subject.rollouts.delete(subject.name, &DeleteParams::default()).await.unwrap();
+    routed.until_weight(0).await;
+}
+
+/// Applies an object as a sync engine does.
+async fn apply(client: &Client, namespace: &str, kind: Kind, mut object: Value) {
+    object["apiVersion"] = json!(format!("{}/{}", kind.0, kind.1));
+    object["kind"] = json!(kind.2);
+    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+    let parameters = PatchParams::apply("git").force();
+    api(client, namespace, kind).patch(&name, &parameters, &Patch::Apply(object)).await.unwrap();
+}
+
+/// Whether everything in `part` is in `whole`, too.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| contains(whole, part)))
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
+        }
+        (whole, part) => whole == part,
+    }
 }
