@@ -152,6 +152,11 @@ pub enum Event {
         /// The canary's share from now on.
         to: Weight,
     },
+    /// Other requests than before have a route of their own to the canary.
+    RoutesUpdated {
+        /// Names of the routes from now on, the one with precedence first.
+        names: Vec<String>,
+    },
     /// Somebody else had changed the router's split; it gets the one that it should have again.
     WeightReverted {
         /// The canary's share as it was found; `None` when it is not known.
@@ -204,6 +209,7 @@ impl Event {
             Self::WorkloadScaling { .. } => "ScalingWorkload",
             Self::SwitchService { .. } => "SwitchService",
             Self::WeightUpdated { .. } => "TrafficWeightUpdated",
+            Self::RoutesUpdated { .. } => "TrafficRoutesUpdated",
             Self::WeightReverted { .. } => "TrafficWeightReverted",
             Self::AnalysisRun { phase, .. } => analysis_run_reason(*phase),
             Self::Paused => "RolloutPaused",
@@ -224,6 +230,7 @@ impl Event {
                 | Self::WorkloadScaling { .. }
                 | Self::SwitchService { .. }
                 | Self::WeightUpdated { .. }
+                | Self::RoutesUpdated { .. }
                 | Self::WeightReverted { .. }
         )
     }
@@ -294,6 +301,12 @@ impl fmt::Display for Event {
                 Some(from) => write!(f, "Traffic weight updated from {from} to {to}"),
                 None => write!(f, "Traffic weight updated to {to}"),
             },
+            Self::RoutesUpdated { names } if names.is_empty() => {
+                f.write_str("No requests have a route of their own to the canary any more")
+            }
+            Self::RoutesUpdated { names } => {
+                write!(f, "Requests have a route of their own to the canary: {}", names.join(", "))
+            }
             Self::WeightReverted { from, to } => {
                 f.write_str("Somebody else has changed the traffic weight")?;
                 from.map_or(Ok(()), |from| write!(f, " to {from}"))?;

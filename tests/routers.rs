@@ -60,6 +60,7 @@ impl Case {
             stable: Destination { name: stable, hash: hash("old") },
             weight: Weight::observed(percent * scale / 100),
             scale: Weight::observed(scale),
+            managed: Vec::new(),
         }
     }
 }

@@ -14,7 +14,7 @@ pub type MetadataValues = BTreeMap<String, String>;
 
 /// Text that must match; exactly one of the fields.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StringMatch {
     /// The whole text.

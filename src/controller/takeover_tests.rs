@@ -77,7 +77,7 @@ impl Taken {
         self.rollout()["spec"]["strategy"]["canary"]["trafficRouting"] =
             json!({"plugins": {"simulated": {}}});
         let shares = [("canary".to_owned(), canary), ("stable".to_owned(), stable)].into();
-        self.traffic = Some(ObservedTraffic { shares, verified: None });
+        self.traffic = Some(ObservedTraffic { shares, ..ObservedTraffic::default() });
         self
     }
 

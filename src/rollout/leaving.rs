@@ -25,6 +25,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
         stable: Destination { name: roles.stable.to_owned(), hash: progress.stable.clone() },
         weight: Weight::ZERO,
         scale: routing.scale,
+        managed: Vec::new(),
     };
     if !weights::has_destinations(routing) || weights::is_done(&target, observed) {
         return Plan::default();
@@ -52,7 +53,7 @@ mod tests {
         snapshot.rollout.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
         snapshot.traffic = share.map(|share| ObservedTraffic {
             shares: [("canary".to_owned(), share), ("stable".to_owned(), 100 - share)].into(),
-            verified: None,
+            ..ObservedTraffic::default()
         });
         let plan = plan(&snapshot);
         assert!(plan.status.is_none() && plan.events.is_empty() && plan.stages.len() <= 1);

@@ -275,6 +275,10 @@ fn routed(
         }
         None => {}
     }
+    if !weights::has_routes(target, observed) {
+        let names = target.managed.iter().map(|route| route.name.clone()).collect();
+        events.push(Event::RoutesUpdated { names });
+    }
     (vec![Effect::SetTraffic(Box::new(target.clone()))], None)
 }
 

@@ -24,7 +24,10 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
             matches!(event, Event::SwitchService { name, .. } if name == switched)
         }
         Effect::SetTraffic(_) => {
-            matches!(event, Event::WeightUpdated { .. } | Event::WeightReverted { .. })
+            matches!(
+                event,
+                Event::WeightUpdated { .. } | Event::RoutesUpdated { .. } | Event::WeightReverted { .. }
+            )
         }
         Effect::ScaleWorkload { name: scaled, .. } => {
             matches!(event, Event::WorkloadScaling { name, .. } if name == scaled)

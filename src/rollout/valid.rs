@@ -4,6 +4,7 @@
 
 mod blue_green;
 mod canary;
+mod managed;
 mod on_pods;
 mod routing;
 mod services;

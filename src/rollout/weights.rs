@@ -5,11 +5,13 @@
 //! *observed* to be gone. And a share falls at once, but never faster than stable can take it up. A router that cannot be
 //! read holds everything where it is.
 
+use std::collections::BTreeMap;
+
 use super::progress::{PingPong, Progress};
 use super::replicas::{Split, pods_for, share_of};
 use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step, Strategy};
 use super::world::{World, is_exactly};
-use crate::traffic::{Destination, ObservedTraffic, TrafficTarget};
+use crate::traffic::{Destination, ManagedRoute, ObservedTraffic, TrafficTarget};
 use crate::units::{PodHash, Weight};
 
 /// Names of the two destinations, by the roles that they have now.
@@ -72,12 +74,18 @@ pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, h
         let share = world.snapshot.traffic.as_ref().and_then(|traffic| traffic.share(name));
         world.selected(name).as_ref() == Some(hash) && share != Some(Weight::ZERO)
     };
-    gets(roles.canary) || gets(roles.stable)
+    let is_routed_to = has_managed(world) && world.selected(roles.canary).as_ref() == Some(hash);
+    is_routed_to || gets(roles.canary) || gets(roles.stable)
 }
 
 /// Whether the canary's destination may select another revision: nothing goes through it.
 pub(super) fn is_idle(world: &World, progress: &Progress, routing: &Routing) -> bool {
-    observed(world, progress, routing) == Some(Weight::ZERO)
+    observed(world, progress, routing) == Some(Weight::ZERO) && !has_managed(world)
+}
+
+/// Whether some requests have a route of their own to the canary's destination.
+fn has_managed(world: &World) -> bool {
+    world.snapshot.traffic.as_ref().is_some_and(|traffic| !traffic.managed.is_empty())
 }
 
 /// Whether traffic and pods are as `weight` asks for.
@@ -88,7 +96,12 @@ pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weigh
         (Some(_), StableScale::Dynamic) | (None, _) => true,
     };
     let share = servable(world, progress, routing, weight);
-    world.has_new(progress, size) && stable && observed(world, progress, routing) == Some(share)
+    // A route for some requests is waited for, unless the canary is to have no pods to serve them.
+    let routes = if size > 0 { made(world, progress, routing) } else { vec![] };
+    let has_routes =
+        world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.managed == by_name(&routes));
+    let is_split = observed(world, progress, routing) == Some(share) && has_routes;
+    world.has_new(progress, size) && stable && is_split
 }
 
 /// The share that a canary can have at most where `goal` is wanted: none without pods.
@@ -106,7 +119,40 @@ pub(super) fn target(world: &World, progress: &Progress, routing: &Routing, goal
         stable: destination(roles.stable, progress.stable.as_ref().or(progress.hash.as_ref())),
         weight: risen(world, progress, routing, goal).max(kept(world, progress, routing)),
         scale: routing.scale,
+        managed: managed(world, progress, routing),
     }
+}
+
+/// The routes for some requests that there should be now: none to pods that are not there.
+fn managed(world: &World, progress: &Progress, routing: &Routing) -> Vec<ManagedRoute> {
+    let answers = world.new_set(progress).is_some_and(|set| set.available.get() > 0);
+    if answers && is_behind(world, progress, routing) { made(world, progress, routing) } else { vec![] }
+}
+
+/// The routes for some requests that the steps up to now make: none once the steps are over, or the update is taken back.
+fn made(world: &World, progress: &Progress, routing: &Routing) -> Vec<ManagedRoute> {
+    if progress.abort || progress.promote_full || progress.is_settled() {
+        return vec![];
+    }
+    let mut rules = BTreeMap::new();
+    for step in world.spec.steps.iter().take(progress.index.get().saturating_add(1)) {
+        match step {
+            Step::SetRoute { name, rule: Some(rule) } => drop(rules.insert(name, rule)),
+            Step::SetRoute { name, rule: None } => drop(rules.remove(name)),
+            Step::SetWeight(_) | Step::SetCanaryScale(_) | Step::Pause(_) | Step::Analysis(_) => {}
+        }
+    }
+    let in_order = routing.managed.iter().filter_map(|name| rules.remove(name).map(|rule| (name, rule)));
+    in_order.map(|(name, rule)| ManagedRoute { name: name.clone(), rule: rule.clone() }).collect()
+}
+
+/// Whether those requests have a route of their own that should, and no others.
+pub(super) fn has_routes(target: &TrafficTarget, observed: &ObservedTraffic) -> bool {
+    observed.managed == by_name(&target.managed)
+}
+
+fn by_name(routes: &[ManagedRoute]) -> BTreeMap<String, Option<ManagedRoute>> {
+    routes.iter().map(|route| (route.name.clone(), Some(route.clone()))).collect()
 }
 
 /// Whether both destinations lead to the pods of stable, and no update is under way: then whoever else owns the route may
@@ -125,6 +171,7 @@ pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> boo
         |destination: &Destination| observed.shares.get(&destination.name).copied().unwrap_or_default();
     share(&target.canary) == target.weight.get()
         && share(&target.stable) == target.weight.rest_of(target.scale).get()
+        && has_routes(target, observed)
 }
 
 /// The share that the wanted revision can have on the way to `goal`: it stays until the pods for more are there.
@@ -193,6 +240,14 @@ fn canary_size(world: &World, progress: &Progress, routing: &Routing, goal: Weig
         // Nothing is taken away while it is not known what still needs it.
         None => wanted.max(current),
         Some(_) if !is_behind(world, progress, routing) => wanted,
+        // A route for some requests goes first, or needs a pod at least.
+        Some(_) if has_managed(world) && wanted == 0 => {
+            if managed(world, progress, routing).is_empty() {
+                current
+            } else {
+                current.min(1)
+            }
+        }
         // A step that takes all pods takes the share first.
         Some(share) if wanted == 0 && share > Weight::ZERO && scale_in_force(world, progress).is_some() => {
             current
@@ -227,7 +282,7 @@ fn scale_in_force(world: &World, progress: &Progress) -> Option<CanaryScale> {
     let until_now = world.spec.steps.iter().take(progress.index.get().saturating_add(1));
     let mut scales = until_now.filter_map(|step| match step {
         Step::SetCanaryScale(scale) => Some(*scale),
-        Step::SetWeight(_) | Step::Pause(_) | Step::Analysis(_) => None,
+        Step::SetWeight(_) | Step::SetRoute { .. } | Step::Pause(_) | Step::Analysis(_) => None,
     });
     scales.next_back().filter(|scale| *scale != CanaryScale::MatchTrafficWeight)
 }

@@ -182,6 +182,7 @@ impl Cluster {
             (target.stable.name.clone(), target.weight.rest_of(target.scale).get()),
         ];
         self.router.route(shares.into(), now)?;
+        self.router.manage(&target.managed);
         self.publish_router(writer);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::caches::Writer;
 use super::cluster::{ApiError, Cluster};
-use crate::traffic::ObservedTraffic;
+use crate::traffic::{ManagedRoute, ObservedTraffic};
 use crate::units::Timestamp;
 
 /// Shares by Service.
@@ -15,6 +15,8 @@ type Shares = BTreeMap<String, u32>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Router {
     told: Shares,
+    /// Routes of its own that some requests have.
+    managed: BTreeMap<String, Option<ManagedRoute>>,
     /// What it really does.
     does: Shares,
     /// From being told to doing it; `None` where nobody can ask whether it follows.
@@ -38,10 +40,19 @@ impl Router {
         Ok(())
     }
 
+    /// It is told which requests have routes of their own.
+    pub(super) fn manage(&mut self, routes: &[ManagedRoute]) {
+        self.managed = routes.iter().map(|route| (route.name.clone(), Some(route.clone()))).collect();
+    }
+
     /// What can be read of it.
     pub(super) fn observe(&self) -> Option<ObservedTraffic> {
         let verified = self.delay.map(|_| self.told == self.does);
-        (!self.is_unreadable).then(|| ObservedTraffic { shares: self.told.clone(), verified })
+        (!self.is_unreadable).then(|| ObservedTraffic {
+            shares: self.told.clone(),
+            managed: self.managed.clone(),
+            verified,
+        })
     }
 }
 

@@ -282,6 +282,13 @@ fn describe_step(step: &CanaryStep) -> String {
         let size = part("replicas", scale.replicas).or_else(|| part("percent", scale.weight));
         return format!("setCanaryScale {}", size.as_deref().unwrap_or("as weight"));
     }
+    let route = |kind: &str, name: Option<&String>| format!("{kind} {}", name.map_or("", String::as_str));
+    if let Some(found) = &step.set_header_route {
+        return route("setHeaderRoute", found.name.as_ref());
+    }
+    if let Some(found) = &step.set_mirror_route {
+        return route("setMirrorRoute", found.name.as_ref());
+    }
     let Some(pause) = &step.pause else { return "other".to_owned() };
     let duration = pause.duration.as_ref().map(|duration| serde_json::to_value(duration).unwrap_or_default());
     let text = duration.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));

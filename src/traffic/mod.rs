@@ -4,12 +4,14 @@
 //! a [`TrafficTarget`] and looks at what was [`ObservedTraffic`]; it never knows which router is behind it. A [`Router`]
 //! reads the one from [`Routes`] and edits the other into them; one file per router.
 
+mod managed;
 mod nginx;
 pub mod route;
 mod routers;
 
 use std::collections::BTreeMap;
 
+pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
 pub use self::route::{Need, RouteKind, RouteName, Routes};
 pub use self::routers::{Abilities, Problem, Router, Routers, SUPPORTED, Subject};
 use crate::units::{PodHash, Weight};
@@ -34,6 +36,8 @@ pub struct TrafficTarget {
     pub weight: Weight,
     /// The whole: 100 unless `maxTrafficWeight` says otherwise.
     pub scale: Weight,
+    /// Routes to the canary for some requests, the one with precedence first. All others of the spec's are taken away.
+    pub managed: Vec<ManagedRoute>,
 }
 
 /// What a router says that it does. That it cannot be read is told by its absence.
@@ -41,6 +45,9 @@ pub struct TrafficTarget {
 pub struct ObservedTraffic {
     /// The share of each destination, by name; one that is not named has none.
     pub shares: BTreeMap<String, u32>,
+    /// Routes to the canary for some requests that are there, by name; `None` for one that does something else than any
+    /// step of the Rollout says.
+    pub managed: BTreeMap<String, Option<ManagedRoute>>,
     /// Whether the router was seen to do what its objects say; `None` when it cannot be asked.
     pub verified: Option<bool>,
 }
@@ -49,7 +56,7 @@ impl ObservedTraffic {
     /// What an object says that makes no sense: not followed by any router, and to be put right.
     #[must_use]
     pub fn unclear() -> Self {
-        Self { shares: BTreeMap::new(), verified: Some(false) }
+        Self { verified: Some(false), ..Self::default() }
     }
 
     /// The share of a destination that is in force; `None` while the router is known not to follow its objects yet.

@@ -87,7 +87,7 @@ impl Nginx {
         let rest = Weight::observed(share).rest_of(self.subject.scale).get();
         let shares =
             BTreeMap::from([(self.subject.canary.clone(), share), (self.subject.stable.clone(), rest)]);
-        ObservedTraffic { shares, verified: None }
+        ObservedTraffic { shares, ..ObservedTraffic::default() }
     }
 
     /// The canary Ingress for a share.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use super::managed::{self, Managed, ManagedRoute};
 use super::nginx::Nginx;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
 use crate::api::Rollout;
@@ -21,6 +22,11 @@ pub trait Router: Debug + Send + Sync {
 
     /// What it can do besides.
     fn abilities(&self) -> Abilities;
+
+    /// Which routes for some requests it can make.
+    fn managed(&self) -> Managed {
+        Managed::Nothing
+    }
 
     /// The objects that it looks at.
     fn needs(&self) -> Vec<Need>;
@@ -72,6 +78,8 @@ pub struct Subject {
     pub stable: String,
     /// The whole of the weights.
     pub scale: Weight,
+    /// Every route for some requests that a step can make.
+    pub managed: Vec<ManagedRoute>,
 }
 
 impl Subject {
@@ -90,6 +98,7 @@ impl Subject {
             namespace: rollout.metadata.namespace.clone().unwrap_or_default(),
             canary,
             stable,
+            managed: managed::all(rollout),
             scale: given.filter(|given| *given > 0).map_or(Weight::FULL, Weight::observed),
         };
         Some((subject, routing))
@@ -121,6 +130,11 @@ impl Routers {
     /// Each router's field and abilities.
     pub fn abilities(&self) -> impl Iterator<Item = (&'static str, Abilities)> {
         self.0.iter().map(|router| (router.field(), router.abilities()))
+    }
+
+    /// Each router's field, and which routes for some requests it can make.
+    pub fn managed(&self) -> impl Iterator<Item = (&'static str, Managed)> {
+        self.0.iter().map(|router| (router.field(), router.managed()))
     }
 
     /// The objects that any of them looks at.
@@ -165,7 +179,7 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     let positive = |shares: &BTreeMap<String, u32>| -> BTreeMap<String, u32> {
         shares.iter().filter(|(_, share)| **share > 0).map(|(name, share)| (name.clone(), *share)).collect()
     };
-    let agree = positive(&one.shares) == positive(&other.shares);
+    let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
     let verified = match (one.verified, other.verified) {
         (Some(one), Some(other)) => Some(one && other),
         (one, other) => one.or(other),
@@ -175,5 +189,7 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
         let known = shares.entry(name).or_default();
         *known = share.max(*known);
     }
-    ObservedTraffic { shares, verified: if agree { verified } else { Some(false) } }
+    let mut managed = one.managed;
+    managed.extend(other.managed);
+    ObservedTraffic { shares, managed, verified: if agree { verified } else { Some(false) } }
 }

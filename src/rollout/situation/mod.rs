@@ -100,7 +100,7 @@ fn updating<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
     match world.step(progress).filter(|_| !progress.promote_full) {
         None => Situation::Promoting,
         Some(Step::SetWeight(weight)) => Situation::Stepping(Goal::Weight(*weight)),
-        Some(Step::SetCanaryScale(_)) => Situation::Stepping(Goal::Scale),
+        Some(Step::SetCanaryScale(_) | Step::SetRoute { .. }) => Situation::Stepping(Goal::Kept),
         Some(Step::Pause(duration)) => Situation::Holding(Reason::PauseStep(*duration)),
         Some(Step::Analysis(analysis)) => Situation::Holding(Reason::AnalysisStep(analysis)),
     }

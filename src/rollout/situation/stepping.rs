@@ -15,8 +15,8 @@ use crate::units::Weight;
 pub enum Goal {
     /// A share of the traffic, with the pods that it takes.
     Weight(Weight),
-    /// A size apart from its share, which stays as it is.
-    Scale,
+    /// A size, or a route for some requests, apart from its share, which stays as it is.
+    Kept,
 }
 
 /// Goes to the goal, unless an analysis has failed or the progress deadline aborts the update.
@@ -31,7 +31,7 @@ pub(super) fn act(goal: Goal, world: &World, progress: &Progress) -> Outcome {
     }
     let weight = match goal {
         Goal::Weight(weight) => weight,
-        Goal::Scale => world.weight(progress),
+        Goal::Kept => world.weight(progress),
     };
     if world.is_at(progress, weight) {
         return finish(world, progress);

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::strategy::{Chosen, Delays, bounds, scale_down, share};
 use super::{
-    Background, CanaryScale, Services, SpecError, StableScale, Step, Strategy, routing, services, unsupported,
+    Background, CanaryScale, Services, SpecError, StableScale, Step, Strategy, managed, routing, services,
+    unsupported,
 };
 use crate::api::canary_step::{CanaryStep, RolloutPause, SetCanaryScale};
 use crate::api::rollout::{CanaryStrategy, ReplicaProgressThreshold};
@@ -111,6 +112,9 @@ fn parse_step(
     let field = format!("{PATH}.steps[{index}]");
     unsupported::check_step(&field, step, problems);
     check_number(&field, step, problems);
+    if let Some(step) = managed::parse(snapshot, &field, step, strategy, problems) {
+        return step;
+    }
     match (step.set_weight, &step.set_canary_scale, &step.pause, &step.analysis) {
         (Some(weight), ..) => Step::SetWeight(parse_weight(&field, weight, strategy, problems)),
         (None, Some(scale), ..) => parse_scale(&field, scale, strategy, problems),

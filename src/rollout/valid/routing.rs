@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Destinations, Routing, Services, SpecError, StableScale, services};
+use super::{Destinations, Routing, Services, SpecError, StableScale, managed, services};
 use crate::api::rollout::{CanaryStrategy, PingPong};
 use crate::api::traffic_routing::TrafficRouting;
 use crate::rollout::snapshot::Snapshot;
@@ -30,6 +30,7 @@ pub(super) fn parse(
         let message = "Canary dynamicStableScale cannot be used with scaleDownDelaySeconds";
         problems.push(SpecError::new(format!("{CANARY}.scaleDownDelaySeconds"), message));
     }
+    managed::check_names(canary, problems);
     let min_pods = canary.min_pods_per_replica_set.unwrap_or_default();
     Routing {
         destinations: match &canary.ping_pong {
@@ -37,6 +38,7 @@ pub(super) fn parse(
             None => by_role(roles, problems),
         },
         scale,
+        managed: managed::names(snapshot),
         stable_scale: if is_dynamic { StableScale::Dynamic } else { StableScale::Full },
         min_pods: u32::try_from(min_pods).unwrap_or_else(|_| {
             let message = format!("must be 0 or more, not {min_pods}");
@@ -73,10 +75,6 @@ fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut V
     }));
     if known == 0 && others.is_empty() && routing.plugins.as_ref().is_none_or(BTreeMap::is_empty) {
         problems.push(SpecError::new(PATH, "names no router: name one, or remove the field"));
-    }
-    if !matches!(fields.get("managedRoutes"), None | Some(Value::Null)) {
-        let message = "is not supported yet; remove it to let this Rollout run";
-        problems.push(SpecError::new(format!("{PATH}.managedRoutes"), message));
     }
 }
 

@@ -10,6 +10,7 @@ use super::WorkloadScaling;
 use crate::rollout::injection::OnPods;
 use crate::rollout::replicas::{Bounds, Threshold};
 use crate::rollout::runs::Analysis;
+use crate::traffic::Rule;
 use crate::units::{ReplicaCount, Weight, format_duration};
 
 /// A spec with its defaults applied.
@@ -77,6 +78,8 @@ pub struct Routing {
     pub stable_scale: StableScale,
     /// Least pods of a version that has any.
     pub min_pods: u32,
+    /// Names of routes that steps may make, the one with precedence first.
+    pub managed: Vec<String>,
 }
 
 /// Where a router sends traffic to.
@@ -180,6 +183,13 @@ pub enum Step {
     SetWeight(Weight),
     /// Sizes the canary apart from its share.
     SetCanaryScale(CanaryScale),
+    /// Makes a route for some requests, or takes it away.
+    SetRoute {
+        /// Its name.
+        name: String,
+        /// What it does; `None` takes it away.
+        rule: Option<Rule>,
+    },
     /// Waits for a time, or for a person.
     Pause(Option<Duration>),
     /// Runs an analysis and waits for it.
@@ -212,6 +222,9 @@ impl fmt::Display for Step {
         match self {
             Self::SetWeight(weight) => write!(f, "setWeight: {weight}"),
             Self::SetCanaryScale(scale) => scale.fmt(f),
+            Self::SetRoute { name, rule: Some(Rule::Mirror { .. }) } => write!(f, "setMirrorRoute: {name}"),
+            Self::SetRoute { name, rule: Some(Rule::Header(_)) } => write!(f, "setHeaderRoute: {name}"),
+            Self::SetRoute { name, rule: None } => write!(f, "remove route {name}"),
             Self::Pause(None) => f.write_str("pause"),
             Self::Pause(Some(duration)) => write!(f, "pause: {}", format_duration(*duration)),
             Self::Analysis(_) => f.write_str("analysis"),

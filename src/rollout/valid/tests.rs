@@ -227,6 +227,54 @@ fn a_router_is_refused_by_its_field() {
 }
 
 #[test]
+fn a_route_for_some_requests_is_refused_by_its_field() {
+    let header = |name: &str, value: Value| json!({"name": name, "match": [{"headerName": "x", "headerValue": value}]});
+    let step = |step: Value| {
+        let routing = json!({"managedRoutes": [{"name": "testers"}]});
+        routed(&json!({"steps": [step], "trafficRouting": routing}))
+    };
+    let field = |name: &'static str| format!("spec.strategy.canary.steps[0].{name}");
+    let exact = json!({"exact": "1"});
+    refused(&[
+        (
+            canary(&json!({"steps": [{"setHeaderRoute": header("testers", exact.clone())}]})),
+            &field("setHeaderRoute"),
+            "requires TrafficRouting",
+        ),
+        (
+            step(json!({"setHeaderRoute": header("nobody", exact.clone())})),
+            &field("setHeaderRoute.name"),
+            "does not exist in spec.strategy.canary.trafficRouting.managedRoutes",
+        ),
+        (
+            step(json!({"setHeaderRoute": header("testers", json!({"exact": "1", "prefix": "1"}))})),
+            &field("setHeaderRoute.match[0].headerValue"),
+            "exactly one of",
+        ),
+        (
+            step(
+                json!({"setMirrorRoute": {"name": "testers", "percentage": 101, "match": [{"method": {"exact": "GET"}}]}}),
+            ),
+            &field("setMirrorRoute.percentage"),
+            "from 0 to 100",
+        ),
+        (
+            routed(&json!({
+                "steps": [{"setHeaderRoute": header("testers", exact)}],
+                "trafficRouting": {"managedRoutes": [{"name": "testers"}], "nginx": {"stableIngress": "web"}},
+            })),
+            &field("setHeaderRoute"),
+            "does not work with nginx",
+        ),
+        (
+            routed(&json!({"trafficRouting": {"managedRoutes": [{"name": "a"}, {"name": "a"}]}})),
+            "spec.strategy.canary.trafficRouting.managedRoutes[1].name",
+            "is there twice",
+        ),
+    ]);
+}
+
+#[test]
 fn a_blue_green_update_is_refused_by_its_field() {
     let field = |name: &'static str| format!("spec.strategy.blueGreen.{name}");
     refused(&[

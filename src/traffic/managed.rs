@@ -1,0 +1,61 @@
+//! Routes that steps make for some requests, before all others: by header to the canary, or mirrored to it.
+
+use crate::api::Rollout;
+use crate::api::canary_step::{CanaryStep, HeaderRoutingMatch, RouteMatch};
+
+/// A route that a step makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagedRoute {
+    /// Its name, from `managedRoutes`.
+    pub name: String,
+    /// What it does.
+    pub rule: Rule,
+}
+
+/// What a route that a step makes does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Requests with all of these headers go to the canary.
+    Header(Vec<HeaderRoutingMatch>),
+    /// So many percent of the requests that match any of these are copied to the canary, too.
+    Mirror {
+        /// Which requests.
+        matches: Vec<RouteMatch>,
+        /// Percent of them.
+        percent: u32,
+    },
+}
+
+/// Which such routes a router can make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Managed {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those by header.
+    Headers,
+    /// Those by header, and mirrors.
+    HeadersAndMirrors,
+}
+
+/// The route that a step makes, or, without a rule, the name of the one that it takes away; `None` for another step.
+#[must_use]
+pub fn of_step(step: &CanaryStep) -> Option<(String, Option<Rule>)> {
+    if let Some(route) = &step.set_header_route {
+        let matches = route.r#match.clone().filter(|matches| !matches.is_empty());
+        return Some((route.name.clone().unwrap_or_default(), matches.map(Rule::Header)));
+    }
+    let route = step.set_mirror_route.as_ref()?;
+    let percent = route.percentage.map_or(100, |percent| u32::try_from(percent).unwrap_or_default());
+    let matches = route.r#match.clone().filter(|matches| !matches.is_empty());
+    let rule = matches.map(|matches| Rule::Mirror { matches, percent });
+    Some((route.name.clone().unwrap_or_default(), rule))
+}
+
+/// Every route that a step of the Rollout can make.
+pub(super) fn all(rollout: &Rollout) -> Vec<ManagedRoute> {
+    let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+    let steps = canary.and_then(|canary| canary.steps.as_ref()).into_iter().flatten();
+    let routes = steps.filter_map(of_step);
+    routes.filter_map(|(name, rule)| Some(ManagedRoute { name, rule: rule? })).collect()
+}
