@@ -4,7 +4,9 @@
 //! A router's file says which objects it has and where the canary's weight is in them; what has to hold is the same for
 //! all, and is said here.
 
+mod contour;
 mod definitions;
+mod gateway;
 mod nginx;
 
 use std::time::Duration;
