@@ -6,13 +6,13 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo/bin/cargo-deny
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test check fmt clippy deny generated control-plane bench rust shell
+.PHONY: demo test check fmt clippy deny generated control-plane test-tools bench rust shell
 
 demo: rust control-plane ## runs the main job: a bad version is taken back, a good one is promoted
 	@cargo build $(if $(wildcard $(TARGET)/debug/serin),--quiet) --bins
 	@$(TARGET)/debug/serin demo $(DEMO)
 
-test: rust control-plane ## runs every test
+test: rust test-tools ## runs every test
 	@cargo test --no-fail-fast
 
 check: fmt clippy deny shell generated ## formatting, lints, licences, generated files
@@ -39,6 +39,9 @@ generated: rust
 
 control-plane: ## etcd, the API server, its controllers, kubectl and Prometheus
 	@tests/cluster/build.sh
+
+test-tools: ## that, and what tests alone need
+	@tests/cluster/build.sh --tests
 
 bench: rust control-plane ## what a rollout costs, as ratios
 	@cargo bench --bench cost

@@ -4,16 +4,20 @@
 //! a [`TrafficTarget`] and looks at what was [`ObservedTraffic`]; it never knows which router is behind it. A [`Router`]
 //! reads the one from [`Routes`] and edits the other into them; one file per router.
 
+mod contour;
+mod gateway;
 mod managed;
 mod nginx;
+mod plugin;
 pub mod route;
 mod routers;
+mod weighted;
 
 use std::collections::BTreeMap;
 
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
 pub use self::route::{Need, RouteKind, RouteName, Routes};
-pub use self::routers::{Abilities, Problem, Router, Routers, SUPPORTED, Subject};
+pub use self::routers::{Abilities, PLUGINS, Problem, Router, Routers, SUPPORTED, Subject};
 use crate::units::{PodHash, Weight};
 
 /// Something a router sends traffic to.
@@ -57,6 +61,16 @@ impl ObservedTraffic {
     #[must_use]
     pub fn unclear() -> Self {
         Self { verified: Some(false), ..Self::default() }
+    }
+
+    /// Whether the router was seen to follow, by one more thing that may say so.
+    #[must_use]
+    pub(in crate::traffic) fn and_verified(self, other: Option<bool>) -> Self {
+        let verified = match (self.verified, other) {
+            (Some(one), Some(other)) => Some(one && other),
+            (one, other) => one.or(other),
+        };
+        Self { verified, ..self }
     }
 
     /// The share of a destination that is in force; `None` while the router is known not to follow its objects yet.

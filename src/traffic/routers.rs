@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use super::contour::{self, Contour};
+use super::gateway::{self, GatewayApi};
 use super::managed::{self, Managed, ManagedRoute};
 use super::nginx::Nginx;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
@@ -12,6 +14,9 @@ use crate::units::Weight;
 
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
 pub const SUPPORTED: [&str; 1] = ["nginx"];
+
+/// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
+pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
 
 /// Shifts traffic by editing objects.
 ///
@@ -116,7 +121,17 @@ impl Routers {
         let Some((subject, routing)) = Subject::of(rollout) else { return Self::default() };
         let mut routers: Vec<Box<dyn Router>> = Vec::new();
         if let Some(spec) = &routing.nginx {
-            routers.push(Box::new(Nginx::new(subject, spec)));
+            routers.push(Box::new(Nginx::new(subject.clone(), spec)));
+        }
+        for (name, config) in routing.plugins.iter().flatten() {
+            match name.as_str() {
+                gateway::NAME => {
+                    let idle = idle(rollout, &subject);
+                    routers.push(Box::new(GatewayApi::new(subject.clone(), idle, config)));
+                }
+                contour::NAME => routers.push(Box::new(Contour::new(subject.clone(), config))),
+                _ => {}
+            }
         }
         Self(routers)
     }
@@ -174,22 +189,26 @@ impl Routers {
     }
 }
 
+/// The Service that gets nothing while no update is under way.
+fn idle(rollout: &Rollout, subject: &Subject) -> String {
+    let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+    let alternates = canary.is_some_and(|canary| canary.ping_pong.is_some());
+    let status = rollout.status.as_ref().and_then(|status| status.canary.as_ref());
+    let stable = status.and_then(|status| status.stable_ping_pong.as_deref());
+    if alternates && stable == Some("ping") { subject.stable.clone() } else { subject.canary.clone() }
+}
+
 /// What two objects, or two routers, say together.
 pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraffic {
     let positive = |shares: &BTreeMap<String, u32>| -> BTreeMap<String, u32> {
         shares.iter().filter(|(_, share)| **share > 0).map(|(name, share)| (name.clone(), *share)).collect()
     };
     let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
-    let verified = match (one.verified, other.verified) {
-        (Some(one), Some(other)) => Some(one && other),
-        (one, other) => one.or(other),
-    };
-    let mut shares = one.shares;
+    let ObservedTraffic { mut shares, mut managed, verified } = one.and_verified(other.verified);
     for (name, share) in other.shares {
         let known = shares.entry(name).or_default();
         *known = share.max(*known);
     }
-    let mut managed = one.managed;
     managed.extend(other.managed);
     ObservedTraffic { shares, managed, verified: if agree { verified } else { Some(false) } }
 }

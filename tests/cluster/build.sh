@@ -3,10 +3,13 @@
 #   etcd, kube-apiserver, kube-controller-manager, kubectl, prometheus.
 #
 #   build.sh              builds what is missing; prints nothing more than one line when all is there
+#   build.sh --tests      fetches in addition what tests alone need: the definitions that definitions.txt pins
 #   build.sh --print-dir  prints the folder of the tools and does nothing else
 #
 # The folder is ${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/<key>; the key is a hash of the module
 # files, so every clone that pins the same versions shares one build (src/sandbox/tools.rs computes the same key).
+# The definitions are below it, in definitions/<hash of the list> (tests/cluster/routers/definitions.rs knows the place):
+# a new list builds no tool again.
 # A tool on PATH in a fitting version is linked into the folder instead of being built.
 # Any number of copies of this script may run at once.
 set -euo pipefail
@@ -16,6 +19,7 @@ readonly here
 # What src/sandbox/tools.rs hashes, in this order.
 readonly module_files=(go.mod etcd/go.mod prometheus/go.mod)
 readonly tools=(etcd kube-apiserver kube-controller-manager kubectl prometheus)
+readonly definitions=definitions.txt
 # The first Go that can fetch the newer one that the module files ask for.
 readonly oldest_go=1.21
 
@@ -23,6 +27,11 @@ tools_dir() {
   local key
   key=$(cd "$here" && cat "${module_files[@]}" | sha256sum | cut -c1-16)
   echo "${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/$key"
+}
+
+# The folder of the definitions: definitions_dir <folder of the tools>
+definitions_dir() {
+  echo "$1/definitions/$(sha256sum <"$here/$definitions" | cut -c1-16)"
 }
 
 # The version of a module as pinned: pinned <module file> <module>
@@ -191,6 +200,50 @@ build() {
   say "built $tool in $((SECONDS - start)) s, $(($(wc -c <"$dir/$tool") / 1048576)) MiB"
 }
 
+# --- Definitions ------------------------------------------------------------------------------------------------
+
+# A field of the JSON object that go prints, one field to a line: json_field <name> <text>
+json_field() { sed -nE "s/^[[:space:]]*\"$1\": \"(.*)\",?\$/\1/p" <<<"$2"; }
+
+# Fetches a module and prints its folder: fetch_module <module> <version> <sum>
+fetch_module() {
+  local output sum
+  if ! output=$(go -C / mod download -json "$1@$2" 2>&1); then
+    say "$1 $2 cannot be fetched:"
+    tail -n 20 <<<"$output" >&2
+    return 1
+  fi
+  sum=$(json_field Sum "$output")
+  if [[ $sum != "$3" ]]; then
+    say "$1 $2 is not what $definitions pins: it has the sum $sum instead of $3"
+    return 1
+  fi
+  json_field Dir "$output"
+}
+
+# Copies every file of the list under a temporary name and moves the whole into place: fetch_definitions <folder>
+fetch_definitions() {
+  local dir=$1 first second third fourth source="" n=0 all
+  all=$(grep -c '^module ' "$here/$definitions")
+  mkdir -p "${dir%/*}"
+  work=$(mktemp -d "${dir%/*}/.fetching.XXXXXX")
+  while read -r first second third fourth; do
+    case $first in
+      '' | '#'*) ;;
+      module)
+        n=$((n + 1))
+        say "fetching definitions ($n of $all): $second $third"
+        source=$(fetch_module "$second" "$third" "$fourth")
+        ;;
+      *)
+        install -D -m 644 "$source/$second" "$work/$first"
+        ;;
+    esac
+  done <"$here/$definitions"
+  chmod 755 "$work"
+  mv "$work" "$dir"
+}
+
 # Stops a build that this script started and takes its unfinished output away.
 clean_up() {
   local children
@@ -222,7 +275,7 @@ missing_tools() {
 }
 
 main() {
-  local dir missing n=0
+  local dir missing wanted n=0
   dir=$(tools_dir)
   if [[ ${1:-} == --print-dir ]]; then
     echo "$dir"
@@ -235,16 +288,21 @@ main() {
     flock -n 9 || { say "waiting for another build"; flock 9; }
   fi
   mapfile -t missing < <(missing_tools "$dir")
-  if ((${#missing[@]} > 0)); then
+  wanted=$(definitions_dir "$dir")
+  if [[ ${1:-} != --tests || -d $wanted ]]; then wanted=""; fi
+  if ((${#missing[@]} > 0)) || [[ -n $wanted ]]; then
     require_go
     trap clean_up EXIT
     trap 'exit 130' INT TERM
+  fi
+  if ((${#missing[@]} > 0)); then
     say "to build, once for this machine: ${missing[*]}; together some minutes on a small one"
   fi
   for tool in "${missing[@]}"; do
     n=$((n + 1))
     build "$tool" "$dir" "$n" "${#missing[@]}"
   done
+  if [[ -n $wanted ]]; then fetch_definitions "$wanted"; fi
   say "ready in $dir"
 }
 

@@ -8,7 +8,7 @@ use super::{Destinations, Routing, Services, SpecError, StableScale, managed, se
 use crate::api::rollout::{CanaryStrategy, PingPong};
 use crate::api::traffic_routing::TrafficRouting;
 use crate::rollout::snapshot::Snapshot;
-use crate::traffic::{Routers, SUPPORTED};
+use crate::traffic::{PLUGINS, Routers, SUPPORTED};
 use crate::units::Weight;
 
 const CANARY: &str = "spec.strategy.canary";
@@ -53,7 +53,7 @@ fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut V
     let plugins = routing.plugins.iter().flatten().map(|(name, _)| name);
     let mut known = 0;
     for name in plugins {
-        if snapshot.settings.router_plugins.contains(name) {
+        if PLUGINS.contains(&name.as_str()) || snapshot.settings.router_plugins.contains(name) {
             known += 1;
         } else {
             let message = "is no router that this controller knows; remove it to let this Rollout run";

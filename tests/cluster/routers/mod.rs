@@ -4,6 +4,9 @@
 //! A router's file says which objects it has and where the canary's weight is in them; what has to hold is the same for
 //! all, and is said here.
 
+mod contour;
+mod definitions;
+mod gateway;
 mod nginx;
 
 use std::time::Duration;
@@ -25,6 +28,9 @@ pub(crate) type Kind = (&'static str, &'static str, &'static str, &'static str);
 pub(crate) struct Case {
     /// Prefix of the namespace.
     pub(crate) name: &'static str,
+    /// Definitions that the objects need: files below the folder of fetched definitions (`definitions.txt`) or below
+    /// `routers/definitions`; `#Kind` picks one kind of a file.
+    pub(crate) definitions: &'static [&'static str],
     /// Objects that users have before there is a Rollout; the Services `stable` and `canary` exist besides.
     pub(crate) objects: Vec<(Kind, Value)>,
     /// `trafficRouting`.
@@ -52,6 +58,7 @@ impl Routed {
     pub(crate) async fn create(case: Case, spec: Value) -> Self {
         let client = client();
         definitions_on_shared(&client).await;
+        definitions::install(&client, case.definitions).await;
         let namespace = namespace(&client, case.name).await;
         for name in ["stable", "canary"] {
             create_service(&client, &namespace, name).await;

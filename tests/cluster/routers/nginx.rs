@@ -25,6 +25,7 @@ fn ingress() -> Value {
 fn case() -> Case {
     Case {
         name: "nginx",
+        definitions: &[],
         objects: vec![(INGRESS, ingress())],
         routing: json!({"nginx": {"stableIngress": "shop"}}),
         weight: (INGRESS, CANARY, WEIGHT),

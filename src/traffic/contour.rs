@@ -1,0 +1,208 @@
+//! Contour: weights of the `services` in the routes of HTTPProxies.
+//!
+//! Known under the name and the configuration of the plugin that other controllers have for it. A route is edited when it
+//! leads to both Services; everything else in a proxy stays as it is, mirrors included. Proxies are users' objects: they are
+//! neither made nor deleted.
+
+use serde_json::Value;
+
+use super::plugin::Settings;
+use super::route::{at, items, text};
+use super::routers::{Abilities, Problem, Router, Subject, both};
+use super::weighted::{Split, set_weight};
+use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
+use crate::api::traffic_routing::PluginConfig;
+use crate::units::Weight;
+
+/// Its name among the plugins.
+pub(super) const NAME: &str = "argoproj-labs/contour";
+/// The field that holds its configuration.
+const FIELD: &str = "plugins.argoproj-labs/contour";
+/// The largest whole that is known to work: the proxy counts in 32 bits.
+const LARGEST_WEIGHT: u32 = 1_000_000;
+
+/// The router.
+#[derive(Debug)]
+pub(super) struct Contour {
+    subject: Subject,
+    namespace: String,
+    /// Proxies, each with the field that names it.
+    proxies: Vec<(String, String)>,
+    /// What is wrong with the configuration.
+    problems: Vec<Problem>,
+}
+
+impl Contour {
+    pub(super) fn new(subject: Subject, config: &PluginConfig) -> Self {
+        let mut settings = Settings::new(FIELD, &config.0);
+        let namespace = settings.text("namespace").unwrap_or_else(|| subject.namespace.clone());
+        let proxies = settings.texts("httpProxies");
+        let field = settings.place("httpProxies");
+        let mut problems = settings.finish();
+        if proxies.is_empty() && problems.is_empty() {
+            problems.push(Problem::new(field, "names no HTTPProxy: name the one of the stable Service"));
+        }
+        Self { subject, namespace, proxies, problems }
+    }
+
+    fn route(&self, name: &str) -> RouteName {
+        RouteName::new(RouteKind::HttpProxy, &self.namespace, name)
+    }
+
+    fn services(&self) -> [&str; 2] {
+        [&self.subject.canary, &self.subject.stable]
+    }
+
+    /// How often a route leads to a Service; a mirror's answers go nowhere.
+    fn count(service: &str, route: &Value) -> usize {
+        items(route, &["services"]).iter().filter(|backend| is(service, backend)).count()
+    }
+
+    fn is_meant(&self, route: &Value) -> bool {
+        self.services().iter().all(|service| Self::count(service, route) > 0)
+    }
+
+    fn observe_route(&self, route: &Value) -> ObservedTraffic {
+        let backends = items(route, &["services"]).iter().filter(|backend| !is_mirror(backend));
+        let weights: Option<Vec<_>> =
+            backends.clone().map(|backend| weight(at(backend, &["weight"]))).collect();
+        let Some(weights) = weights else { return ObservedTraffic::unclear() };
+        // Without any weight, each gets the same.
+        let is_even = weights.iter().all(|weight| *weight == 0);
+        let mut split = Split { pair: [0, 0], others: 0 };
+        for (backend, weight) in backends.zip(weights) {
+            let weight = if is_even { 1 } else { weight };
+            let [canary, stable] = split.pair;
+            match text(backend, &["name"]) {
+                name if name == self.subject.canary => split.pair = [canary.saturating_add(weight), stable],
+                name if name == self.subject.stable => split.pair = [canary, stable.saturating_add(weight)],
+                _ => split.others = split.others.saturating_add(weight),
+            }
+        }
+        split.observed(self.services(), self.subject.scale)
+    }
+
+    fn observe_proxy(&self, routes: &Routes, name: &str) -> Option<ObservedTraffic> {
+        let proxy = routes.get(&self.route(name))?;
+        let meant = items(proxy, &["spec", "routes"]).iter().filter(|route| self.is_meant(route));
+        let observed = meant.map(|route| self.observe_route(route)).reduce(both)?;
+        Some(observed.and_verified(verified(proxy)))
+    }
+
+    fn render_proxy(&self, proxy: &mut Value, target: &TrafficTarget) {
+        let routes = proxy.pointer_mut("/spec/routes").and_then(Value::as_array_mut);
+        for route in routes.into_iter().flatten().filter(|route| self.is_meant(route)) {
+            let backends = route.get_mut("services").and_then(Value::as_array_mut);
+            for backend in backends.into_iter().flatten() {
+                if let Some(service) = self.services().into_iter().find(|service| is(service, backend)) {
+                    set_weight(backend, service, target);
+                }
+            }
+        }
+    }
+
+    fn problem_of(&self, routes: &Routes, field: &str, name: &str) -> Option<Problem> {
+        let (namespace, [canary, stable]) = (&self.namespace, self.services());
+        let Some(proxy) = routes.get(&self.route(name)) else {
+            let message = format!(
+                "HTTPProxy \"{name}\" not found in namespace {namespace}: create it, or correct the name"
+            );
+            return Some(Problem::new(field, message));
+        };
+        let meant: Vec<_> =
+            items(proxy, &["spec", "routes"]).iter().filter(|route| self.is_meant(route)).collect();
+        if meant.is_empty() {
+            let message = format!(
+                "HTTPProxy \"{name}\" has no route whose services name both {canary} and {stable}: add both to one"
+            );
+            return Some(Problem::new(field, message));
+        }
+        let twice = |service: &&str| meant.iter().any(|route| Self::count(service, route) > 1);
+        self.services().into_iter().find(twice).map(|service| {
+            let message = format!(
+                "HTTPProxy \"{name}\" names Service {service} twice in one route, so that its weight would count twice: \
+                 remove one"
+            );
+            Problem::new(field, message)
+        })
+    }
+}
+
+impl Router for Contour {
+    fn field(&self) -> &'static str {
+        FIELD
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { ping_pong: true, largest_scale: Weight::observed(LARGEST_WEIGHT) }
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        self.proxies.iter().map(|(_, name)| Need::One(self.route(name))).collect()
+    }
+
+    fn problems(&self, routes: &Routes) -> Vec<Problem> {
+        let found = self.proxies.iter().filter_map(|(field, name)| self.problem_of(routes, field, name));
+        self.problems.iter().cloned().chain(found).collect()
+    }
+
+    fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
+        let observed: Option<Vec<_>> =
+            self.proxies.iter().map(|(_, name)| self.observe_proxy(routes, name)).collect();
+        observed?.into_iter().reduce(both)
+    }
+
+    fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
+        for (_, name) in &self.proxies {
+            routes.edit(&self.route(name), |proxy| self.render_proxy(proxy, target));
+        }
+    }
+}
+
+fn is_mirror(backend: &Value) -> bool {
+    at(backend, &["mirror"]) == true
+}
+
+fn is(service: &str, backend: &Value) -> bool {
+    text(backend, &["name"]) == service && !is_mirror(backend)
+}
+
+/// A weight, 0 where there is none; `None` is what makes no sense.
+fn weight(weight: &Value) -> Option<u64> {
+    if weight.is_null() { Some(0) } else { weight.as_u64() }
+}
+
+/// Whether Contour was seen to take the proxy as it is; `None` while it has said nothing that can be dated, so that a
+/// proxy that nobody looks at does not hold a rollout.
+fn verified(proxy: &Value) -> Option<bool> {
+    let generation = at(proxy, &["metadata", "generation"]).as_i64().unwrap_or_default();
+    let conditions = items(proxy, &["status", "conditions"]);
+    let valid = conditions.iter().find(|condition| text(condition, &["type"]) == "Valid")?;
+    let observed = at(valid, &["observedGeneration"]).as_i64()?;
+    Some(observed >= generation && text(valid, &["status"]) == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_followed_once_contour_reports_on_it_as_it_is() {
+        let check = |status: Value, expected: Option<bool>| {
+            let proxy = json!({"metadata": {"generation": 3}, "status": status});
+            assert_eq!(verified(&proxy), expected, "{status}");
+        };
+        let valid = |status: &str, observed: i64| {
+            json!({"currentStatus": "x", "conditions": [
+                {"type": "Valid", "status": status, "observedGeneration": observed},
+            ]})
+        };
+        check(Value::Null, None);
+        check(json!({"currentStatus": "NotReconciled"}), None);
+        check(valid("True", 3), Some(true));
+        check(valid("True", 2), Some(false));
+        check(valid("False", 3), Some(false));
+    }
+}

@@ -1,0 +1,110 @@
+//! What `plugins["argoproj-labs/gatewayAPI"]` may say.
+
+use serde_json::Value;
+
+use super::label::Label;
+use super::selector::Selector;
+use crate::traffic::RouteKind;
+use crate::traffic::plugin::Settings;
+use crate::traffic::routers::Problem;
+
+/// Prefix of the fields of each kind of route.
+const KINDS: [(RouteKind, &str); 4] = [
+    (RouteKind::HttpRoute, "httpRoute"),
+    (RouteKind::GrpcRoute, "grpcRoute"),
+    (RouteKind::TcpRoute, "tcpRoute"),
+    (RouteKind::TlsRoute, "tlsRoute"),
+];
+
+/// The configuration of one Rollout.
+#[derive(Debug)]
+pub(super) struct Config {
+    /// Namespace of the routes.
+    pub(super) namespace: String,
+    /// Which routes.
+    pub(super) chosen: Vec<Chosen>,
+    /// What routes are marked with while an update is under way; `None` when they are not.
+    pub(super) label: Option<Label>,
+    /// What is wrong with the configuration.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// One way to say which routes are meant.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The field that says it.
+    pub(super) field: String,
+    /// Kind of the routes.
+    pub(super) kind: RouteKind,
+    /// Which of them.
+    pub(super) by: By,
+    /// Name of the only rule that is meant; `None` for all that lead to both Services.
+    pub(super) rule: Option<String>,
+}
+
+/// How routes are chosen.
+#[derive(Debug)]
+pub(super) enum By {
+    /// One by its name.
+    Name(String),
+    /// All with these labels.
+    Labels(Selector),
+}
+
+impl Config {
+    /// Reads what is at `path`. `rollout` is the Rollout's namespace and name.
+    pub(super) fn read(path: &str, value: &Value, rollout: [&str; 2]) -> Self {
+        let mut settings = Settings::new(path, value);
+        let [own, name] = rollout;
+        let namespace = settings.text("namespace").unwrap_or_else(|| own.to_owned());
+        let mut chosen = Vec::new();
+        for (kind, prefix) in KINDS {
+            read_named(&mut settings, kind, prefix, &mut chosen);
+        }
+        for (kind, prefix) in KINDS {
+            read_selected(&mut settings, kind, prefix, &mut chosen);
+        }
+        let label = Label::read(&mut settings, format!("{own}/{name}"));
+        // Where the state of header routes used to be kept: of no effect for long.
+        settings.text("configMap");
+        let mut problems = settings.finish();
+        if chosen.is_empty() && problems.is_empty() {
+            let message =
+                "names no route: set httpRoute, httpRoutes or httpRouteSelector, or those of another kind";
+            problems.push(Problem::new(path, message));
+        }
+        Self { namespace, chosen, label, problems }
+    }
+}
+
+fn read_named(settings: &mut Settings, kind: RouteKind, prefix: &str, chosen: &mut Vec<Chosen>) {
+    let rule_field = format!("{prefix}RuleName");
+    let rule = settings.text(&rule_field);
+    match settings.text(prefix) {
+        Some(name) => chosen.push(Chosen { field: settings.place(prefix), kind, by: By::Name(name), rule }),
+        None if rule.is_some() => {
+            settings.refuse(&rule_field, format!("has no effect without {prefix}: set that, or remove it"));
+        }
+        None => {}
+    }
+    for (field, item) in settings.items(&format!("{prefix}s")) {
+        let mut route = Settings::new(field.as_str(), item);
+        // Steps that make header routes are refused as such.
+        route.flag("useHeaderRoutes");
+        let rule = route.text("ruleName");
+        match route.text("name") {
+            Some(name) => chosen.push(Chosen { field, kind, by: By::Name(name), rule }),
+            None => route.refuse("name", format!("must name a {}", kind.as_str())),
+        }
+        settings.include(route.finish());
+    }
+}
+
+fn read_selected(settings: &mut Settings, kind: RouteKind, prefix: &str, chosen: &mut Vec<Chosen>) {
+    let name = format!("{prefix}Selector");
+    let field = settings.place(&name);
+    let Some(value) = settings.take(&name) else { return };
+    let (selector, problems) = Selector::read(&field, value);
+    settings.include(problems);
+    chosen.push(Chosen { field, kind, by: By::Labels(selector), rule: None });
+}

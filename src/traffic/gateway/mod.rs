@@ -1,0 +1,222 @@
+//! Gateway API: weights of the `backendRefs` in HTTPRoutes, GRPCRoutes, TCPRoutes and TLSRoutes.
+//!
+//! Known under the name and the configuration of the plugin that other controllers have for it. A rule is edited when it
+//! leads to both Services; everything else in a route stays as it is, and other backends keep their weights. Routes are
+//! users' objects: they are neither made nor deleted, and several Rollouts may share one.
+//! Absent on purpose: header routes and mirrors, which are rules of their own.
+
+mod config;
+mod label;
+mod selector;
+mod status;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use self::config::{By, Chosen, Config};
+use super::route::{at, items, text};
+use super::routers::{Abilities, Problem, Router, Subject, both};
+use super::weighted::{Split, set_weight};
+use super::{Need, ObservedTraffic, RouteName, Routes, TrafficTarget};
+use crate::api::traffic_routing::PluginConfig;
+use crate::units::Weight;
+
+/// Its name among the plugins.
+pub(super) const NAME: &str = "argoproj-labs/gatewayAPI";
+/// The field that holds its configuration.
+const FIELD: &str = "plugins.argoproj-labs/gatewayAPI";
+/// The largest weight that the API takes.
+const LARGEST_WEIGHT: u32 = 1_000_000;
+
+/// The router.
+#[derive(Debug)]
+pub(super) struct GatewayApi {
+    subject: Subject,
+    /// The Service that gets nothing while no update is under way.
+    idle: String,
+    config: Config,
+}
+
+/// A route that is edited, and where.
+struct Place<'a> {
+    route: RouteName,
+    chosen: &'a Chosen,
+}
+
+impl GatewayApi {
+    pub(super) fn new(subject: Subject, idle: String, config: &PluginConfig) -> Self {
+        let config = Config::read(FIELD, &config.0, [&subject.namespace, &subject.rollout]);
+        Self { subject, idle, config }
+    }
+
+    fn route(&self, chosen: &Chosen, name: &str) -> RouteName {
+        RouteName::new(chosen.kind, &self.config.namespace, name)
+    }
+
+    /// The routes that are meant, those by name first. One that is named is not found by its labels a second time, so that
+    /// what is said of its rule holds.
+    fn places(&self, routes: &Routes) -> Vec<Place<'_>> {
+        let mut places: Vec<Place<'_>> = Vec::new();
+        for chosen in &self.config.chosen {
+            match &chosen.by {
+                By::Name(name) => places.push(Place { route: self.route(chosen, name), chosen }),
+                By::Labels(selector) => {
+                    let known: BTreeSet<_> = places.iter().map(|place| place.route.clone()).collect();
+                    let of_kind = routes.objects.iter().filter(|(name, _)| {
+                        name.kind == chosen.kind
+                            && name.namespace == self.config.namespace
+                            && !known.contains(name)
+                    });
+                    let found = of_kind.filter(|(_, object)| selector.matches(object));
+                    places.extend(found.map(|(name, _)| Place { route: name.clone(), chosen }));
+                }
+            }
+        }
+        places
+    }
+
+    /// Whether a backend is a Service of ours. What is no Service is known by its name alone, as an import of one is.
+    fn is(&self, service: &str, backend: &Value) -> bool {
+        let namespace = at(backend, &["namespace"]).as_str().unwrap_or(&self.config.namespace);
+        let is_service = at(backend, &["kind"]).as_str().is_none_or(|kind| kind == "Service");
+        text(backend, &["name"]) == service && (!is_service || namespace == self.subject.namespace)
+    }
+
+    fn count(&self, service: &str, rule: &Value) -> usize {
+        items(rule, &["backendRefs"]).iter().filter(|backend| self.is(service, backend)).count()
+    }
+
+    fn services(&self) -> [&str; 2] {
+        [&self.subject.canary, &self.subject.stable]
+    }
+
+    /// Whether a rule is edited: it leads to both Services, and has the name that is asked for.
+    fn is_meant(&self, chosen: &Chosen, rule: &Value) -> bool {
+        let is_named = chosen.rule.as_ref().is_none_or(|name| text(rule, &["name"]) == name);
+        is_named && self.services().iter().all(|service| self.count(service, rule) > 0)
+    }
+
+    fn observe_rule(&self, rule: &Value) -> ObservedTraffic {
+        let mut split = Split { pair: [0, 0], others: 0 };
+        for backend in items(rule, &["backendRefs"]) {
+            let Some(weight) = weight(at(backend, &["weight"])) else { return ObservedTraffic::unclear() };
+            let [canary, stable] = split.pair;
+            if self.is(&self.subject.canary, backend) {
+                split.pair = [canary.saturating_add(weight), stable];
+            } else if self.is(&self.subject.stable, backend) {
+                split.pair = [canary, stable.saturating_add(weight)];
+            } else {
+                split.others = split.others.saturating_add(weight);
+            }
+        }
+        split.observed(self.services(), self.subject.scale)
+    }
+
+    fn observe_place(&self, routes: &Routes, place: &Place<'_>) -> Option<ObservedTraffic> {
+        let route = routes.get(&place.route)?;
+        let rules = items(route, &["spec", "rules"]).iter().filter(|rule| self.is_meant(place.chosen, rule));
+        let observed = rules.map(|rule| self.observe_rule(rule)).reduce(both)?;
+        let is_idle = observed.share(&self.idle) == Some(Weight::ZERO);
+        if is_idle && self.config.label.as_ref().is_some_and(|label| label.is_on(route)) {
+            // Marked for an update that is over: to be put right.
+            return Some(ObservedTraffic::unclear());
+        }
+        Some(observed.and_verified(status::verified(route)))
+    }
+
+    fn render_place(&self, route: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
+        let rules = route.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
+        for rule in rules.into_iter().flatten().filter(|rule| self.is_meant(chosen, rule)) {
+            let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
+            for backend in backends.into_iter().flatten() {
+                if let Some(service) = self.services().into_iter().find(|service| self.is(service, backend)) {
+                    set_weight(backend, service, target);
+                }
+            }
+        }
+        match &self.config.label {
+            Some(label) if target.weight > Weight::ZERO => label.put_on(route),
+            Some(label) => label.take_off(route),
+            None => {}
+        }
+    }
+
+    fn problem_of(&self, routes: &Routes, place: &Place<'_>) -> Option<Problem> {
+        let Place { route, chosen } = place;
+        let (kind, name) = (route.kind.as_str(), &route.name);
+        let [canary, stable] = self.services();
+        let problem = |message: String| Some(Problem::new(&chosen.field, message));
+        let Some(object) = routes.get(route) else {
+            let namespace = &route.namespace;
+            return problem(format!(
+                "{kind} \"{name}\" not found in namespace {namespace}: create it, or correct the name"
+            ));
+        };
+        let rules = items(object, &["spec", "rules"]);
+        let meant: Vec<_> = rules.iter().filter(|rule| self.is_meant(chosen, rule)).collect();
+        if meant.is_empty() {
+            let of_name =
+                chosen.rule.as_ref().map(|rule| format!(" of the name \"{rule}\"")).unwrap_or_default();
+            return problem(format!(
+                "{kind} \"{name}\" has no rule{of_name} whose backendRefs name both Service {canary} and Service \
+                 {stable}: add both to one"
+            ));
+        }
+        let twice = |service: &&str| meant.iter().any(|rule| self.count(service, rule) > 1);
+        let service = self.services().into_iter().find(twice)?;
+        problem(format!(
+            "{kind} \"{name}\" names Service {service} twice in one rule, so that its weight would count twice: remove one"
+        ))
+    }
+}
+
+impl Router for GatewayApi {
+    fn field(&self) -> &'static str {
+        FIELD
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { ping_pong: true, largest_scale: Weight::observed(LARGEST_WEIGHT) }
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let needs = self.config.chosen.iter().map(|chosen| match &chosen.by {
+            By::Name(name) => Need::One(self.route(chosen, name)),
+            By::Labels(_) => Need::All { kind: chosen.kind, namespace: self.config.namespace.clone() },
+        });
+        needs.collect()
+    }
+
+    fn problems(&self, routes: &Routes) -> Vec<Problem> {
+        let places = self.places(routes);
+        let mut problems = self.config.problems.clone();
+        problems.extend(places.iter().filter_map(|place| self.problem_of(routes, place)));
+        if places.is_empty() {
+            problems.extend(self.config.chosen.iter().map(|chosen| {
+                let (kind, namespace) = (chosen.kind.as_str(), &self.config.namespace);
+                let message =
+                    format!("selects no {kind} in namespace {namespace}: label one, or correct the selector");
+                Problem::new(&chosen.field, message)
+            }));
+        }
+        problems
+    }
+
+    fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
+        let places = self.places(routes);
+        let observed: Option<Vec<_>> = places.iter().map(|place| self.observe_place(routes, place)).collect();
+        observed?.into_iter().reduce(both)
+    }
+
+    fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
+        for Place { route, chosen } in self.places(routes) {
+            routes.edit(&route, |object| self.render_place(object, chosen, target));
+        }
+    }
+}
+
+/// A weight; without one it is 1, `None` is what makes no sense.
+fn weight(weight: &Value) -> Option<u64> {
+    if weight.is_null() { Some(1) } else { weight.as_u64() }
+}

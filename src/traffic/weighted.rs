@@ -1,0 +1,75 @@
+//! Lists of backends with a weight each, as several routers have them: which share two Services have of what both have.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::route::set;
+use super::{ObservedTraffic, TrafficTarget};
+use crate::units::Weight;
+
+/// The weights of one list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Split {
+    /// What the two Services have.
+    pub(super) pair: [u64; 2],
+    /// What all others have together.
+    pub(super) others: u64,
+}
+
+impl Split {
+    /// The two shares on a scale; `None` where they are none.
+    ///
+    /// Weights on another scale count in proportion, as long as nobody else gets a share: then their sum matters, too. A
+    /// share that is not nothing stays so, however small: there are requests in it.
+    pub(super) fn shares(self, scale: Weight) -> Option<[u32; 2]> {
+        let [one, other] = self.pair;
+        let (whole, scale) = (u128::from(one) + u128::from(other), u128::from(scale.get()));
+        if whole == 0 || scale == 0 || (self.others > 0 && whole != scale) {
+            return None;
+        }
+        let share = (u128::from(one) * scale).div_ceil(whole);
+        let most = if other > 0 { (scale - 1).max(1) } else { scale };
+        let share = u32::try_from(share.min(most)).ok()?;
+        Some([share, u32::try_from(scale).ok()?.checked_sub(share)?])
+    }
+
+    /// What the list says of two Services.
+    pub(super) fn observed(self, names: [&str; 2], scale: Weight) -> ObservedTraffic {
+        let Some(shares) = self.shares(scale) else { return ObservedTraffic::unclear() };
+        let shares: BTreeMap<_, _> = names.map(str::to_owned).into_iter().zip(shares).collect();
+        ObservedTraffic { shares, ..ObservedTraffic::default() }
+    }
+}
+
+/// Gives a backend the weight that a target has for the Service of this name.
+pub(super) fn set_weight(backend: &mut Value, service: &str, target: &TrafficTarget) {
+    if service == target.canary.name {
+        set(backend, &["weight"], Some(json!(target.weight.get())));
+    } else if service == target.stable.name {
+        set(backend, &["weight"], Some(json!(target.weight.rest_of(target.scale).get())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_on_any_scale_are_shares_in_proportion() {
+        let check = |pair, others, expected: Option<[u32; 2]>| {
+            assert_eq!(Split { pair, others }.shares(Weight::FULL), expected, "{pair:?} beside {others}");
+        };
+        check([20, 80], 0, Some([20, 80]));
+        check([1, 1], 0, Some([50, 50]));
+        check([1, 0], 0, Some([100, 0]));
+        check([0, 7], 0, Some([0, 100]));
+        check([1, 1_000_000], 0, Some([1, 99]));
+        check([1_000_000, 1], 0, Some([99, 1]));
+        check([u64::MAX, u64::MAX], 0, Some([50, 50]));
+        check([0, 0], 0, None);
+        check([0, 0], 5, None);
+        check([20, 80], 5, Some([20, 80]));
+        check([1, 1], 5, None);
+    }
+}

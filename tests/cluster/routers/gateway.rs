@@ -1,0 +1,141 @@
+//! Gateway API: weights in routes that users have, by name and by label.
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{Case, Kind, Routed, api, create, leave_in_order, survive_a_second_writer, walk};
+use crate::rollouts::{is_in, message_of};
+use crate::shared::wait_for;
+
+const HTTP: Kind = ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
+const GRPC: Kind = ("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes");
+const WEIGHT: &str = "/spec/rules/0/backendRefs/1/weight";
+const LABEL: &str = "/metadata/labels/rollouts.argoproj.io~1gatewayapi-canary";
+
+fn route() -> Value {
+    json!({
+        "metadata": {"name": "shop", "labels": {"app": "shop"}},
+        "spec": {"parentRefs": [{"name": "edge"}], "rules": [
+            {"backendRefs": [
+                {"name": "stable", "port": 80, "weight": 100}, {"name": "canary", "port": 80, "weight": 0},
+            ]},
+            {"backendRefs": [{"name": "docs", "port": 80}]},
+        ]},
+    })
+}
+
+fn routing(config: Value) -> Value {
+    json!({"plugins": {"argoproj-labs/gatewayAPI": config}})
+}
+
+fn case() -> Case {
+    Case {
+        name: "gateway",
+        definitions: &["gateway-api/httproutes.yaml"],
+        objects: vec![(HTTP, route())],
+        routing: routing(json!({"httpRoute": "shop"})),
+        weight: (HTTP, "shop", WEIGHT),
+    }
+}
+
+/// The route as a gateway's controller leaves it that has seen the generation `observed`.
+async fn report(routed: &Routed, observed: i64) {
+    let condition = |name: &str| {
+        json!({
+            "type": name, "status": "True", "reason": name, "message": "", "observedGeneration": observed,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    };
+    let parent = json!({
+        "parentRef": {"group": HTTP.0, "kind": "Gateway", "name": "edge"},
+        "controllerName": "example.com/gateway",
+        "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+    });
+    let patch = Patch::Merge(json!({"status": {"parents": [parent]}}));
+    let routes = api(&routed.subject.client, &routed.subject.namespace, HTTP);
+    routes.patch_status("shop", &PatchParams::default(), &patch).await.unwrap();
+}
+
+async fn generation(routed: &Routed) -> i64 {
+    let routes = api(&routed.subject.client, &routed.subject.namespace, HTTP);
+    routes.get("shop").await.unwrap().metadata.generation.unwrap()
+}
+
+/// Waits until the route carries the label of an update, or does not.
+async fn until_labelled(routed: &Routed, expected: Option<&'static str>) {
+    let routes = api(&routed.subject.client, &routed.subject.namespace, HTTP);
+    let is_labelled = move |object: Option<&kube::api::DynamicObject>| {
+        let object = serde_json::to_value(object).unwrap();
+        object.pointer(LABEL).and_then(Value::as_str) == expected
+    };
+    Box::pin(wait_for(&routes, "shop", is_labelled)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_route_follows_every_step_and_goes_back_from_each() {
+    Box::pin(walk(case())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_route_that_is_found_by_its_labels_follows_every_step() {
+    let selector = json!({"httpRouteSelector": {"matchLabels": {"app": "shop"}}});
+    Box::pin(walk(Case { name: "selected", routing: routing(selector), ..case() })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_route_follows_every_step_and_goes_back_from_each() {
+    let case = Case {
+        name: "grpc",
+        definitions: &["gateway-api/grpcroutes.yaml"],
+        objects: vec![(GRPC, route())],
+        routing: routing(json!({"grpcRoutes": [{"name": "shop"}]})),
+        weight: (GRPC, "shop", WEIGHT),
+    };
+    Box::pin(walk(case)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_route_survives_a_second_writer() {
+    Box::pin(survive_a_second_writer(case())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_route_is_left_in_order() {
+    Box::pin(leave_in_order(case())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_is_missing_is_named_and_the_rollout_heals_once_it_is_there() {
+    let routed = Box::pin(Routed::create(Case { objects: vec![], ..case() }, json!({}))).await;
+    let subject = &routed.subject;
+    let refused = subject.until(is_in("Degraded")).await;
+    let message = message_of(&refused);
+    let expected = "trafficRouting.plugins.argoproj-labs/gatewayAPI.httpRoute: HTTPRoute \"shop\" not found";
+    assert!(message.contains(expected), "{message}");
+    create(&subject.client, &subject.namespace, HTTP, route()).await;
+    subject.until_phase("Healthy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_waits_until_the_gateway_has_seen_its_weight() {
+    let routed = Box::pin(Routed::deploy(case(), json!({}))).await;
+    let subject = &routed.subject;
+    let before = generation(&routed).await;
+    report(&routed, before).await;
+    subject.release("v2").await;
+    routed.until_weight(20).await;
+    until_labelled(&routed, Some("in-progress")).await;
+
+    // A pass that has seen this change has seen the lagging status, too.
+    subject.change(json!({"progressDeadlineSeconds": 601})).await;
+    let seen = subject.until_phase("Progressing").await;
+    let after = generation(&routed).await;
+    assert!(after > before, "the weights are part of the generation: {before}, {after}");
+    assert_eq!(seen.status.unwrap().current_step_index, Some(0));
+
+    report(&routed, after).await;
+    routed.until_at_step(1).await;
+    subject.change_status(json!({"abort": true})).await;
+    routed.until_weight(0).await;
+    until_labelled(&routed, None).await;
+}
