@@ -20,6 +20,7 @@ use serin::api::Rollout;
 use serin::rollout::pods::Pods;
 use serin::rollout::snapshot::Settings;
 use serin::rollout::{self, Snapshot};
+use serin::traffic::PLUGINS;
 use serin::units::Timestamp;
 
 const HEAD: &str = "# Compatibility with Argo Rollouts, field by field
@@ -67,6 +68,9 @@ const BETTER: [(&str, &str); 21] = [
     ("strategy.blueGreen.activeMetadata", "what it hides of the template comes back when the role ends"),
     ("strategy.blueGreen.previewMetadata", "what it hides of the template comes back when the role ends"),
 ];
+
+/// The field whose parts are named after routers; what has no name here is refused.
+const ROUTER_PLUGINS: &str = "strategy.canary.trafficRouting.plugins";
 
 /// Fields whose content is nobody's business here, or belongs to Kubernetes.
 const OPAQUE: [&str; 3] = ["template", "selector", "strategy.canary.steps[].experiment.templates[].selector"];
@@ -132,10 +136,14 @@ fn spec_with(path: &str, value: Value) -> Value {
 
 /// Whether the controller answers that it does not support the field.
 fn is_refused(path: &str, schema: &Value) -> bool {
+    is_value_refused(path, sample(schema))
+}
+
+fn is_value_refused(path: &str, value: Value) -> bool {
     let rollout = json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
         "metadata": {"name": "web", "namespace": "shop", "uid": "u", "generation": 1},
-        "spec": spec_with(path, sample(schema)),
+        "spec": spec_with(path, value),
     });
     let Ok(rollout) = serde_json::from_value::<Rollout>(rollout) else { return false };
     let snapshot = Snapshot {
@@ -177,7 +185,11 @@ fn table() -> String {
             continue;
         }
         let better = BETTER.iter().find(|(better, _)| better == path);
-        let says = if is_refused(path, schema) {
+        let says = if path == ROUTER_PLUGINS {
+            let is_known = |name: &&str| !is_value_refused(path, json!({*name: {}}));
+            assert!(PLUGINS.iter().all(is_known) && is_refused(path, schema));
+            format!("supported: `{}`; others are **refused**", PLUGINS.join("`, `"))
+        } else if is_refused(path, schema) {
             refused.push(format!("{path}."));
             refused.push(format!("{path}[]."));
             "**refused**: not supported yet".to_owned()

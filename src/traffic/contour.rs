@@ -1,4 +1,4 @@
-//! Contour: weights of the `services` in the routes of HTTPProxies.
+//! Contour: weights of the `services` in the routes of `HTTPProxy` objects.
 //!
 //! Known under the name and the configuration of the plugin that other controllers have for it. A route is edited when it
 //! leads to both Services; everything else in a proxy stays as it is, mirrors included. Proxies are users' objects: they are

@@ -34,7 +34,7 @@ pub(super) fn parse(
     let min_pods = canary.min_pods_per_replica_set.unwrap_or_default();
     Routing {
         destinations: match &canary.ping_pong {
-            Some(pair) => ping_pong(snapshot, pair, problems),
+            Some(pair) => ping_pong(snapshot, pair, roles, problems),
             None => by_role(roles, problems),
         },
         scale,
@@ -120,7 +120,12 @@ fn by_role(roles: &Services, problems: &mut Vec<SpecError>) -> Destinations {
     Destinations::ByRole { canary: canary.clone(), stable: stable.clone() }
 }
 
-fn ping_pong(snapshot: &Snapshot, pair: &PingPong, problems: &mut Vec<SpecError>) -> Destinations {
+fn ping_pong(
+    snapshot: &Snapshot,
+    pair: &PingPong,
+    roles: &Services,
+    problems: &mut Vec<SpecError>,
+) -> Destinations {
     let field = format!("{CANARY}.pingPong");
     let (one, other) =
         (services::named(pair.ping_service.as_ref()), services::named(pair.pong_service.as_ref()));
@@ -129,13 +134,21 @@ fn ping_pong(snapshot: &Snapshot, pair: &PingPong, problems: &mut Vec<SpecError>
     services::check(snapshot, &field, template, &named, problems);
     let (Some(one), Some(other)) = (one, other) else {
         let message = "Ping service and Pong service must to be set to use Ping-Pong feature";
-        problems.push(SpecError::new(field, message));
+        problems.push(SpecError::new(field.as_str(), message));
         return Destinations::PingPong { ping: String::new(), pong: String::new() };
     };
     if one == other {
         let message = "This rollout uses the same service for the ping and pong services, \
                        but two different services are required.";
-        problems.push(SpecError::new(field, message));
+        problems.push(SpecError::new(field.as_str(), message));
+    }
+    // Its pods would be those of the pair and those of the role by turns, for ever.
+    let fixed = [("canaryService", &roles.canary), ("stableService", &roles.stable)];
+    for (role, name) in fixed.into_iter().filter_map(|(role, name)| Some((role, name.as_ref()?))) {
+        if *name == one || *name == other {
+            let message = format!("service `{name}` is the {role}, too: name another one, or remove {role}");
+            problems.push(SpecError::new(field.as_str(), message));
+        }
     }
     Destinations::PingPong { ping: one, pong: other }
 }

@@ -189,6 +189,11 @@ fn a_canary_is_refused_by_its_field() {
             &field("pingPong"),
             "must to be set to use Ping-Pong",
         ),
+        (
+            routed(&json!({"pingPong": {"pingService": "active", "pongService": "stable"}})),
+            &field("pingPong"),
+            "service `stable` is the stableService, too",
+        ),
     ]);
 }
 
@@ -202,6 +207,16 @@ fn a_router_is_refused_by_its_field() {
             routed(&json!({"trafficRouting": {"plugins": {"who/knows": {}}}})),
             &field("plugins.who/knows"),
             "is no router that this controller knows",
+        ),
+        (
+            routed(&json!({
+                "trafficRouting": {
+                    "maxTrafficWeight": 2_000_000, "plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": "web"}},
+                },
+                "pingPong": {"pingService": "canary", "pongService": "stable"},
+            })),
+            &field("maxTrafficWeight"),
+            "1000000 or less with plugins.argoproj-labs/gatewayAPI",
         ),
         (
             routed(&json!({"trafficRouting": {"maxTrafficWeight": 0}})),

@@ -1,4 +1,4 @@
-//! Gateway API: weights of the `backendRefs` in HTTPRoutes, GRPCRoutes, TCPRoutes and TLSRoutes.
+//! Gateway API: weights of the `backendRefs` in `HTTPRoute`, `GRPCRoute`, `TCPRoute` and `TLSRoute`.
 //!
 //! Known under the name and the configuration of the plugin that other controllers have for it. A rule is edited when it
 //! leads to both Services; everything else in a route stays as it is, and other backends keep their weights. Routes are
@@ -219,4 +219,77 @@ impl Router for GatewayApi {
 /// A weight; without one it is 1, `None` is what makes no sense.
 fn weight(weight: &Value) -> Option<u64> {
     if weight.is_null() { Some(1) } else { weight.as_u64() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn router(idle: &str) -> GatewayApi {
+        let subject = Subject {
+            rollout: "web".to_owned(),
+            namespace: "shop".to_owned(),
+            canary: "canary".to_owned(),
+            stable: "stable".to_owned(),
+            scale: Weight::FULL,
+        };
+        GatewayApi::new(subject, idle.to_owned(), &PluginConfig(json!({"httpRoute": "web"})))
+    }
+
+    /// What is observed of a route with these weights, after `edit`.
+    fn observed(idle: &str, weights: [Value; 2], edit: impl FnOnce(&mut Value)) -> ObservedTraffic {
+        let [canary, stable] = weights;
+        let mut route = json!({
+            "metadata": {"name": "web", "namespace": "shop", "generation": 2},
+            "spec": {"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [
+                {"name": "canary", "weight": canary}, {"name": "stable", "weight": stable},
+            ]}]},
+        });
+        edit(&mut route);
+        let router = router(idle);
+        let name = router.route(&router.config.chosen[0], "web");
+        let known = Routes { objects: [(name, route)].into(), ..Routes::default() };
+        router.observe(&known).unwrap()
+    }
+
+    #[test]
+    fn weights_are_read_as_the_api_means_them() {
+        let check = |weights: [Value; 2], canary: u32| {
+            assert_eq!(observed("canary", weights, |_| {}).share("canary"), Some(Weight::observed(canary)));
+        };
+        check([Value::Null, Value::Null], 50);
+        check([json!(3), Value::Null], 75);
+        check([json!(0), Value::Null], 0);
+        let nonsense = observed("canary", [json!(-1), json!(100)], |_| {});
+        assert_eq!(nonsense, ObservedTraffic::unclear());
+    }
+
+    #[test]
+    fn a_mark_of_an_update_that_is_over_is_put_right() {
+        let mark = |route: &mut Value| {
+            let label = router("canary").config.label;
+            label.unwrap().put_on(route);
+        };
+        let at = |canary: u32| [json!(canary), json!(100 - canary)];
+        assert_eq!(observed("canary", at(0), mark), ObservedTraffic::unclear());
+        assert_eq!(observed("canary", at(100), mark).verified, None, "the update has all traffic");
+        assert_eq!(observed("stable", at(100), mark), ObservedTraffic::unclear(), "their roles have changed");
+        assert_eq!(observed("stable", at(0), mark).verified, None);
+    }
+
+    #[test]
+    fn a_weight_counts_once_the_gateway_has_seen_it() {
+        let report = |observed: i64| {
+            move |route: &mut Value| {
+                let accepted = json!({"type": "Accepted", "status": "True", "observedGeneration": observed});
+                let parent = json!({"parentRef": {"name": "edge"}, "conditions": [accepted]});
+                route["status"] = json!({"parents": [parent]});
+            }
+        };
+        let at_20 = || [json!(20), json!(80)];
+        assert_eq!(observed("canary", at_20(), report(1)).share("canary"), None);
+        assert_eq!(observed("canary", at_20(), report(2)).share("canary"), Some(Weight::observed(20)));
+    }
 }

@@ -1,4 +1,4 @@
-//! Contour: weights in HTTPProxies that users have.
+//! Contour: weights in `HTTPProxy` objects that users have.
 
 use serde_json::{Value, json};
 
