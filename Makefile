@@ -5,6 +5,7 @@ CACHE := $(or $(SERIN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/serin)
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo/bin/cargo-deny
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+ROLLOUTS ?= 1000
 
 .PHONY: demo test check fmt clippy deny generated control-plane bench rust shell
 
@@ -40,8 +41,8 @@ generated: rust
 control-plane: ## etcd, the API server, its controllers, kubectl and Prometheus
 	@tests/cluster/build.sh
 
-bench: rust control-plane ## what a rollout costs, as ratios
-	@cargo bench --bench cost
+bench: rust control-plane ## what a rollout costs, as ratios; the last scenario has $(ROLLOUTS) Rollouts
+	@cargo bench --bench cost -- $(ROLLOUTS)
 
 rust:
 	@scripts/rust.sh
