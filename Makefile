@@ -41,7 +41,8 @@ generated: rust
 control-plane: ## etcd, the API server, its controllers, kubectl and Prometheus
 	@tests/cluster/build.sh
 
-bench: rust control-plane ## what a rollout costs, as ratios; the last scenario has $(ROLLOUTS) Rollouts
+# How one decision grows with a Rollout's history: `cargo bench --bench decide`, about a minute.
+bench: rust control-plane ## what a rollout costs, as ratios, and 1,000 updated at once (ROLLOUTS=number for others)
 	@cargo bench --bench cost -- $(ROLLOUTS)
 
 rust:
