@@ -5,6 +5,7 @@ CACHE := $(or $(SERIN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/serin)
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo/bin/cargo-deny
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+ROLLOUTS ?= 1000
 
 .PHONY: demo test check fmt clippy deny generated control-plane test-tools bench rust shell
 
@@ -43,8 +44,9 @@ control-plane: ## etcd, the API server, its controllers, kubectl and Prometheus
 test-tools: ## that, and what tests alone need
 	@tests/cluster/build.sh --tests
 
-bench: rust control-plane ## what a rollout costs, as ratios
-	@cargo bench --bench cost
+# How one decision grows with a Rollout's history: `cargo bench --bench decide`, about a minute.
+bench: rust control-plane ## what a rollout costs, as ratios, and 1,000 updated at once (ROLLOUTS=number for others)
+	@cargo bench --bench cost -- $(ROLLOUTS)
 
 rust:
 	@scripts/rust.sh

@@ -13,7 +13,8 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use k8s_openapi::api::core::v1::{Event as CoreEvent, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff;
-use kube::api::{Api, PostParams};
+use kube::api::PostParams;
+use kube::core::Request;
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -130,8 +131,7 @@ async fn send_all(
 ) {
     while let Some(announcement) = lane.recv().await {
         let event = render(&announcement, sequence.fetch_add(1, Ordering::Relaxed));
-        let api = Api::<CoreEvent>::namespaced(client.clone(), text(announcement.about.namespace.as_ref()));
-        if let Err(problem) = create(&api, &event, announcement.until).await {
+        if let Err(problem) = create(&client, &event, announcement.until).await {
             metrics.event_lost();
             warn!(object = announcement.about.name, reason = event.reason, problem, "cannot create an event");
         }
@@ -139,13 +139,12 @@ async fn send_all(
 }
 
 /// Creates an Event, trying again until it is too late or of no use. The error says what was in the way last.
-async fn create(api: &Api<CoreEvent>, event: &CoreEvent, until: Instant) -> Result<(), String> {
-    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+async fn create(client: &Client, event: &CoreEvent, until: Instant) -> Result<(), String> {
     let delays = ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
     let mut delays = delays.without_max_times().build();
     loop {
-        let problem = match timeout(PATIENCE, api.create(&parameters, event)).await {
-            Ok(Ok(_)) => return Ok(()),
+        let problem = match timeout(PATIENCE, post(client, event)).await {
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => match code(&error) {
                 // The name is this Event's alone: an attempt that got no answer has made it.
                 Some(409) => return Ok(()),
@@ -160,6 +159,15 @@ async fn create(api: &Api<CoreEvent>, event: &CoreEvent, until: Instant) -> Resu
         }
         sleep_until(next).await;
     }
+}
+
+/// Sends an Event; the answer is the same Event again, which nobody reads.
+async fn post(client: &Client, event: &CoreEvent) -> kube::Result<()> {
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let request = Request::new(CoreEvent::url_path(&(), event.metadata.namespace.as_deref()));
+    let body = serde_json::to_vec(event).map_err(kube::Error::SerdeError)?;
+    let request = request.create(&parameters, body).map_err(kube::Error::BuildRequest)?;
+    client.request_text(request).await.map(drop)
 }
 
 fn render(announcement: &Announcement, sequence: u32) -> CoreEvent {

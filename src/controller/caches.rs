@@ -219,8 +219,12 @@ impl Caches {
 
     /// A Rollout as the answer to a write shows it; its version.
     pub(crate) fn wrote_rollout(&self, object: RolloutObject) -> u64 {
-        let (identity, record) = RolloutRecord::new(object);
+        let identity = Identity::of(object.meta());
         let version = identity.version;
+        if self.rollouts.knows(&identity, Source::Write) {
+            return version;
+        }
+        let (identity, record) = RolloutRecord::new(object);
         self.rollouts
             .put(identity, record, Source::Write)
             .iter()
@@ -349,6 +353,10 @@ pub(super) fn take<K: Resource, T: Cached>(
     match event {
         Event::Apply(object) | Event::InitApply(object) => {
             let identity = Identity::of(object.meta());
+            // Mostly the echo of a write of our own, whose answer has been taken in.
+            if store.knows(&identity, Source::Watch) {
+                return changed(Vec::new());
+            }
             changed(match record(object) {
                 Some((identity, value)) => store.put(identity, value, Source::Watch).into_iter().collect(),
                 None => store.remove_unreadable(&identity).into_iter().collect(),

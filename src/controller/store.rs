@@ -180,6 +180,11 @@ impl<T: Cached> Store<T> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).put(identity, value, source)
     }
 
+    /// Whether this very state is known already, so that nobody has to take it in. Counts as shown by `source` then.
+    pub(crate) fn knows(&self, identity: &Identity, source: Source) -> bool {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).knows(identity, source)
+    }
+
     /// Takes an object out. `None` when a newer object of that name is known, or none at all.
     pub(crate) fn remove(&self, identity: &Identity) -> Option<Change> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).remove(identity)
@@ -249,10 +254,7 @@ impl<T: Cached> Store<T> {
 
 impl<T: Cached> Inner<T> {
     fn put(&mut self, identity: Identity, value: T, source: Source) -> Option<Change> {
-        if let (Some(listing), Source::Watch) = (&mut self.listing, source) {
-            listing.seen.insert(identity.key.clone());
-            listing.newest = listing.newest.max(identity.version);
-        }
+        self.list(&identity, source);
         if self.gone.hide(&identity, source) {
             return None;
         }
@@ -270,6 +272,22 @@ impl<T: Cached> Inner<T> {
             }
         }
         Some(self.replace(identity, value, source))
+    }
+
+    fn knows(&mut self, identity: &Identity, source: Source) -> bool {
+        let known = self.objects.get_mut(&identity.key);
+        let Some(known) = known.filter(|known| known.identity == *identity) else { return false };
+        known.confirm(source);
+        self.list(identity, source);
+        true
+    }
+
+    /// Keeps what a listing contains while one goes on.
+    fn list(&mut self, identity: &Identity, source: Source) {
+        if let (Some(listing), Source::Watch) = (&mut self.listing, source) {
+            listing.seen.insert(identity.key.clone());
+            listing.newest = listing.newest.max(identity.version);
+        }
     }
 
     fn replace(&mut self, identity: Identity, value: T, shown_by: Source) -> Change {
@@ -456,6 +474,21 @@ mod tests {
         assert_eq!(store.end_listing().len(), 2, "this list may be newer than the write");
         assert!(store.put(identity("new", "1", 5), Thing("x", None), Source::Watch).is_some());
         assert_eq!(value(&store, "new"), Some("x"));
+    }
+
+    #[test]
+    fn a_state_that_is_known_counts_as_shown_and_as_listed_and_another_is_not_known() {
+        let store = Store::new();
+        assert!(!store.knows(&identity("a", "1", 5), Source::Watch));
+        store.put(identity("a", "1", 5), Thing("x", None), Source::Write);
+        for other in [identity("a", "1", 4), identity("a", "1", 6), identity("a", "2", 5)] {
+            assert!(!store.knows(&other, Source::Watch), "{other:?}");
+        }
+        store.begin_listing();
+        assert!(store.knows(&identity("a", "1", 5), Source::Watch));
+        assert!(store.end_listing().is_empty(), "the list contained it");
+        store.begin_listing();
+        assert_eq!(store.end_listing().len(), 1, "the watch had shown it, and the list is newer");
     }
 
     #[test]

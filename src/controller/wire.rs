@@ -1,5 +1,7 @@
 //! Objects as they come over the wire: only the parts that are kept, and never a reason to stop a watch.
 
+mod lean;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -11,7 +13,7 @@ use crate::api::{Rollout, labels};
 /// A ReplicaSet without its pod template.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ReplicaSetObject {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lean::metadata")]
     pub(crate) metadata: ObjectMeta,
     #[serde(default)]
     pub(crate) spec: ReplicaSetSpec,
@@ -74,7 +76,7 @@ pub(crate) struct ReplicaSetCondition {
 /// A pod, as far as a restart and the metadata of its role need it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PodObject {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lean::metadata")]
     pub(crate) metadata: ObjectMeta,
     #[serde(default)]
     pub(crate) status: PodStatus,
@@ -98,7 +100,7 @@ pub(crate) struct PodCondition {
 /// A Service's selector.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ServiceObject {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lean::metadata")]
     pub(crate) metadata: ObjectMeta,
     #[serde(default)]
     pub(crate) spec: ServiceSpec,
@@ -128,10 +130,7 @@ pub(crate) struct Unreadable {
 
 impl<'de> Deserialize<'de> for RolloutObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut value = Value::deserialize(deserializer)?;
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
-        }
+        let mut value = lean::object(deserializer)?;
         if let Ok(mut rollout) = Rollout::deserialize(&value) {
             trim(&mut rollout.metadata);
             return Ok(Self { metadata: rollout.metadata.clone(), content: Ok(Box::new(rollout)) });

@@ -105,7 +105,7 @@ fn find(file: &str) -> PathBuf {
 /// What `build.sh` computes with sha256sum.
 fn key() -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, LIST.as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().take(8).fold(String::new(), |key, byte| format!("{key}{byte:02x}"))
 }
 
 /// The definition as today's API servers take it. Projects that have come to rest still publish `v1beta1`: one schema for
