@@ -20,13 +20,19 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     let unseen = RolloutStatus::default();
     let progress = Progress::read(snapshot.rollout.status.as_ref().unwrap_or(&unseen), spec.steps.len());
     let roles = weights::roles(routing, &progress);
-    let target = TrafficTarget {
+    let mut target = TrafficTarget {
         canary: Destination { name: roles.canary.to_owned(), hash: progress.hash.clone() },
         stable: Destination { name: roles.stable.to_owned(), hash: progress.stable.clone() },
         weight: Weight::ZERO,
         scale: routing.scale,
         managed: Vec::new(),
     };
+    // Its pods are gone already, or about to be: where nobody chooses others, everything stays behind its destination.
+    for destination in [&mut target.canary, &mut target.stable] {
+        if let Some(behind) = observed.behind.get(&destination.name) {
+            destination.hash.clone_from(behind);
+        }
+    }
     if !weights::has_destinations(routing) || weights::is_done(&target, observed) {
         return Plan::default();
     }

@@ -73,9 +73,12 @@ pub fn build(
     world: &World,
     situation: Situation,
     progress: &Progress,
-    targets: Targets,
+    mut targets: Targets,
     mut events: Vec<Event>,
 ) -> Plan {
+    if let Some(target) = &mut targets.traffic {
+        services::lead(world, progress, &targets.services, target);
+    }
     let (route, route_wake) = routed(world, progress, &targets, &mut events);
     let mut stages = stages(world, situation, progress, &targets, route, &mut events);
     let pod_wakes = on_pods(world, progress, &mut stages, &mut events);

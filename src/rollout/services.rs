@@ -11,9 +11,9 @@ use super::targets::Targets;
 use super::valid::{Destinations, Routing, Strategy};
 use super::weights;
 use super::world::World;
-use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::events::Event;
-use crate::units::{PodHash, ReplicaCount};
+use crate::traffic::TrafficTarget;
+use crate::units::{PodHash, ReplicaCount, Weight};
 
 /// A Service and the revision it should select.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,19 +93,17 @@ fn by_role(world: &World, stable: Option<&PodHash>, canary: Option<&PodHash>) ->
 fn routed(world: &World, progress: &Progress, routing: &Routing, canary: Option<&PodHash>) -> Vec<Selection> {
     let roles = weights::roles(routing, progress);
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
-    let is_kept = matches!(routing.destinations, Destinations::PingPong { .. }) && canary == stable;
+    let alternates = matches!(routing.destinations, Destinations::PingPong { .. });
+    let is_kept = alternates && canary == stable;
     let is_idle = weights::is_idle(world, progress, routing) || world.selected(roles.canary).is_none();
     let mut wanted = Vec::new();
-    if matches!(routing.destinations, Destinations::PingPong { .. }) {
+    if alternates || matches!(routing.destinations, Destinations::Subsets { .. }) {
         wanted.extend(by_role(world, stable, canary));
     }
-    if progress.stable.is_some() || !matches!(routing.destinations, Destinations::PingPong { .. }) {
+    if progress.stable.is_some() || !alternates {
         wanted.extend(selection(Some(&roles.stable.to_owned()), stable, Demand::Answers));
     }
-    let demand = match routing.destinations {
-        Destinations::ByRole { .. } => Demand::Answers,
-        Destinations::PingPong { .. } => Demand::AnswersIdle,
-    };
+    let demand = if alternates { Demand::AnswersIdle } else { Demand::Answers };
     if is_idle && !is_kept {
         wanted.extend(selection(Some(&roles.canary.to_owned()), canary, demand));
     }
@@ -169,16 +167,56 @@ pub(super) fn selection(
 pub(super) fn switches(world: &World, progress: &Progress, wanted: &[Selection]) -> Vec<(Effect, Event)> {
     let due = wanted.iter().filter_map(|selection| {
         let service = world.snapshot.services.get(&selection.service)?;
-        let from = service.selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new);
-        let is_ready = |hash: &PodHash| is_ready(world, service, from.as_ref(), hash, selection.demand);
-        let to = Some(&selection.hash).filter(|hash| is_ready(hash));
-        let to = to.or_else(|| match selection.demand {
-            Demand::Nothing | Demand::AnswersIdle => None,
-            Demand::Answers | Demand::AsGood | Demand::Whole => shelter(progress, from.as_ref(), is_ready),
-        })?;
+        let from = world.selected(&selection.service);
+        let to = next(world, progress, selection, From { hash: from.as_ref(), is_ours: is_ours(service) })?;
         (from.as_ref() != Some(to)).then(|| switch(&selection.service, from.clone(), to))
     });
     due.collect()
+}
+
+/// Lets the destinations whose pods the router itself chooses lead where a Service in their place would, or stay.
+pub(super) fn lead(world: &World, progress: &Progress, wanted: &[Selection], target: &mut TrafficTarget) {
+    let Some(observed) = &world.snapshot.traffic else { return };
+    for destination in [&mut target.canary, &mut target.stable] {
+        let Some(from) = observed.behind.get(&destination.name) else { continue };
+        let selection = wanted.iter().find(|selection| selection.service == destination.name);
+        let from = From { hash: from.as_ref(), is_ours: from.is_some() };
+        let to = selection.and_then(|selection| next(world, progress, selection, from)).or(from.hash);
+        destination.hash = to.cloned();
+    }
+    let behind_stable = observed.behind.get(&target.stable.name);
+    if behind_stable.is_some_and(|behind| *behind != target.stable.hash) {
+        // Stable takes traffic over only once it was seen to lead to the pods that are there for it.
+        let told = observed.shares.get(&target.canary.name).copied().unwrap_or_default();
+        target.weight = Weight::observed(told).min(target.scale);
+    }
+}
+
+/// What a Service selects until it is switched.
+#[derive(Clone, Copy, Debug)]
+struct From<'a> {
+    hash: Option<&'a PodHash>,
+    /// Whether this Rollout has switched it before.
+    is_ours: bool,
+}
+
+const fn is_ours(service: &Service) -> bool {
+    service.managed_by.is_some()
+}
+
+/// What a Service should select next; `None` where it stays.
+fn next<'a>(
+    world: &World,
+    progress: &'a Progress,
+    selection: &'a Selection,
+    from: From<'_>,
+) -> Option<&'a PodHash> {
+    let is_ready = |hash: &PodHash| is_ready(world, from, hash, selection.demand);
+    let wanted = Some(&selection.hash).filter(|hash| is_ready(hash));
+    wanted.or_else(|| match selection.demand {
+        Demand::Nothing | Demand::AnswersIdle => None,
+        Demand::Answers | Demand::AsGood | Demand::Whole => shelter(progress, from.hash, is_ready),
+    })
 }
 
 /// Whether a Service can be switched as wanted now.
@@ -186,24 +224,27 @@ pub(super) fn switches(world: &World, progress: &Progress, wanted: &[Selection])
 pub(super) fn can_switch(world: &World, wanted: &Selection) -> bool {
     let service = world.snapshot.services.get(&wanted.service);
     let from = world.selected(&wanted.service);
-    service.is_some_and(|service| is_ready(world, service, from.as_ref(), &wanted.hash, wanted.demand))
+    service.is_some_and(|service| {
+        let from = From { hash: from.as_ref(), is_ours: is_ours(service) };
+        is_ready(world, from, &wanted.hash, wanted.demand)
+    })
 }
 
-fn is_ready(world: &World, service: &Service, from: Option<&PodHash>, to: &PodHash, demand: Demand) -> bool {
+fn is_ready(world: &World, from: From<'_>, to: &PodHash, demand: Demand) -> bool {
     let set = world.revisions().find(Some(to));
     let is_whole = |set: &ReplicaSet| {
         set.available >= world.spec.replicas && set.size >= world.spec.replicas && set.observed
     };
     match demand {
         Demand::Nothing => set.is_some(),
-        Demand::Answers | Demand::AnswersIdle if service.managed_by.is_some() => set.is_some_and(answers),
+        Demand::Answers | Demand::AnswersIdle if from.is_ours => set.is_some_and(answers),
         Demand::Answers | Demand::AnswersIdle => set.is_some_and(answers_for_all),
         Demand::AsGood => {
-            let until_now = world.revisions().find(from).map(|set| set.available).unwrap_or_default();
+            let until_now = world.revisions().find(from.hash).map(|set| set.available).unwrap_or_default();
             let least = world.spec.bounds.least_available().max(1);
             let is_as_good = |set: &ReplicaSet| {
                 let available = set.lasting();
-                from.is_some() && answers(set) && (available >= until_now || available.get() >= least)
+                from.hash.is_some() && answers(set) && (available >= until_now || available.get() >= least)
             };
             set.is_some_and(|set| is_whole(set) || is_as_good(set))
         }

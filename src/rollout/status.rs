@@ -11,7 +11,7 @@ use super::restart;
 use super::revision;
 use super::snapshot::{GenerationFormat, ReplicaSet};
 use super::targets::ProgressClock;
-use super::valid::Strategy;
+use super::valid::{Destinations, Routing, Strategy};
 use super::weights;
 use super::world::World;
 use crate::api::labels::POD_TEMPLATE_HASH;
@@ -150,14 +150,20 @@ fn write_weights(world: &World, pass: &Pass, status: &mut RolloutStatus) {
         canary.weights = None;
     }
     let (Some(target), Some(observed)) = (pass.traffic, &world.snapshot.traffic) else { return };
-    let share = |destination: &Destination, weight: Weight| WeightDestination {
+    // A subset is not told by its own name but by that of its Service, where it has one.
+    let service = |destination: &Destination, of_role: &Option<String>| match &world.spec.strategy {
+        Strategy::Routed(Routing { destinations: Destinations::Subsets { .. }, .. }) => of_role.clone(),
+        _ => Some(destination.name.clone()),
+    };
+    let services = &world.spec.services;
+    let share = |destination: &Destination, of_role: &Option<String>, weight: Weight| WeightDestination {
         weight: weight.to_status(),
-        service_name: Some(destination.name.clone()),
+        service_name: service(destination, of_role),
         pod_template_hash: destination.hash.as_ref().map(ToString::to_string),
     };
     canary.weights = Some(TrafficWeights {
-        canary: share(&target.canary, target.weight),
-        stable: share(&target.stable, target.weight.rest_of(target.scale)),
+        canary: share(&target.canary, &services.canary, target.weight),
+        stable: share(&target.stable, &services.stable, target.weight.rest_of(target.scale)),
         additional: None,
         verified: observed.verified.map(|verified| verified && weights::is_done(target, observed)),
     });

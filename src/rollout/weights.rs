@@ -24,7 +24,9 @@ pub(super) struct Roles<'a> {
 /// Which destination has which role.
 pub(super) fn roles<'a>(routing: &'a Routing, progress: &Progress) -> Roles<'a> {
     match (&routing.destinations, progress.stable_ping_pong) {
-        (Destinations::ByRole { canary, stable }, _) => Roles { canary, stable },
+        (Destinations::ByRole { canary, stable } | Destinations::Subsets { canary, stable }, _) => {
+            Roles { canary, stable }
+        }
         (Destinations::PingPong { ping, pong }, Some(PingPong::Ping)) => Roles { canary: pong, stable: ping },
         (Destinations::PingPong { ping, pong }, Some(PingPong::Pong) | None) => {
             Roles { canary: ping, stable: pong }
@@ -60,13 +62,17 @@ pub(super) fn is_wasted(world: &World, progress: &Progress, routing: &Routing) -
 /// Whether the spec tells two destinations apart; one that does not can neither be told to a router nor be read from it.
 pub(super) fn has_destinations(routing: &Routing) -> bool {
     let (Destinations::ByRole { canary: one, stable: other }
+    | Destinations::Subsets { canary: one, stable: other }
     | Destinations::PingPong { ping: one, pong: other }) = &routing.destinations;
     one != other && !one.is_empty() && !other.is_empty()
 }
 
 /// Whether traffic goes, or may go, to the pods of a revision.
 pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, hash: &PodHash) -> bool {
-    if !has_destinations(routing) {
+    // Nobody knows where a router sends traffic to that chooses pods itself and cannot be read.
+    let is_hidden =
+        world.snapshot.traffic.is_none() && matches!(routing.destinations, Destinations::Subsets { .. });
+    if !has_destinations(routing) || is_hidden {
         return true;
     }
     let roles = roles(routing, progress);
@@ -171,7 +177,13 @@ pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> boo
         |destination: &Destination| observed.shares.get(&destination.name).copied().unwrap_or_default();
     share(&target.canary) == target.weight.get()
         && share(&target.stable) == target.weight.rest_of(target.scale).get()
+        && [&target.canary, &target.stable].into_iter().all(|destination| is_behind_it(destination, observed))
         && has_routes(target, observed)
+}
+
+/// Whether a destination leads to the pods that it should, as far as the router chooses them.
+fn is_behind_it(destination: &Destination, observed: &ObservedTraffic) -> bool {
+    observed.behind.get(&destination.name).is_none_or(|behind| *behind == destination.hash)
 }
 
 /// The share that the wanted revision can have on the way to `goal`: it stays until the pods for more are there.

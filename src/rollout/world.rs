@@ -139,11 +139,14 @@ impl<'a> World<'a> {
         from < to && new.outcome != Some(Outcome::Aborted) && between.count() < self.spec.rollback_window
     }
 
-    /// The revision that a Service selects; `None` when there is no such Service or it selects every revision.
+    /// The revision that a Service, or a destination whose pods the router itself chooses, selects; `None` when there is
+    /// none of that name or it selects every revision.
     #[must_use]
-    pub fn selected(&self, service: &str) -> Option<PodHash> {
-        let selector = &self.snapshot.services.get(service)?.selector;
-        selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new)
+    pub fn selected(&self, name: &str) -> Option<PodHash> {
+        match self.snapshot.services.get(name) {
+            Some(service) => service.selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new),
+            None => self.snapshot.traffic.as_ref()?.behind.get(name).cloned().flatten(),
+        }
     }
 
     /// What the active and the preview Service of a blue-green rollout select, in this order.

@@ -50,6 +50,7 @@ impl Router {
         let verified = self.delay.map(|_| self.told == self.does);
         (!self.is_unreadable).then(|| ObservedTraffic {
             shares: self.told.clone(),
+            behind: BTreeMap::new(),
             managed: self.managed.clone(),
             verified,
         })

@@ -6,6 +6,7 @@
 
 mod contour;
 mod gateway;
+mod istio;
 mod managed;
 mod nginx;
 mod plugin;
@@ -15,6 +16,7 @@ mod weighted;
 
 use std::collections::BTreeMap;
 
+pub use self::istio::subsets;
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
 pub use self::route::{Need, RouteKind, RouteName, Routes};
 pub use self::routers::{Abilities, PLUGINS, Problem, Router, Routers, SUPPORTED, Subject};
@@ -49,6 +51,8 @@ pub struct TrafficTarget {
 pub struct ObservedTraffic {
     /// The share of each destination, by name; one that is not named has none.
     pub shares: BTreeMap<String, u32>,
+    /// The revision behind each destination whose pods the router itself chooses, by name; `None` for pods of any.
+    pub behind: BTreeMap<String, Option<PodHash>>,
     /// Routes to the canary for some requests that are there, by name; `None` for one that does something else than any
     /// step of the Rollout says.
     pub managed: BTreeMap<String, Option<ManagedRoute>>,

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use super::contour::{self, Contour};
 use super::gateway::{self, GatewayApi};
+use super::istio::{self, Istio};
 use super::managed::{self, Managed, ManagedRoute};
 use super::nginx::Nginx;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
@@ -13,7 +14,7 @@ use crate::api::traffic_routing::TrafficRouting;
 use crate::units::Weight;
 
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
-pub const SUPPORTED: [&str; 1] = ["nginx"];
+pub const SUPPORTED: [&str; 2] = ["istio", "nginx"];
 
 /// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
 pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
@@ -77,14 +78,16 @@ pub struct Subject {
     pub rollout: String,
     /// Its namespace, which is its Services' too.
     pub namespace: String,
-    /// The canary's Service, or the first of an alternating pair.
+    /// The canary's Service or subset, or the first Service of an alternating pair.
     pub canary: String,
-    /// The stable Service, or the second of an alternating pair.
+    /// The stable Service or subset, or the second Service of an alternating pair.
     pub stable: String,
     /// The whole of the weights.
     pub scale: Weight,
     /// Every route for some requests that a step can make.
     pub managed: Vec<ManagedRoute>,
+    /// The names of such routes, the one with precedence first.
+    pub managed_names: Vec<String>,
 }
 
 impl Subject {
@@ -96,7 +99,9 @@ impl Subject {
             Some(pair) => [&pair.ping_service, &pair.pong_service],
             None => [&canary.canary_service, &canary.stable_service],
         };
-        let [canary, stable] = pair.map(|name| name.clone().unwrap_or_default());
+        let services = pair.map(|name| name.clone().unwrap_or_default());
+        let [canary, stable] = istio::subsets(routing).unwrap_or(services);
+        let managed_names = routing.managed_routes.iter().flatten().map(|route| route.name.clone()).collect();
         let given = routing.max_traffic_weight.and_then(|given| u32::try_from(given).ok());
         let subject = Self {
             rollout: rollout.metadata.name.clone().unwrap_or_default(),
@@ -104,6 +109,7 @@ impl Subject {
             canary,
             stable,
             managed: managed::all(rollout),
+            managed_names,
             scale: given.filter(|given| *given > 0).map_or(Weight::FULL, Weight::observed),
         };
         Some((subject, routing))
@@ -120,6 +126,9 @@ impl Routers {
     pub fn of(rollout: &Rollout) -> Self {
         let Some((subject, routing)) = Subject::of(rollout) else { return Self::default() };
         let mut routers: Vec<Box<dyn Router>> = Vec::new();
+        if let Some(spec) = &routing.istio {
+            routers.push(Box::new(Istio::new(subject.clone(), spec)));
+        }
         if let Some(spec) = &routing.nginx {
             routers.push(Box::new(Nginx::new(subject.clone(), spec)));
         }
@@ -204,11 +213,12 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
         shares.iter().filter(|(_, share)| **share > 0).map(|(name, share)| (name.clone(), *share)).collect()
     };
     let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
-    let ObservedTraffic { mut shares, mut managed, verified } = one.and_verified(other.verified);
+    let ObservedTraffic { mut shares, mut behind, mut managed, verified } = one.and_verified(other.verified);
     for (name, share) in other.shares {
         let known = shares.entry(name).or_default();
         *known = share.max(*known);
     }
+    behind.extend(other.behind);
     managed.extend(other.managed);
-    ObservedTraffic { shares, managed, verified: if agree { verified } else { Some(false) } }
+    ObservedTraffic { shares, behind, managed, verified: if agree { verified } else { Some(false) } }
 }

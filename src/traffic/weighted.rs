@@ -34,6 +34,18 @@ impl Split {
         Some([share, u32::try_from(scale).ok()?.checked_sub(share)?])
     }
 
+    /// The two shares on a scale where stable's holds what others have, too; `None` where the weights are no such split.
+    pub(super) fn shares_of_whole(self, scale: Weight) -> Option<[u32; 2]> {
+        if self.others == 0 {
+            return self.shares(scale);
+        }
+        let ([canary, stable], whole) = (self.pair, u64::from(scale.get()));
+        let sum = canary.saturating_add(stable).saturating_add(self.others);
+        let is_full = sum == whole || (stable == 0 && sum > whole && canary <= whole);
+        let rest = is_full.then(|| whole.checked_sub(canary)).flatten()?;
+        Some([u32::try_from(canary).ok()?, u32::try_from(rest).ok()?])
+    }
+
     /// What the list says of two Services.
     pub(super) fn observed(self, names: [&str; 2], scale: Weight) -> ObservedTraffic {
         let Some(shares) = self.shares(scale) else { return ObservedTraffic::unclear() };
@@ -71,5 +83,24 @@ mod tests {
         check([0, 0], 5, None);
         check([20, 80], 5, Some([20, 80]));
         check([1, 1], 5, None);
+    }
+
+    #[test]
+    fn what_others_have_is_taken_from_stable() {
+        let check = |pair, others, expected: Option<[u32; 2]>| {
+            assert_eq!(
+                Split { pair, others }.shares_of_whole(Weight::FULL),
+                expected,
+                "{pair:?} beside {others}"
+            );
+        };
+        check([1, 1], 0, Some([50, 50]));
+        check([20, 70], 10, Some([20, 80]));
+        check([95, 0], 10, Some([95, 5]));
+        check([100, 0], 10, Some([100, 0]));
+        check([0, 0], 200, Some([0, 100]));
+        check([20, 80], 10, None);
+        check([101, 0], 10, None);
+        check([20, 0], 10, None);
     }
 }

@@ -8,7 +8,7 @@ use super::{Destinations, Routing, Services, SpecError, StableScale, managed, se
 use crate::api::rollout::{CanaryStrategy, PingPong};
 use crate::api::traffic_routing::TrafficRouting;
 use crate::rollout::snapshot::Snapshot;
-use crate::traffic::{PLUGINS, Routers, SUPPORTED};
+use crate::traffic::{self, PLUGINS, Routers, SUPPORTED};
 use crate::units::Weight;
 
 const CANARY: &str = "spec.strategy.canary";
@@ -35,7 +35,10 @@ pub(super) fn parse(
     Routing {
         destinations: match &canary.ping_pong {
             Some(pair) => ping_pong(snapshot, pair, roles, problems),
-            None => by_role(roles, problems),
+            None => match traffic::subsets(routing) {
+                Some([canary, stable]) => Destinations::Subsets { canary, stable },
+                None => by_role(roles, problems),
+            },
         },
         scale,
         managed: managed::names(snapshot),
@@ -67,6 +70,10 @@ fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut V
     for name in others.iter().map(|(name, _)| *name).filter(|name| !is_supported(name)) {
         let message = "is not supported yet; remove it to let this Rollout run";
         problems.push(SpecError::new(format!("{PATH}.{name}"), message));
+    }
+    if traffic::subsets(routing).is_some() && others.len() + known > 1 {
+        let message = "subsets are known to Istio alone: remove it, or the other routers";
+        problems.push(SpecError::new(format!("{PATH}.istio.destinationRule"), message));
     }
     let found = snapshot.route_problems.iter();
     problems.extend(found.map(|problem| {

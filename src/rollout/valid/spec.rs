@@ -92,6 +92,14 @@ pub enum Destinations {
         /// Stable's.
         stable: String,
     },
+    /// Each name stands for one role, and the router itself chooses the pods behind it; Services that have roles besides
+    /// follow them.
+    Subsets {
+        /// The canary's.
+        canary: String,
+        /// Stable's.
+        stable: String,
+    },
     /// Each name keeps its pods, and the roles alternate.
     PingPong {
         /// The one.

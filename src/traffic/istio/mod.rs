@@ -1,0 +1,272 @@
+//! Istio: weights of the destinations in the routes of VirtualServices, and, where the roles are subsets of one host, the
+//! pods that the subsets of a DestinationRule select.
+//!
+//! A destination is known by its host, or by its subset where a DestinationRule is named. What else a route leads to keeps
+//! its weight, and stable gets what is left; everything else stays as it is. The objects are users': they are neither made
+//! nor deleted. Whether proxies follow cannot be asked.
+
+mod choice;
+mod managed;
+mod subsets;
+
+use serde_json::{Value, json};
+
+use self::choice::{Chosen, List, Place};
+use self::subsets::Subsets;
+pub use self::subsets::destinations as subsets;
+use super::managed::Managed;
+use super::route::{at, items, set, text};
+use super::routers::{Abilities, Problem, Router, Subject, both};
+use super::weighted::Split;
+use super::{Need, ObservedTraffic, Routes, TrafficTarget};
+use crate::api::traffic_routing::IstioTrafficRouting;
+use crate::units::Weight;
+
+/// The largest whole of the weights: the proxy counts in 32 bits.
+const LARGEST_WEIGHT: u32 = 1_000_000;
+
+/// The router.
+#[derive(Debug)]
+pub(super) struct Istio {
+    subject: Subject,
+    /// The VirtualServices.
+    chosen: Vec<Chosen>,
+    /// The subsets that are the roles; `None` where Services are.
+    subsets: Option<Subsets>,
+    /// What is wrong with the fields.
+    problems: Vec<Problem>,
+}
+
+impl Istio {
+    pub(super) fn new(subject: Subject, spec: &IstioTrafficRouting) -> Self {
+        let one = spec.virtual_service.iter().map(|found| ("istio.virtualService".to_owned(), found));
+        let several = spec.virtual_services.iter().flatten().enumerate();
+        let several = several.map(|(index, found)| (format!("istio.virtualServices[{index}]"), found));
+        let chosen: Vec<_> =
+            one.chain(several).map(|(field, found)| Chosen::read(field, found, &subject.namespace)).collect();
+        let subsets = spec.destination_rule.as_ref().map(|rule| Subsets::new(rule, &subject.namespace));
+        Self { problems: problems(spec, &chosen), subject, chosen, subsets }
+    }
+
+    fn names(&self) -> [&str; 2] {
+        [&self.subject.canary, &self.subject.stable]
+    }
+
+    /// The name of the role that a route's entry leads to.
+    fn role(&self, entry: &Value) -> Option<&str> {
+        let destination = at(entry, &["destination"]);
+        let is_meant = |index: usize, name: &str| match &self.subsets {
+            Some(subsets) => {
+                subsets.names.get(index).is_some_and(|name| text(destination, &["subset"]) == name)
+            }
+            None => is_host(text(destination, &["host"]), name, &self.subject.namespace),
+        };
+        self.names()
+            .into_iter()
+            .enumerate()
+            .find(|(index, name)| is_meant(*index, name))
+            .map(|(_, name)| name)
+    }
+
+    fn count(&self, name: &str, route: &Value) -> usize {
+        items(route, &["route"]).iter().filter(|entry| self.role(entry) == Some(name)).count()
+    }
+
+    /// The canary's destination in a route, whichever of the two has that role in `target`.
+    fn destination(&self, name: &str, route: &Value) -> Option<Value> {
+        let entry = items(route, &["route"]).iter().find(|entry| self.role(entry) == Some(name))?;
+        Some(at(entry, &["destination"]).clone())
+    }
+
+    fn places(&self, chosen: &Chosen, object: &Value) -> Option<Vec<Place>> {
+        chosen.places(object, &self.subject.managed_names).ok()
+    }
+
+    fn split(&self, route: &Value) -> Option<Split> {
+        let mut split = Split { pair: [0, 0], others: 0 };
+        let [canary, stable] = &mut split.pair;
+        for entry in items(route, &["route"]) {
+            let found = at(entry, &["weight"]);
+            let weight = if found.is_null() { 0 } else { found.as_u64()? };
+            let sum = match self.role(entry) {
+                Some(name) if name == self.subject.canary => &mut *canary,
+                Some(_) => &mut *stable,
+                None => &mut split.others,
+            };
+            *sum = sum.saturating_add(weight);
+        }
+        Some(split)
+    }
+
+    fn observe_route(&self, route: &Value) -> ObservedTraffic {
+        let scale = self.subject.scale;
+        let shares = self.split(route).and_then(|split| split.shares_of_whole(scale));
+        shares.map_or_else(ObservedTraffic::unclear, |shares| ObservedTraffic {
+            shares: self.names().map(str::to_owned).into_iter().zip(shares).collect(),
+            ..ObservedTraffic::default()
+        })
+    }
+
+    fn observe_one(&self, routes: &Routes, chosen: &Chosen) -> Option<ObservedTraffic> {
+        let object = routes.get(&chosen.route)?;
+        let places = self.places(chosen, object)?;
+        let meant = places.iter().filter_map(|(list, index)| list.of(object).get(*index));
+        let observed = meant.map(|route| self.observe_route(route)).reduce(both)?;
+        let bases = bases(object, &places);
+        // Where the roles alternate, each may be the canary's.
+        let managed = self.names().map(|canary| {
+            let canary = |route: &Value| self.destination(canary, route);
+            managed::observe(List::Http.of(object), &bases, &self.subject, &canary)
+        });
+        let [one, other] = managed;
+        let managed = if one.values().all(Option::is_some) { one } else { other };
+        Some(ObservedTraffic { managed, ..observed })
+    }
+
+    fn render_one(&self, object: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
+        let Some(places) = self.places(chosen, object) else { return };
+        for (list, index) in &places {
+            let route = object.pointer_mut(&format!("/spec/{}/{index}", list.field()));
+            if let Some(route) = route {
+                self.render_route(route, target);
+            }
+        }
+        let bases = bases(object, &places);
+        let canary = |route: &Value| self.destination(&target.canary.name, route);
+        if let Some(http) = object.pointer_mut("/spec/http").and_then(Value::as_array_mut) {
+            managed::render(http, &bases, &self.subject, &target.managed, &canary);
+        }
+    }
+
+    fn render_route(&self, route: &mut Value, target: &TrafficTarget) {
+        let others = self.split(route).map_or(0, |split| split.others);
+        let rest = u64::from(target.weight.rest_of(target.scale).get()).saturating_sub(others);
+        let entries = route.get_mut("route").and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten() {
+            let weight = match self.role(entry) {
+                Some(name) if name == target.canary.name => json!(target.weight.get()),
+                Some(_) => json!(rest),
+                None => continue,
+            };
+            set(entry, &["weight"], Some(weight));
+        }
+    }
+
+    fn problems_of(&self, routes: &Routes, chosen: &Chosen) -> Vec<Problem> {
+        let problem = |message: String| Problem::new(&chosen.field, message);
+        let (name, namespace) = (&chosen.route.name, &chosen.route.namespace);
+        let Some(object) = routes.get(&chosen.route) else {
+            return vec![problem(format!(
+                "VirtualService \"{name}\" not found in namespace {namespace}: create it, or correct the name"
+            ))];
+        };
+        let places = match chosen.places(object, &self.subject.managed_names) {
+            Ok(places) => places,
+            Err(message) => return vec![problem(message)],
+        };
+        let wrong = places.iter().filter_map(|(list, index)| {
+            let message = self.problem_of_route(list.of(object).get(*index)?)?;
+            Some(problem(chosen.wrong(*list, &message)))
+        });
+        let lacks_http =
+            !self.subject.managed.is_empty() && places.iter().all(|(list, _)| *list != List::Http);
+        let lacks_http = lacks_http.then(|| {
+            problem(format!("VirtualService \"{name}\" has no HTTP route that setHeaderRoute or setMirrorRoute could begin with"))
+        });
+        wrong.chain(lacks_http).collect()
+    }
+
+    /// What is wrong with a route: it has to lead to both roles, once each.
+    fn problem_of_route(&self, route: &Value) -> Option<String> {
+        let shown = match text(route, &["name"]) {
+            "" => "a route".to_owned(),
+            name => format!("route \"{name}\""),
+        };
+        let what = if self.subsets.is_some() { "subset" } else { "host" };
+        let name = self.names().into_iter().find(|name| self.count(name, route) != 1)?;
+        let count = self.count(name, route);
+        let name = name.rsplit('/').next().unwrap_or(name);
+        Some(format!("has {shown} with {count} destinations of the {what} {name}: it must have one"))
+    }
+}
+
+impl Router for Istio {
+    fn field(&self) -> &'static str {
+        "istio"
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { ping_pong: self.subsets.is_none(), largest_scale: Weight::observed(LARGEST_WEIGHT) }
+    }
+
+    fn managed(&self) -> Managed {
+        Managed::HeadersAndMirrors
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let rule = self.subsets.iter().map(|subsets| subsets.rule().clone());
+        self.chosen.iter().map(|chosen| chosen.route.clone()).chain(rule).map(Need::One).collect()
+    }
+
+    fn problems(&self, routes: &Routes) -> Vec<Problem> {
+        let found = self.chosen.iter().flat_map(|chosen| self.problems_of(routes, chosen));
+        let of_rule = self.subsets.iter().flat_map(|subsets| subsets.problems(routes, &self.subject));
+        self.problems.iter().cloned().chain(found).chain(of_rule).collect()
+    }
+
+    fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
+        let observed: Option<Vec<_>> =
+            self.chosen.iter().map(|chosen| self.observe_one(routes, chosen)).collect();
+        let observed = observed?.into_iter().reduce(both)?;
+        let behind = match &self.subsets {
+            Some(subsets) => subsets.behind(routes, self.names())?,
+            None => observed.behind,
+        };
+        Some(ObservedTraffic { behind, ..observed })
+    }
+
+    fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
+        for chosen in &self.chosen {
+            routes.edit(&chosen.route, |object| self.render_one(object, chosen, target));
+        }
+        if let Some(subsets) = &self.subsets {
+            subsets.render(routes, &self.subject, target);
+        }
+    }
+}
+
+/// The HTTP routes that lead to the Rollout.
+fn bases(object: &Value, places: &[Place]) -> Vec<Value> {
+    let http = places.iter().filter(|(list, _)| *list == List::Http);
+    http.filter_map(|(list, index)| list.of(object).get(*index).cloned()).collect()
+}
+
+/// Whether a host is a Service of the Rollout: by its name alone, or followed by its namespace and whatever the cluster's
+/// domain is.
+fn is_host(host: &str, service: &str, namespace: &str) -> bool {
+    let mut labels = host.split('.');
+    labels.next() == Some(service) && labels.next().is_none_or(|found| found == namespace)
+}
+
+/// What is wrong with the fields themselves.
+fn problems(spec: &IstioTrafficRouting, chosen: &[Chosen]) -> Vec<Problem> {
+    if spec.virtual_service.is_some()
+        && spec.virtual_services.as_ref().is_some_and(|several| !several.is_empty())
+    {
+        let message =
+            "virtualService and virtualServices cannot both be set: name all of them in virtualServices";
+        return vec![Problem::new("istio.virtualServices", message)];
+    }
+    if chosen.is_empty() {
+        let message = "names no VirtualService: name the one that leads to both versions";
+        return vec![Problem::new("istio.virtualService", message)];
+    }
+    let twice = chosen
+        .iter()
+        .enumerate()
+        .filter(|(index, one)| chosen.iter().take(*index).any(|other| other.route == one.route));
+    let twice = twice.map(|(_, one)| {
+        Problem::new(&one.field, format!("names VirtualService \"{}\" twice: remove one", one.route.name))
+    });
+    twice.collect()
+}
