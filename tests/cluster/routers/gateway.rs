@@ -124,7 +124,7 @@ async fn a_step_waits_until_the_gateway_has_seen_its_weight() {
     report(&routed, before).await;
     subject.release("v2").await;
     routed.until_weight(20).await;
-    //XX    until_labelled(&routed, Some("in-progress")).await;
+    until_labelled(&routed, Some("in-progress")).await;
 
     // A pass that has seen this change has seen the lagging status, too.
     subject.change(json!({"progressDeadlineSeconds": 601})).await;
