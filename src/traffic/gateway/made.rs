@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::matches::{Unclear, both, is_within, rank, refined};
-use super::{Chosen, GatewayApi, asked};
+use super::{Chosen, FIELD, GatewayApi, asked};
 use crate::traffic::route::{at, items, set, text};
 use crate::traffic::{ManagedRoute, RouteKind, Rule};
 
@@ -26,6 +26,11 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// The field that names the route.
+    pub(super) fn field(&self) -> &str {
+        self.chosen.first().map_or(FIELD, |chosen| chosen.field.as_str())
+    }
+
     /// Whether the route can have such a rule at all.
     pub(super) fn carries(&self, rule: &Rule) -> bool {
         self.chosen.iter().any(|chosen| carries(chosen, rule))

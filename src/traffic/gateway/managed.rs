@@ -88,15 +88,14 @@ impl GatewayApi {
         let mut problems = self.problems_of_names();
         let makers = self.makers(routes, &self.idle);
         for route in &self.subject.managed {
-            problems.extend(self.problem_of_route(routes, &makers, route));
+            problems.extend(self.problems_of_route(routes, &makers, route));
         }
         for (name, maker) in &makers {
             let rules = rules_of(routes, name);
             let too_many = || self.subject.managed_sets.iter().find_map(|set| too_many(maker, rules, set));
             let why = nameless(maker, rules).or_else(|| is_name_taken(maker, rules)).or_else(too_many);
-            let field = maker.chosen.first().map_or(FIELD, |chosen| chosen.field.as_str());
             let message = |why| format!("{} {:?} {why}", name.kind.as_str(), name.name);
-            problems.extend(why.map(|why| Problem::new(field, message(why))));
+            problems.extend(why.map(|why| Problem::new(maker.field(), message(why))));
         }
         problems.dedup();
         problems
@@ -117,62 +116,97 @@ impl GatewayApi {
         names.iter().enumerate().filter_map(problem).collect()
     }
 
-    fn problem_of_route(
+    fn problems_of_route(
         &self,
         routes: &Routes,
         makers: &BTreeMap<RouteName, Maker<'_>>,
         route: &ManagedRoute,
-    ) -> Option<Problem> {
-        let name = &route.name;
-        let cannot =
-            |what: &str, why: &str| format!("{what} cannot have the route {name:?} of a step: {why}");
-        let carriers: Vec<_> = makers.iter().filter(|(_, maker)| maker.carries(&route.rule)).collect();
-        let Some((_, first)) = carriers.first() else {
-            let (field, what, why) = self.why_nowhere(makers.is_empty());
-            return Some(Problem::new(field, cannot(&what, why)));
-        };
-        let field = first.chosen.first().map_or(FIELD, |chosen| chosen.field.as_str());
-        let others: Vec<_> = carriers
-            .into_iter()
-            .map(|(name, maker)| (name, maker, maker.others(rules_of(routes, name))))
+    ) -> Vec<Problem> {
+        let carriers: Vec<_> = makers
+            .iter()
+            .filter(|(_, maker)| maker.carries(&route.rule))
+            .map(|(name, maker)| Carrier { name, maker, others: maker.others(rules_of(routes, name)) })
             .collect();
-        let refused = others.iter().find_map(|(object, maker, others)| {
-            let why = why_not(maker, others, route)?;
-            Some(cannot(&format!("{} {:?}", object.kind.as_str(), object.name), &why))
-        });
-        let is_made = |part: &ManagedRoute| {
-            others
-                .iter()
-                .any(|(_, maker, others)| !maker.rules(others, std::slice::from_ref(part)).is_empty())
-        };
+        if carriers.is_empty() {
+            return vec![self.nowhere(makers.is_empty(), route)];
+        }
+        let mut problems: Vec<_> = carriers.iter().filter_map(|carrier| carrier.why_not(route)).collect();
+        // What no route of a kind can ask for is said once.
+        problems.dedup_by(|next, one| next.message == one.message);
         // That no rule names both Services is said elsewhere.
-        let is_source = |maker: &Maker<'_>, other: &Value| maker.is_source(&route.rule, other);
-        let has_source =
-            others.iter().any(|(_, maker, others)| others.iter().any(|other| is_source(maker, other)));
-        let nowhere = || {
-            let part = parts(route).iter().position(|part| !is_made(part))?;
-            Some(format!(
-                "has no rule with both Services for the requests of match[{part}] in the route {name:?} of a step, or \
-                 another rule takes them: correct that match, or the rules"
-            ))
-        };
-        refused.or_else(|| nowhere().filter(|_| has_source)).map(|message| Problem::new(field, message))
+        let is_any = carriers.iter().any(|carrier| carrier.sources(route).next().is_some());
+        if problems.is_empty() && is_any {
+            let missed = |part: &ManagedRoute| carriers.iter().all(|carrier| !carrier.makes(part));
+            problems.extend(parts(route).iter().position(missed).map(|part| {
+                let message = format!(
+                    "the route {:?} of a step gets no requests by match[{part}]: no rule with both Services is for them, \
+                     or another rule takes them; correct the match, or the rules",
+                    route.name
+                );
+                Problem::new(FIELD, message)
+            }));
+        }
+        problems
     }
 
-    /// Why no route can have such rules: the field that says it, what cannot, and why.
-    fn why_nowhere(&self, are_without_http: bool) -> (String, String, &'static str) {
+    /// That no route can have such rules.
+    fn nowhere(&self, are_without_http: bool, route: &ManagedRoute) -> Problem {
+        let name = &route.name;
         let Some(chosen) = self.config.chosen.first().filter(|_| are_without_http) else {
-            let why = "none is named with header routes; name one under httpRoutes or grpcRoutes with \
-                       useHeaderRoutes: true";
-            return (FIELD.to_owned(), "a Gateway API route".to_owned(), why);
+            let message = format!(
+                "has no route for the header route {name:?} of a step: name one under httpRoutes or grpcRoutes with \
+                 useHeaderRoutes: true"
+            );
+            return Problem::new(FIELD, message);
         };
         let kind = chosen.kind.as_str();
-        let what = match &chosen.by {
+        let which = match &chosen.by {
             By::Name(name) => format!("{kind} {name:?}"),
             By::Labels(_) => format!("a {kind}"),
         };
-        let why = "it tells no requests apart; use a HTTPRoute or GRPCRoute, or remove the step";
-        (chosen.field.clone(), what, why)
+        let message = format!(
+            "{which} cannot have the route {name:?} of a step, as it tells no requests apart: use a HTTPRoute or GRPCRoute, \
+             or remove the step"
+        );
+        Problem::new(&chosen.field, message)
+    }
+}
+
+/// A route that can have the rules of a managed route.
+struct Carrier<'a> {
+    name: &'a RouteName,
+    maker: &'a Maker<'a>,
+    /// The rules that no step makes.
+    others: Vec<Value>,
+}
+
+impl Carrier<'_> {
+    fn sources<'s>(&'s self, route: &'s ManagedRoute) -> impl Iterator<Item = (usize, &'s Value)> {
+        self.others.iter().enumerate().filter(|(_, other)| self.maker.is_source(&route.rule, other))
+    }
+
+    fn makes(&self, route: &ManagedRoute) -> bool {
+        !self.maker.rules(&self.others, std::slice::from_ref(route)).is_empty()
+    }
+
+    /// Why the rules of the route cannot be copied for the requests of a managed one.
+    fn why_not(&self, route: &ManagedRoute) -> Option<Problem> {
+        let asked = match asked::matches(&route.rule, self.maker.kind) {
+            Ok(asked) => asked,
+            Err(why) => {
+                return Some(Problem::new(
+                    FIELD,
+                    format!("cannot make the route {:?} of a step: {why}", route.name),
+                ));
+            }
+        };
+        let why = self.sources(route).find_map(|(index, source)| {
+            let why = self.maker.why_not(source, &asked)?;
+            Some(format!("{} {why}", label(source, index)))
+        })?;
+        let (kind, name) = (self.name.kind.as_str(), &self.name.name);
+        let message = format!("{kind} {name:?} cannot have the route {:?} of a step: {why}", route.name);
+        Some(Problem::new(self.maker.field(), message))
     }
 }
 
@@ -203,19 +237,6 @@ fn is_name_taken(maker: &Maker<'_>, rules: &[Value]) -> Option<String> {
         "has a rule {taken:?} of somebody else's, which is what a step would call its own: choose another name in \
          managedRoutes"
     ))
-}
-
-/// Why the rules of a route cannot be copied for some requests.
-fn why_not(maker: &Maker<'_>, others: &[Value], route: &ManagedRoute) -> Option<String> {
-    let asked = match asked::matches(&route.rule, maker.kind) {
-        Ok(asked) => asked,
-        Err(why) => return Some(why),
-    };
-    let mut sources = others.iter().enumerate().filter(|(_, other)| maker.is_source(&route.rule, other));
-    sources.find_map(|(index, source)| {
-        let why = maker.why_not(source, &asked)?;
-        Some(format!("{} {why}", label(source, index)))
-    })
 }
 
 /// How a rule is called.
