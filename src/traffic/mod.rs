@@ -9,6 +9,7 @@ mod gateway;
 mod managed;
 mod nginx;
 mod plugin;
+mod report;
 pub mod route;
 mod routers;
 mod weighted;
@@ -16,6 +17,7 @@ mod weighted;
 use std::collections::BTreeMap;
 
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
+use self::report::Report;
 pub use self::route::{Need, RouteKind, RouteName, Routes};
 pub use self::routers::{Abilities, PLUGINS, Problem, Router, Routers, SUPPORTED, Subject};
 use crate::units::{PodHash, Weight};
@@ -54,6 +56,8 @@ pub struct ObservedTraffic {
     pub managed: BTreeMap<String, Option<ManagedRoute>>,
     /// Whether the router was seen to do what its objects say; `None` when it cannot be asked.
     pub verified: Option<bool>,
+    /// Why the router will not do what its objects say, in its own words; `None` where it has given no reason.
+    pub trouble: Option<String>,
 }
 
 impl ObservedTraffic {
@@ -71,6 +75,17 @@ impl ObservedTraffic {
             (one, other) => one.or(other),
         };
         Self { verified, ..self }
+    }
+
+    /// Whether the router was seen to follow, by what it reports on one of its objects.
+    #[must_use]
+    fn and_reported(self, report: Option<Report>) -> Self {
+        let verified = report.as_ref().map(|report| *report == Report::Follows);
+        let trouble = match report {
+            Some(Report::Refuses(why)) => Some(why),
+            Some(Report::Follows | Report::Lags) | None => None,
+        };
+        Self { trouble: self.trouble.clone().or(trouble), ..self.and_verified(verified) }
     }
 
     /// The share of a destination that is in force; `None` while the router is known not to follow its objects yet.

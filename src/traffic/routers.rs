@@ -212,11 +212,12 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
         shares.iter().filter(|(_, share)| **share > 0).map(|(name, share)| (name.clone(), *share)).collect()
     };
     let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
-    let ObservedTraffic { mut shares, mut managed, verified } = one.and_verified(other.verified);
+    let trouble = one.trouble.clone().or(other.trouble);
+    let ObservedTraffic { mut shares, mut managed, verified, .. } = one.and_verified(other.verified);
     for (name, share) in other.shares {
         let known = shares.entry(name).or_default();
         *known = share.max(*known);
     }
     managed.extend(other.managed);
-    ObservedTraffic { shares, managed, verified: if agree { verified } else { Some(false) } }
+    ObservedTraffic { shares, managed, trouble, verified: if agree { verified } else { Some(false) } }
 }

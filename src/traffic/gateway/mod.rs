@@ -130,7 +130,7 @@ impl GatewayApi {
             // Marked for an update that is over: to be put right.
             return Some(ObservedTraffic::unclear());
         }
-        Some(observed.and_verified(status::verified(route)))
+        Some(observed.and_reported(status::report(&place.route, route)))
     }
 
     fn render_weights(&self, route: &mut Value, chosen: &Chosen, target: &TrafficTarget) {

@@ -38,18 +38,18 @@ fn case() -> Case {
     }
 }
 
-/// The route as a gateway's controller leaves it that has seen the generation `observed`.
-async fn report(routed: &Routed, observed: i64) {
-    let condition = |name: &str| {
+/// The route as a gateway's controller leaves it that has seen the generation `observed`, and found its backends or not.
+async fn report(routed: &Routed, observed: i64, resolved: &str) {
+    let condition = |name: &str, status: &str| {
         json!({
-            "type": name, "status": "True", "reason": name, "message": "", "observedGeneration": observed,
+            "type": name, "status": status, "reason": name, "message": "as it is", "observedGeneration": observed,
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         })
     };
     let parent = json!({
         "parentRef": {"group": HTTP.0, "kind": "Gateway", "name": "edge"},
         "controllerName": "example.com/gateway",
-        "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+        "conditions": [condition("Accepted", "True"), condition("ResolvedRefs", resolved)],
     });
     let patch = Patch::Merge(json!({"status": {"parents": [parent]}}));
     let objects = api(&routed.subject.client, &routed.subject.namespace, HTTP);
@@ -121,7 +121,7 @@ async fn a_step_waits_until_the_gateway_has_seen_its_weight() {
     let routed = Box::pin(Routed::deploy(case(), json!({}))).await;
     let subject = &routed.subject;
     let before = generation(&routed).await;
-    report(&routed, before).await;
+    report(&routed, before, "True").await;
     subject.release("v2").await;
     routed.until_weight(20).await;
     until_labelled(&routed, Some("in-progress")).await;
@@ -133,7 +133,12 @@ async fn a_step_waits_until_the_gateway_has_seen_its_weight() {
     assert!(after > before, "the weights are part of the generation: {before}, {after}");
     assert_eq!(seen.status.unwrap().current_step_index, Some(0));
 
-    report(&routed, after).await;
+    report(&routed, after, "False").await;
+    let why = "Gateway edge reports ResolvedRefs=False on HTTPRoute shop: ResolvedRefs: as it is";
+    subject
+        .until(move |rollout: Option<&serin::api::Rollout>| message_of(rollout.unwrap()).contains(why))
+        .await;
+    report(&routed, after, "True").await;
     routed.until_at_step(1).await;
     subject.change_status(json!({"abort": true})).await;
     routed.until_weight(0).await;
