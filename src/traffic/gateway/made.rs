@@ -209,7 +209,16 @@ impl Maker<'_> {
         };
         let mut routes = self.router.subject.managed.iter();
         at(rule, &["name"]).is_null()
+            && self.could_be_made(rule)
             && routes.any(|route| rules.iter().any(|source| source != rule && is_copy(source, route)))
+    }
+
+    /// Whether a rule leads to the canary alone, or copies requests to it: cheap to see, and seldom true.
+    fn could_be_made(&self, rule: &Value) -> bool {
+        let is_canary = |backend: &Value| self.router.is(self.canary, backend);
+        let is_mirror = |filter: &Value| is_canary(at(filter, &["requestMirror", "backendRef"]));
+        matches!(items(rule, &["backendRefs"]), [backend] if is_canary(backend))
+            || items(rule, &["filters"]).iter().any(is_mirror)
     }
 
     /// Why a rule cannot be copied for such requests; `None` where it can.
