@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::made::{Maker, owner, replaces_prefix};
 use super::{By, FIELD, GatewayApi, asked};
 use crate::api::canary_step::RouteMatch;
-use crate::traffic::route::{items, text};
+use crate::traffic::route::{at, items, text};
 use crate::traffic::routers::Problem;
 use crate::traffic::{ManagedRoute, RouteKind, RouteName, Routes, Rule, TrafficTarget};
 
@@ -47,10 +47,18 @@ impl GatewayApi {
         }
     }
 
-    /// The route for some requests that a rule is of: it has its name, and leads to a Service of ours.
+    /// The route for some requests that a rule is of: it has its name, and the form that a step gives it. The name alone
+    /// may be one that a user chose.
     pub(super) fn owner(&self, rule: &Value) -> Option<&str> {
-        let is_ours = self.services().iter().any(|service| self.count(service, rule) > 0);
-        owner(text(rule, &["name"]), &self.subject.managed_names).filter(|_| is_ours)
+        let name = owner(text(rule, &["name"]), &self.subject.managed_names)?;
+        let is_ours = |backend: &Value| self.services().into_iter().any(|service| self.is(service, backend));
+        let is_for_headers = match items(rule, &["backendRefs"]) {
+            [backend] => is_ours(backend) && asks_for_headers(rule),
+            _ => false,
+        };
+        let mut filters = items(rule, &["filters"]).iter();
+        let is_mirror = filters.any(|filter| is_ours(at(filter, &["requestMirror", "backendRef"])));
+        (is_for_headers || is_mirror).then_some(name)
     }
 
     /// Whether an object has a rule that a step makes.
@@ -237,6 +245,12 @@ fn is_name_taken(maker: &Maker<'_>, rules: &[Value]) -> Option<String> {
         "has a rule {taken:?} of somebody else's, which is what a step would call its own: choose another name in \
          managedRoutes"
     ))
+}
+
+/// Whether a rule is only for requests with some header.
+fn asks_for_headers(rule: &Value) -> bool {
+    let matches = items(rule, &["matches"]);
+    !matches.is_empty() && matches.iter().all(|found| !items(found, &["headers"]).is_empty())
 }
 
 /// How a rule is called.
