@@ -187,11 +187,11 @@ fn report(name: &RouteName, proxy: &Value) -> Option<Report> {
     })
 }
 
-/// Where there are several errors, the condition itself only counts them.
+/// What is wrong is in the errors of the condition; its own message only says that there are any.
 fn refused(name: &RouteName, valid: &Value) -> Report {
     let mut condition = valid.clone();
     let errors = items(valid, &["errors"]);
-    if let [first, _, ..] = errors {
+    if let Some(first) = errors.first() {
         for field in ["reason", "message"] {
             set(&mut condition, &[field], Some(at(first, &[field]).clone()));
         }
@@ -219,7 +219,7 @@ mod tests {
         let valid = |status: &str, observed: i64, errors: Value| {
             json!({"currentStatus": "x", "conditions": [{
                 "type": "Valid", "status": status, "observedGeneration": observed, "reason": "ErrorPresent",
-                "message": "At least one error present", "errors": errors,
+                "message": "At least one error present, see Errors for details", "errors": errors,
             }]})
         };
         let error =
@@ -230,9 +230,10 @@ mod tests {
         check(valid("True", 2, Value::Null), Some(Report::Lags));
         check(valid("False", 2, Value::Null), Some(Report::Lags));
         check(
-            valid("False", 3, json!([error("Only")])),
-            Some(refusal("ErrorPresent: At least one error present")),
+            valid("False", 3, Value::Null),
+            Some(refusal("ErrorPresent: At least one error present, see Errors for details")),
         );
+        check(valid("False", 3, json!([error("Only")])), Some(refusal("Only: no Service x")));
         check(
             valid("False", 3, json!([error("First"), error("Second")])),
             Some(refusal("First: no Service x")),
