@@ -12,13 +12,16 @@
     reason = "a test fails by panicking, and its functions are part of it"
 )]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use serin::api::Rollout;
-use serin::traffic::{Destination, RouteKind, RouteName, Routers, Routes, TrafficTarget};
+use serin::traffic::{
+    Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, TrafficTarget, of_step,
+};
 use serin::units::{PodHash, Weight};
 
 /// Shares of the canary that are shown, as parts of a hundred.
@@ -53,7 +56,8 @@ impl Case {
             canary.ping_pong.as_ref().map_or([&canary.canary_service, &canary.stable_service], |pair| {
                 [&pair.ping_service, &pair.pong_service]
             });
-        let [canary, stable] = pair.map(|name| name.clone().unwrap_or_default());
+        let services = pair.map(|name| name.clone().unwrap_or_default());
+        let [canary, stable] = subsets(canary.traffic_routing.as_ref().unwrap()).unwrap_or(services);
         let hash = |text: &str| PodHash::new(text.to_owned());
         TrafficTarget {
             canary: Destination { name: canary, hash: hash("new") },
@@ -62,6 +66,20 @@ impl Case {
             scale: Weight::observed(scale),
             managed: Vec::new(),
         }
+    }
+
+    /// The routes for some requests that there are after each step that makes one or takes one away.
+    fn managed(&self) -> Vec<Vec<ManagedRoute>> {
+        let canary = self.rollout.spec.strategy.as_ref().unwrap().canary.as_ref().unwrap();
+        let names = canary.traffic_routing.as_ref().unwrap().managed_routes.iter().flatten();
+        let mut rules = BTreeMap::new();
+        let after = |(name, rule)| {
+            rules.insert(name, rule);
+            let rule = |name: &String| rules.get(name).cloned().flatten();
+            let of_name = |name: &String| Some(ManagedRoute { name: name.clone(), rule: rule(name)? });
+            names.clone().filter_map(|route| of_name(&route.name)).collect()
+        };
+        canary.steps.iter().flatten().filter_map(of_step).map(after).collect()
     }
 }
 
@@ -95,10 +113,13 @@ fn shown(case: &Case) -> String {
     if !problems.is_empty() {
         return text;
     }
-    for percent in SHOWN {
+    let sets = case.managed().into_iter().map(|managed| (30, managed));
+    for (percent, managed) in sets.chain(SHOWN.map(|percent| (percent, vec![]))) {
         let before = objects.clone();
-        routers.render(&mut objects, &case.target(percent));
-        writeln!(text, "## {percent} of 100").unwrap();
+        let names: Vec<_> = managed.iter().map(|route| route.name.as_str()).collect();
+        let names = if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) };
+        routers.render(&mut objects, &TrafficTarget { managed, ..case.target(percent) });
+        writeln!(text, "## {percent} of 100{names}").unwrap();
         for (name, object) in objects.objects.iter().filter(|(name, object)| before.get(name) != Some(object))
         {
             let object = serde_saphyr::to_string(object).unwrap();
@@ -141,23 +162,32 @@ fn what_was_rendered_is_observed_and_rendering_it_again_changes_nothing() {
         }
         let routers = Routers::of(&case.rollout);
         let mut objects = case.routes.clone();
-        for percent in (0..=100).chain([7, 93, 0]) {
-            let target = case.target(percent);
-            routers.render(&mut objects, &target);
-            let observed = routers.observe(&objects).unwrap();
-            let share = |name: &str| observed.shares.get(name).copied().unwrap_or_default();
-            let seen = (share(&target.canary.name), share(&target.stable.name));
-            let rest = target.weight.rest_of(target.scale).get();
-            assert_eq!(seen, (target.weight.get(), rest), "{}: {percent} of 100", path.display());
-            assert_ne!(observed.verified, Some(false), "{}: {percent} of 100", path.display());
-            let again = {
-                let mut again = objects.clone();
-                routers.render(&mut again, &target);
-                again
-            };
-            assert_eq!(again, objects, "{}: {percent} of 100 again", path.display());
+        for managed in case.managed().into_iter().chain([vec![]]) {
+            for percent in (0..=100).chain([7, 93, 0]) {
+                let target = TrafficTarget { managed: managed.clone(), ..case.target(percent) };
+                routers.render(&mut objects, &target);
+                check_observed(&path, &routers, &objects, &target);
+            }
         }
+        let mut never = case.routes.clone();
+        routers.render(&mut never, &case.target(30));
+        routers.render(&mut never, &case.target(0));
+        assert_eq!(objects, never, "{}: nothing is left of the routes for some requests", path.display());
     }
+}
+
+fn check_observed(path: &Path, routers: &Routers, objects: &Routes, target: &TrafficTarget) {
+    let at = format!("{}: {} and {:?}", path.display(), target.weight, target.managed);
+    let observed = routers.observe(objects).unwrap();
+    let share = |name: &str| observed.shares.get(name).copied().unwrap_or_default();
+    let seen = (share(&target.canary.name), share(&target.stable.name));
+    assert_eq!(seen, (target.weight.get(), target.weight.rest_of(target.scale).get()), "{at}");
+    let managed = target.managed.iter().map(|route| (route.name.clone(), Some(route.clone()))).collect();
+    assert_eq!(observed.managed, managed, "{at}");
+    assert_ne!(observed.verified, Some(false), "{at}");
+    let mut again = objects.clone();
+    routers.render(&mut again, target);
+    assert_eq!(&again, objects, "{at}: again");
 }
 
 #[test]

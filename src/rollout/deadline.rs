@@ -80,7 +80,7 @@ pub fn stuck_message(world: &World, progress: &Progress) -> String {
     let name = world.new_set(progress).map_or("", |set| &set.name);
     let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
     match world.router_trouble() {
-        Some(trouble) => format!("{message} Its pods may be fine: {trouble}."),
+        Some(trouble) => format!("{message} Its pods may be fine: {}.", trouble.text()),
         None => message,
     }
 }

@@ -13,7 +13,7 @@ use super::snapshot::{GenerationFormat, ReplicaSet};
 use super::targets::ProgressClock;
 use super::valid::{Destinations, Routing, Strategy};
 use super::weights;
-use super::world::World;
+use super::world::{Trouble, World};
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::api::rollout_status::{TrafficWeights, WeightDestination};
 use crate::api::{Condition, RolloutStatus};
@@ -252,10 +252,9 @@ fn phase(
 
 /// The message of an update that wants something of its router, with why it does not get it.
 fn with_trouble(world: &World, progress: &Progress, message: String) -> String {
-    let is_unreadable = world.snapshot.traffic.is_none() && !progress.is_settled();
-    match world.router_trouble().filter(|_| is_unreadable) {
-        Some(trouble) if !message.contains(trouble) => format!("{message}; {trouble}"),
-        Some(_) | None => message,
+    match world.router_trouble().filter(|_| !progress.is_settled()) {
+        Some(Trouble::Stays(trouble)) if !message.contains(&trouble) => format!("{message}; {trouble}"),
+        Some(Trouble::Stays(_) | Trouble::Passes(_)) | None => message,
     }
 }
 

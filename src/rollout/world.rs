@@ -183,13 +183,14 @@ impl<'a> World<'a> {
 
     /// What is wrong with the router; `None` when nothing is, or when there is none.
     #[must_use]
-    pub fn router_trouble(&self) -> Option<&'static str> {
+    pub fn router_trouble(&self) -> Option<Trouble> {
         let Strategy::Routed(_) = &self.spec.strategy else { return None };
         match &self.snapshot.traffic {
-            None => Some("the router cannot be read"),
-            Some(traffic) if traffic.verified == Some(false) => {
-                Some("the router does not follow its weights yet")
-            }
+            None => Some(Trouble::Stays("the router cannot be read".to_owned())),
+            Some(traffic) if traffic.verified == Some(false) => Some(match &traffic.trouble {
+                Some(why) => Trouble::Stays(format!("the router does not take its weights: {why}")),
+                None => Trouble::Passes("the router does not follow its weights yet"),
+            }),
             Some(_) => None,
         }
     }
@@ -252,6 +253,26 @@ impl<'a> World<'a> {
     fn is_whole(&self, set: &ReplicaSet) -> bool {
         let wanted = self.spec.replicas;
         set.observed && set.size >= wanted && self.spec.threshold.is_met(set.available.get(), wanted.get())
+    }
+}
+
+/// What is wrong with a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It goes away by itself, as a rule.
+    Passes(&'static str),
+    /// Somebody has to look at it.
+    Stays(String),
+}
+
+impl Trouble {
+    /// What is said of it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Passes(text) => text,
+            Self::Stays(text) => text,
+        }
     }
 }
 

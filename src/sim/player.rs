@@ -131,6 +131,7 @@ impl<'a> Player<'a> {
             | Statement::StopRuns
             | Statement::RouterDelay(_)
             | Statement::RouterReadable(_)
+            | Statement::RouterRefusal(_)
             | Statement::Route(_)
             | Statement::Quota(_)
             | Statement::Budget(_)

@@ -24,6 +24,8 @@ pub(super) struct Router {
     /// When it follows.
     follows_at: Option<Timestamp>,
     is_unreadable: bool,
+    /// Why it does not take what it is told.
+    refusal: Option<String>,
 }
 
 impl Router {
@@ -34,7 +36,7 @@ impl Router {
         }
         self.told = shares;
         self.follows_at = self.delay.map(|delay| now.plus(delay));
-        if self.delay.is_none() {
+        if self.delay.is_none() && self.refusal.is_none() {
             self.does.clone_from(&self.told);
         }
         Ok(())
@@ -47,12 +49,14 @@ impl Router {
 
     /// What can be read of it.
     pub(super) fn observe(&self) -> Option<ObservedTraffic> {
-        let verified = self.delay.map(|_| self.told == self.does);
+        let can_be_asked = self.delay.is_some() || self.refusal.is_some();
+        let verified = can_be_asked.then(|| self.told == self.does);
         (!self.is_unreadable).then(|| ObservedTraffic {
             shares: self.told.clone(),
             behind: BTreeMap::new(),
             managed: self.managed.clone(),
             verified,
+            trouble: self.refusal.clone().filter(|_| self.told != self.does),
         })
     }
 }
@@ -77,6 +81,16 @@ impl Cluster {
         self.publish_router(Writer::Other);
     }
 
+    /// The router takes nothing from now on, and says why, or takes what it was told again.
+    pub fn set_router_refusal(&mut self, why: Option<String>) {
+        let is_over = why.is_none();
+        self.router.refusal = why;
+        if is_over {
+            self.router.does.clone_from(&self.router.told);
+        }
+        self.publish_router(Writer::Other);
+    }
+
     /// Somebody else rewrites the route.
     pub fn rewrite_route(&mut self, shares: BTreeMap<String, u32>) {
         let now = self.now();
@@ -94,6 +108,9 @@ impl Cluster {
     pub(super) fn advance_router(&mut self) {
         if self.router.follows_at.is_some_and(|at| at <= self.now()) {
             self.router.follows_at = None;
+            if self.router.refusal.is_some() {
+                return;
+            }
             self.router.does.clone_from(&self.router.told);
             self.publish_router(Writer::Other);
         }

@@ -27,6 +27,7 @@
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
 //! | `conflict N writes`, `refuse N writes`, `lose N answers`, `server down for D` | writes fail |
 //! | `router slow D`, `router prompt`, `router down`, `router up` | the router follows later and says so, or at once; its route can be read or not |
+//! | `router refuses WHY`, `router accepts` | the router does not do what its route says, and says why, or does it again |
 //! | `route SERVICE N SERVICE N` | somebody else rewrites the route |
 //! | `wait D`, `until CONDITION [within D]` | time passes |
 //! | `at MM:SS STATEMENT` | the statement happens at that time, in the middle of a later `wait` or `until` |
@@ -144,6 +145,8 @@ pub enum Statement {
     RouterDelay(Option<Duration>),
     /// Whether the route can be read.
     RouterReadable(bool),
+    /// The router takes nothing, for this reason.
+    RouterRefusal(Option<String>),
     /// Somebody else rewrites the route.
     Route(BTreeMap<String, u32>),
     /// An autoscaler keeps the workload at this size at least; `None` ends it.
@@ -310,6 +313,8 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
         ["router", "prompt"] => Statement::RouterDelay(None),
         ["router", "down"] => Statement::RouterReadable(false),
         ["router", "up"] => Statement::RouterReadable(true),
+        ["router", "refuses", why @ ..] => Statement::RouterRefusal(Some(why.join(" "))),
+        ["router", "accepts"] => Statement::RouterRefusal(None),
         ["route", one, share, other, rest] => Statement::Route(BTreeMap::from([
             ((*one).to_owned(), share.parse().ok()?),
             ((*other).to_owned(), rest.parse().ok()?),

@@ -23,6 +23,7 @@ impl Simulation {
             Statement::Budget(budget) => simulation.cluster.set_budget(*budget),
             Statement::AutoscaleWorkload(least) => simulation.cluster.autoscale_workload(*least),
             Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
+            Statement::RouterRefusal(why) => simulation.cluster.set_router_refusal(why.clone()),
             Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
             Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),
             _ => {}

@@ -7,7 +7,8 @@
 use serde_json::Value;
 
 use super::plugin::Settings;
-use super::route::{at, items, text};
+use super::report::Report;
+use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::weighted::{Split, set_weight};
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
@@ -86,7 +87,7 @@ impl Contour {
         let proxy = routes.get(&self.route(name))?;
         let meant = items(proxy, &["spec", "routes"]).iter().filter(|route| self.is_meant(route));
         let observed = meant.map(|route| self.observe_route(route)).reduce(both)?;
-        Some(observed.and_verified(verified(proxy)))
+        Some(observed.and_reported(report(&self.route(name), proxy)))
     }
 
     fn render_proxy(&self, proxy: &mut Value, target: &TrafficTarget) {
@@ -172,14 +173,30 @@ fn weight(weight: &Value) -> Option<u64> {
     if weight.is_null() { Some(0) } else { weight.as_u64() }
 }
 
-/// Whether Contour was seen to take the proxy as it is; `None` while it has said nothing that can be dated, so that a
-/// proxy that nobody looks at does not hold a rollout.
-fn verified(proxy: &Value) -> Option<bool> {
+/// Whether Contour takes the proxy as it is; `None` while it has said nothing that can be dated, so that a proxy that nobody
+/// looks at does not hold a rollout.
+fn report(name: &RouteName, proxy: &Value) -> Option<Report> {
     let generation = at(proxy, &["metadata", "generation"]).as_i64().unwrap_or_default();
     let conditions = items(proxy, &["status", "conditions"]);
     let valid = conditions.iter().find(|condition| text(condition, &["type"]) == "Valid")?;
     let observed = at(valid, &["observedGeneration"]).as_i64()?;
-    Some(observed >= generation && text(valid, &["status"]) == "True")
+    Some(match text(valid, &["status"]) {
+        _ if observed < generation => Report::Lags,
+        "True" => Report::Follows,
+        _ => refused(name, valid),
+    })
+}
+
+/// What is wrong is in the errors of the condition; its own message only says that there are any.
+fn refused(name: &RouteName, valid: &Value) -> Report {
+    let mut condition = valid.clone();
+    let errors = items(valid, &["errors"]);
+    if let Some(first) = errors.first() {
+        for field in ["reason", "message"] {
+            set(&mut condition, &[field], Some(at(first, &[field]).clone()));
+        }
+    }
+    Report::refuses("Contour", name, &condition)
 }
 
 #[cfg(test)]
@@ -188,21 +205,38 @@ mod tests {
 
     use super::*;
 
+    fn refusal(why: &str) -> Report {
+        Report::Refuses(format!("Contour reports Valid=False on HTTPProxy web: {why}"))
+    }
+
     #[test]
     fn a_proxy_is_followed_once_contour_reports_on_it_as_it_is() {
-        let check = |status: Value, expected: Option<bool>| {
+        let check = |status: Value, expected: Option<Report>| {
             let proxy = json!({"metadata": {"generation": 3}, "status": status});
-            assert_eq!(verified(&proxy), expected, "{status}");
+            let name = RouteName::new(RouteKind::HttpProxy, "shop", "web");
+            assert_eq!(report(&name, &proxy), expected, "{status}");
         };
-        let valid = |status: &str, observed: i64| {
-            json!({"currentStatus": "x", "conditions": [
-                {"type": "Valid", "status": status, "observedGeneration": observed},
-            ]})
+        let valid = |status: &str, observed: i64, errors: Value| {
+            json!({"currentStatus": "x", "conditions": [{
+                "type": "Valid", "status": status, "observedGeneration": observed, "reason": "ErrorPresent",
+                "message": "At least one error present, see Errors for details", "errors": errors,
+            }]})
         };
+        let error =
+            |reason: &str| json!({"type": "ServiceError", "reason": reason, "message": "no Service x"});
         check(Value::Null, None);
         check(json!({"currentStatus": "NotReconciled"}), None);
-        check(valid("True", 3), Some(true));
-        check(valid("True", 2), Some(false));
-        check(valid("False", 3), Some(false));
+        check(valid("True", 3, Value::Null), Some(Report::Follows));
+        check(valid("True", 2, Value::Null), Some(Report::Lags));
+        check(valid("False", 2, Value::Null), Some(Report::Lags));
+        check(
+            valid("False", 3, Value::Null),
+            Some(refusal("ErrorPresent: At least one error present, see Errors for details")),
+        );
+        check(valid("False", 3, json!([error("Only")])), Some(refusal("Only: no Service x")));
+        check(
+            valid("False", 3, json!([error("First"), error("Second")])),
+            Some(refusal("First: no Service x")),
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Routes that steps make for some requests, before all others: by header to the canary, or mirrored to it.
 
+use std::collections::BTreeMap;
+
 use crate::api::Rollout;
 use crate::api::canary_step::{CanaryStep, HeaderRoutingMatch, RouteMatch};
 
@@ -54,8 +56,26 @@ pub fn of_step(step: &CanaryStep) -> Option<(String, Option<Rule>)> {
 
 /// Every route that a step of the Rollout can make.
 pub(super) fn all(rollout: &Rollout) -> Vec<ManagedRoute> {
-    let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
-    let steps = canary.and_then(|canary| canary.steps.as_ref()).into_iter().flatten();
-    let routes = steps.filter_map(of_step);
+    let routes = steps(rollout).filter_map(of_step);
     routes.filter_map(|(name, rule)| Some(ManagedRoute { name, rule: rule? })).collect()
+}
+
+/// The sets of routes that there are after some step, each in the order of `names`.
+pub(super) fn sets(rollout: &Rollout, names: &[String]) -> Vec<Vec<ManagedRoute>> {
+    let mut rules: BTreeMap<String, Rule> = BTreeMap::new();
+    let mut sets = Vec::new();
+    for (name, rule) in steps(rollout).filter_map(of_step) {
+        match rule {
+            Some(rule) => drop(rules.insert(name, rule)),
+            None => drop(rules.remove(&name)),
+        }
+        let made = |name: &String| Some(ManagedRoute { name: name.clone(), rule: rules.get(name)?.clone() });
+        sets.push(names.iter().filter_map(made).collect());
+    }
+    sets
+}
+
+fn steps(rollout: &Rollout) -> impl Iterator<Item = &CanaryStep> {
+    let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+    canary.and_then(|canary| canary.steps.as_ref()).into_iter().flatten()
 }

@@ -10,6 +10,7 @@ mod istio;
 mod managed;
 mod nginx;
 mod plugin;
+mod report;
 pub mod route;
 mod routers;
 mod weighted;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 pub use self::istio::subsets;
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
+use self::report::Report;
 pub use self::route::{Need, RouteKind, RouteName, Routes};
 pub use self::routers::{Abilities, PLUGINS, Problem, Router, Routers, SUPPORTED, Subject};
 use crate::units::{PodHash, Weight};
@@ -58,6 +60,8 @@ pub struct ObservedTraffic {
     pub managed: BTreeMap<String, Option<ManagedRoute>>,
     /// Whether the router was seen to do what its objects say; `None` when it cannot be asked.
     pub verified: Option<bool>,
+    /// Why the router will not do what its objects say, in its own words; `None` where it has given no reason.
+    pub trouble: Option<String>,
 }
 
 impl ObservedTraffic {
@@ -75,6 +79,17 @@ impl ObservedTraffic {
             (one, other) => one.or(other),
         };
         Self { verified, ..self }
+    }
+
+    /// Whether the router was seen to follow, by what it reports on one of its objects.
+    #[must_use]
+    fn and_reported(self, report: Option<Report>) -> Self {
+        let verified = report.as_ref().map(|report| *report == Report::Follows);
+        let trouble = match report {
+            Some(Report::Refuses(why)) => Some(why),
+            Some(Report::Follows | Report::Lags) | None => None,
+        };
+        Self { trouble: self.trouble.clone().or(trouble), ..self.and_verified(verified) }
     }
 
     /// The share of a destination that is in force; `None` while the router is known not to follow its objects yet.

@@ -88,6 +88,8 @@ pub struct Subject {
     pub managed: Vec<ManagedRoute>,
     /// The names of such routes, the one with precedence first.
     pub managed_names: Vec<String>,
+    /// The sets of such routes that there are after some step, each in the order of precedence.
+    pub managed_sets: Vec<Vec<ManagedRoute>>,
 }
 
 impl Subject {
@@ -101,7 +103,8 @@ impl Subject {
         };
         let services = pair.map(|name| name.clone().unwrap_or_default());
         let [canary, stable] = istio::subsets(routing).unwrap_or(services);
-        let managed_names = routing.managed_routes.iter().flatten().map(|route| route.name.clone()).collect();
+        let managed_names: Vec<_> =
+            routing.managed_routes.iter().flatten().map(|route| route.name.clone()).collect();
         let given = routing.max_traffic_weight.and_then(|given| u32::try_from(given).ok());
         let subject = Self {
             rollout: rollout.metadata.name.clone().unwrap_or_default(),
@@ -109,6 +112,7 @@ impl Subject {
             canary,
             stable,
             managed: managed::all(rollout),
+            managed_sets: managed::sets(rollout, &managed_names),
             managed_names,
             scale: given.filter(|given| *given > 0).map_or(Weight::FULL, Weight::observed),
         };
@@ -213,12 +217,15 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
         shares.iter().filter(|(_, share)| **share > 0).map(|(name, share)| (name.clone(), *share)).collect()
     };
     let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
-    let ObservedTraffic { mut shares, mut behind, mut managed, verified } = one.and_verified(other.verified);
+    let trouble = one.trouble.clone().or(other.trouble);
+    let ObservedTraffic { mut shares, mut behind, mut managed, verified, .. } =
+        one.and_verified(other.verified);
     for (name, share) in other.shares {
         let known = shares.entry(name).or_default();
         *known = share.max(*known);
     }
     behind.extend(other.behind);
     managed.extend(other.managed);
-    ObservedTraffic { shares, behind, managed, verified: if agree { verified } else { Some(false) } }
+    let verified = if agree { verified } else { Some(false) };
+    ObservedTraffic { shares, behind, managed, verified, trouble }
 }

@@ -40,6 +40,8 @@ pub(super) struct Chosen {
     pub(super) by: By,
     /// Name of the only rule that is meant; `None` for all that lead to both Services.
     pub(super) rule: Option<String>,
+    /// Whether steps make routes by header in it.
+    pub(super) has_header_routes: bool,
 }
 
 /// How routes are chosen.
@@ -65,7 +67,7 @@ impl Config {
             read_selected(&mut settings, kind, prefix, &mut chosen);
         }
         let label = Label::read(&mut settings, format!("{own}/{name}"));
-        // Where the state of header routes used to be kept: of no effect for long.
+        // Where others keep the state of header routes, which is in the route itself here: nobody can miss it.
         settings.text("configMap");
         let mut problems = settings.finish();
         if chosen.is_empty() && problems.is_empty() {
@@ -78,10 +80,14 @@ impl Config {
 }
 
 fn read_named(settings: &mut Settings, kind: RouteKind, prefix: &str, chosen: &mut Vec<Chosen>) {
+    let knows_headers = matches!(kind, RouteKind::HttpRoute | RouteKind::GrpcRoute);
     let rule_field = format!("{prefix}RuleName");
     let rule = settings.text(&rule_field);
     match settings.text(prefix) {
-        Some(name) => chosen.push(Chosen { field: settings.place(prefix), kind, by: By::Name(name), rule }),
+        Some(name) => {
+            let field = settings.place(prefix);
+            chosen.push(Chosen { field, kind, by: By::Name(name), rule, has_header_routes: knows_headers });
+        }
         None if rule.is_some() => {
             settings.refuse(&rule_field, format!("has no effect without {prefix}: set that, or remove it"));
         }
@@ -89,11 +95,14 @@ fn read_named(settings: &mut Settings, kind: RouteKind, prefix: &str, chosen: &m
     }
     for (field, item) in settings.items(&format!("{prefix}s")) {
         let mut route = Settings::new(field.as_str(), item);
-        // Steps that make header routes are refused as such.
-        route.flag("useHeaderRoutes");
+        let has_header_routes = route.flag("useHeaderRoutes");
+        if has_header_routes && !knows_headers {
+            let message = format!("has no effect, as a {} knows no headers: remove it", kind.as_str());
+            route.refuse("useHeaderRoutes", message);
+        }
         let rule = route.text("ruleName");
         match route.text("name") {
-            Some(name) => chosen.push(Chosen { field, kind, by: By::Name(name), rule }),
+            Some(name) => chosen.push(Chosen { field, kind, by: By::Name(name), rule, has_header_routes }),
             None => route.refuse("name", format!("must name a {}", kind.as_str())),
         }
         settings.include(route.finish());
@@ -106,5 +115,5 @@ fn read_selected(settings: &mut Settings, kind: RouteKind, prefix: &str, chosen:
     let Some(value) = settings.take(&name) else { return };
     let (selector, problems) = Selector::read(&field, value);
     settings.include(problems);
-    chosen.push(Chosen { field, kind, by: By::Labels(selector), rule: None });
+    chosen.push(Chosen { field, kind, by: By::Labels(selector), rule: None, has_header_routes: false });
 }

@@ -2,11 +2,15 @@
 //!
 //! Known under the name and the configuration of the plugin that other controllers have for it. A rule is edited when it
 //! leads to both Services; everything else in a route stays as it is, and other backends keep their weights. Routes are
-//! users' objects: they are neither made nor deleted, and several Rollouts may share one.
-//! Absent on purpose: header routes and mirrors, which are rules of their own.
+//! users' objects: they are neither made nor deleted, and several Rollouts may share one. Routes for some requests are rules
+//! of their own, named after the route.
 
+mod asked;
 mod config;
 mod label;
+mod made;
+mod managed;
+mod matches;
 mod selector;
 mod status;
 
@@ -18,7 +22,7 @@ use self::config::{By, Chosen, Config};
 use super::route::{at, items, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::weighted::{Split, set_weight};
-use super::{Need, ObservedTraffic, RouteName, Routes, TrafficTarget};
+use super::{Managed, Need, ObservedTraffic, RouteName, Routes, TrafficTarget};
 use crate::api::traffic_routing::PluginConfig;
 use crate::units::Weight;
 
@@ -91,10 +95,11 @@ impl GatewayApi {
         [&self.subject.canary, &self.subject.stable]
     }
 
-    /// Whether a rule is edited: it leads to both Services, and has the name that is asked for.
+    /// Whether a rule is edited: it leads to both Services, has the name that is asked for, and is not made by a step.
     fn is_meant(&self, chosen: &Chosen, rule: &Value) -> bool {
         let is_named = chosen.rule.as_ref().is_none_or(|name| text(rule, &["name"]) == name);
-        is_named && self.services().iter().all(|service| self.count(service, rule) > 0)
+        let is_made = self.owner(rule).is_some();
+        is_named && !is_made && self.services().iter().all(|service| self.count(service, rule) > 0)
     }
 
     fn observe_rule(&self, rule: &Value) -> ObservedTraffic {
@@ -118,14 +123,17 @@ impl GatewayApi {
         let rules = items(route, &["spec", "rules"]).iter().filter(|rule| self.is_meant(place.chosen, rule));
         let observed = rules.map(|rule| self.observe_rule(rule)).reduce(both)?;
         let is_idle = observed.share(&self.idle) == Some(Weight::ZERO);
-        if is_idle && self.config.label.as_ref().is_some_and(|label| label.is_on(route)) {
+        if is_idle
+            && !self.has_managed(route)
+            && self.config.label.as_ref().is_some_and(|label| label.is_on(route))
+        {
             // Marked for an update that is over: to be put right.
             return Some(ObservedTraffic::unclear());
         }
-        Some(observed.and_verified(status::verified(route)))
+        Some(observed.and_reported(status::report(&place.route, route)))
     }
 
-    fn render_place(&self, route: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
+    fn render_weights(&self, route: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
         let rules = route.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
         for rule in rules.into_iter().flatten().filter(|rule| self.is_meant(chosen, rule)) {
             let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
@@ -135,8 +143,13 @@ impl GatewayApi {
                 }
             }
         }
+    }
+
+    /// Marks a route for as long as it does not say what its owner wants.
+    fn render_label(&self, route: &mut Value, target: &TrafficTarget) {
+        let is_under_way = target.weight > Weight::ZERO || self.has_managed(route);
         match &self.config.label {
-            Some(label) if target.weight > Weight::ZERO => label.put_on(route),
+            Some(label) if is_under_way => label.put_on(route),
             Some(label) => label.take_off(route),
             None => {}
         }
@@ -180,6 +193,10 @@ impl Router for GatewayApi {
         Abilities { ping_pong: true, largest_scale: Weight::observed(LARGEST_WEIGHT) }
     }
 
+    fn managed(&self) -> Managed {
+        Managed::HeadersAndMirrors
+    }
+
     fn needs(&self) -> Vec<Need> {
         let needs = self.config.chosen.iter().map(|chosen| match &chosen.by {
             By::Name(name) => Need::One(self.route(chosen, name)),
@@ -200,18 +217,24 @@ impl Router for GatewayApi {
                 Problem::new(&chosen.field, message)
             }));
         }
+        problems.extend(self.problems_of_managed(routes));
         problems
     }
 
     fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
         let places = self.places(routes);
         let observed: Option<Vec<_>> = places.iter().map(|place| self.observe_place(routes, place)).collect();
-        observed?.into_iter().reduce(both)
+        let shares = observed?.into_iter().reduce(both)?;
+        Some(ObservedTraffic { managed: self.observe_managed(routes), ..shares })
     }
 
     fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
-        for Place { route, chosen } in self.places(routes) {
-            routes.edit(&route, |object| self.render_place(object, chosen, target));
+        for Place { route, chosen } in &self.places(routes) {
+            routes.edit(route, |object| self.render_weights(object, chosen, target));
+        }
+        self.render_managed(routes, target);
+        for Place { route, .. } in &self.places(routes) {
+            routes.edit(route, |object| self.render_label(object, target));
         }
     }
 }

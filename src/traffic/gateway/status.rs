@@ -7,13 +7,15 @@
 
 use serde_json::Value;
 
+use crate::traffic::RouteName;
+use crate::traffic::report::Report;
 use crate::traffic::route::{at, items, text};
 
 /// Why a parent has no part in a route; anything else that it does not accept is about what the route says.
 const ELSEWHERE: [&str; 3] = ["NotAllowedByListeners", "NoMatchingListenerHostname", "NoMatchingParent"];
 
-/// Whether every parent that counts follows the route as it is; `None` when none does.
-pub(super) fn verified(route: &Value) -> Option<bool> {
+/// Whether every parent that counts follows the route as it is; `None` when none counts.
+pub(super) fn report(name: &RouteName, route: &Value) -> Option<Report> {
     let generation = at(route, &["metadata", "generation"]).as_i64().unwrap_or_default();
     let asked = items(route, &["spec", "parentRefs"]);
     let namespace = text(route, &["metadata", "namespace"]);
@@ -22,7 +24,7 @@ pub(super) fn verified(route: &Value) -> Option<bool> {
         let of = at(parent, &["parentRef"]);
         asked.iter().any(|asked| is_same(asked, of, namespace))
     });
-    parents.filter_map(|parent| follows(parent, generation)).reduce(|one, other| one && other)
+    parents.filter_map(|parent| report_of(parent, name, generation)).max()
 }
 
 /// Whether two references are to the same parent.
@@ -41,7 +43,7 @@ fn is_same(one: &Value, other: &Value, namespace: &str) -> bool {
     key(one) == key(other)
 }
 
-fn follows(parent: &Value, generation: i64) -> Option<bool> {
+fn report_of(parent: &Value, name: &RouteName, generation: i64) -> Option<Report> {
     let conditions = items(parent, &["conditions"]);
     let condition = |name: &str| conditions.iter().find(|condition| text(condition, &["type"]) == name);
     let accepted = condition("Accepted")?;
@@ -50,14 +52,21 @@ fn follows(parent: &Value, generation: i64) -> Option<bool> {
     };
     let is_true = |condition: &Value| text(condition, &["status"]) == "True";
     if !is_current(accepted)? {
-        return Some(false);
+        return Some(Report::Lags);
     }
+    let of = at(parent, &["parentRef"]);
+    let kind = at(of, &["kind"]).as_str().unwrap_or("Gateway");
+    let refuses =
+        |condition: &Value| Report::refuses(&format!("{kind} {}", text(of, &["name"])), name, condition);
     if !is_true(accepted) {
-        return (!ELSEWHERE.contains(&text(accepted, &["reason"]))).then_some(false);
+        return (!ELSEWHERE.contains(&text(accepted, &["reason"]))).then(|| refuses(accepted));
     }
     // A reference that leads nowhere may be one of ours.
-    let resolved = condition("ResolvedRefs");
-    Some(resolved.is_none_or(|resolved| is_true(resolved) && is_current(resolved) != Some(false)))
+    Some(match condition("ResolvedRefs") {
+        Some(resolved) if is_current(resolved) == Some(false) => Report::Lags,
+        Some(resolved) if !is_true(resolved) => refuses(resolved),
+        Some(_) | None => Report::Follows,
+    })
 }
 
 #[cfg(test)]
@@ -65,16 +74,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::traffic::RouteKind;
 
     fn condition(name: &str, status: &str, reason: &str, observed: i64) -> Value {
-        json!({"type": name, "status": status, "reason": reason, "observedGeneration": observed})
+        json!({"type": name, "status": status, "reason": reason, "message": "why", "observedGeneration": observed})
     }
 
     fn parent(name: &str, conditions: &[Value]) -> Value {
         json!({"parentRef": {"name": name}, "controllerName": "example.com/gateway", "conditions": conditions})
     }
 
-    fn check(parents: &[Value], expected: Option<bool>) {
+    fn check(parents: &[Value], expected: Option<Report>) {
         let route = json!({
             "metadata": {"namespace": "shop", "generation": 3},
             "spec": {"parentRefs": [
@@ -83,7 +93,13 @@ mod tests {
             ]},
             "status": {"parents": parents},
         });
-        assert_eq!(verified(&route), expected, "{parents:?}");
+        let name = RouteName::new(RouteKind::HttpRoute, "shop", "web");
+        let expected = (parents, expected);
+        assert_eq!((parents, report(&name, &route)), expected);
+    }
+
+    fn refusal(why: &str) -> Report {
+        Report::Refuses(format!("Gateway {why}: why"))
     }
 
     #[test]
@@ -94,14 +110,17 @@ mod tests {
         check(&[], None);
         check(&[edge(&[])], None);
         check(&[edge(&[json!({"type": "Accepted", "status": "True"})])], None);
-        check(&[edge(&[accepted(3)])], Some(true));
-        check(&[edge(&[accepted(3), resolved(3)])], Some(true));
-        check(&[edge(&[accepted(2), resolved(2)])], Some(false));
-        check(&[edge(&[accepted(3), resolved(2)])], Some(false));
-        check(&[edge(&[accepted(3), condition("ResolvedRefs", "False", "BackendNotFound", 3)])], Some(false));
-        check(&[edge(&[accepted(3)]), parent("inner", &[accepted(2)])], Some(false));
-        check(&[edge(&[accepted(3)]), parent("inner", &[])], Some(true));
-        check(&[edge(&[accepted(3)]), parent("gone", &[accepted(1)])], Some(true));
+        check(&[edge(&[accepted(3)])], Some(Report::Follows));
+        check(&[edge(&[accepted(3), resolved(3)])], Some(Report::Follows));
+        check(&[edge(&[accepted(2), resolved(2)])], Some(Report::Lags));
+        check(&[edge(&[accepted(3), resolved(2)])], Some(Report::Lags));
+        check(
+            &[edge(&[accepted(3), condition("ResolvedRefs", "False", "BackendNotFound", 3)])],
+            Some(refusal("edge reports ResolvedRefs=False on HTTPRoute web: BackendNotFound")),
+        );
+        check(&[edge(&[accepted(3)]), parent("inner", &[accepted(2)])], Some(Report::Lags));
+        check(&[edge(&[accepted(3)]), parent("inner", &[])], Some(Report::Follows));
+        check(&[edge(&[accepted(3)]), parent("gone", &[accepted(1)])], Some(Report::Follows));
     }
 
     #[test]
@@ -109,7 +128,10 @@ mod tests {
         let refused = |reason: &str| parent("inner", &[condition("Accepted", "False", reason, 3)]);
         let accepted = parent("edge", &[condition("Accepted", "True", "Accepted", 3)]);
         check(&[refused("NotAllowedByListeners")], None);
-        check(&[accepted.clone(), refused("NotAllowedByListeners")], Some(true));
-        check(&[accepted, refused("UnsupportedValue")], Some(false));
+        check(&[accepted.clone(), refused("NotAllowedByListeners")], Some(Report::Follows));
+        check(
+            &[accepted, refused("UnsupportedValue")],
+            Some(refusal("inner reports Accepted=False on HTTPRoute web: UnsupportedValue")),
+        );
     }
 }

@@ -4,7 +4,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{Case, Kind, Routed, api, create, leave_in_order, survive_a_second_writer, walk};
-use crate::rollouts::{is_in, message_of};
+use crate::rollouts::{is_in, merge, message_of};
 use crate::shared::wait_for;
 
 const HTTP: Kind = ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
@@ -38,18 +38,18 @@ fn case() -> Case {
     }
 }
 
-/// The route as a gateway's controller leaves it that has seen the generation `observed`.
-async fn report(routed: &Routed, observed: i64) {
-    let condition = |name: &str| {
+/// The route as a gateway's controller leaves it that has seen the generation `observed`, and found its backends or not.
+async fn report(routed: &Routed, observed: i64, resolved: &str) {
+    let condition = |name: &str, status: &str| {
         json!({
-            "type": name, "status": "True", "reason": name, "message": "", "observedGeneration": observed,
+            "type": name, "status": status, "reason": name, "message": "as it is", "observedGeneration": observed,
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         })
     };
     let parent = json!({
         "parentRef": {"group": HTTP.0, "kind": "Gateway", "name": "edge"},
         "controllerName": "example.com/gateway",
-        "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+        "conditions": [condition("Accepted", "True"), condition("ResolvedRefs", resolved)],
     });
     let patch = Patch::Merge(json!({"status": {"parents": [parent]}}));
     let objects = api(&routed.subject.client, &routed.subject.namespace, HTTP);
@@ -121,10 +121,10 @@ async fn a_step_waits_until_the_gateway_has_seen_its_weight() {
     let routed = Box::pin(Routed::deploy(case(), json!({}))).await;
     let subject = &routed.subject;
     let before = generation(&routed).await;
-    report(&routed, before).await;
+    report(&routed, before, "True").await;
     subject.release("v2").await;
     routed.until_weight(20).await;
-    //XX    until_labelled(&routed, Some("in-progress")).await;
+    until_labelled(&routed, Some("in-progress")).await;
 
     // A pass that has seen this change has seen the lagging status, too.
     subject.change(json!({"progressDeadlineSeconds": 601})).await;
@@ -133,7 +133,12 @@ async fn a_step_waits_until_the_gateway_has_seen_its_weight() {
     assert!(after > before, "the weights are part of the generation: {before}, {after}");
     assert_eq!(seen.status.unwrap().current_step_index, Some(0));
 
-    report(&routed, after).await;
+    report(&routed, after, "False").await;
+    let why = "Gateway edge reports ResolvedRefs=False on HTTPRoute shop: ResolvedRefs: as it is";
+    subject
+        .until(move |rollout: Option<&serin::api::Rollout>| message_of(rollout.unwrap()).contains(why))
+        .await;
+    report(&routed, after, "True").await;
     routed.until_at_step(1).await;
     subject.change_status(json!({"abort": true})).await;
     routed.until_weight(0).await;
@@ -163,4 +168,143 @@ async fn services_that_alternate_keep_their_weights_and_lose_the_label_at_the_en
         routed.until_weight(end).await;
         until_labelled(&routed, None).await;
     }
+}
+
+const TESTERS: &str = "testers";
+const SHADOW: &str = "shadow";
+
+/// A route with rules that the API server completes: nothing that it may leave out is there.
+fn bare() -> Value {
+    json!({
+        "metadata": {"name": "shop"},
+        "spec": {"parentRefs": [{"name": "edge"}], "rules": [
+            {"matches": [{"path": {"value": "/docs"}}], "backendRefs": [{"name": "docs", "port": 80}]},
+            {"backendRefs": [{"name": "stable", "port": 80}, {"name": "canary", "port": 80, "weight": 0}]},
+            {
+                "matches": [{"path": {"value": "/cart"}, "headers": [{"name": "x-shop", "value": "1"}]}],
+                "timeouts": {"request": "10s"},
+                "backendRefs": [{"name": "stable", "port": 80}, {"name": "canary", "port": 80, "weight": 0}],
+            },
+        ]},
+    })
+}
+
+fn for_some_requests() -> Value {
+    json!([
+        {"setCanaryScale": {"replicas": 1}},
+        {"setMirrorRoute": {
+            "name": SHADOW, "percentage": 20, "match": [{"method": {"regex": "GET|HEAD"}}],
+        }},
+        {"setHeaderRoute": {
+            "name": TESTERS, "match": [{"headerName": "x-tester", "headerValue": {"prefix": "qa."}}],
+        }},
+        {"pause": {}},
+        {"setMirrorRoute": {"name": SHADOW}},
+        {"setCanaryScale": {"matchTrafficWeight": true}},
+        {"setWeight": 50},
+        {"pause": {}},
+    ])
+}
+
+/// The route, and the names of its rules.
+async fn rules(routed: &Routed, kind: Kind) -> (Value, Vec<String>) {
+    let objects = api(&routed.subject.client, &routed.subject.namespace, kind);
+    let route = serde_json::to_value(objects.get("shop").await.unwrap()).unwrap();
+    let rules = route["spec"]["rules"].as_array().unwrap();
+    let names = rules.iter().map(|rule| rule["name"].as_str().unwrap_or_default().to_owned());
+    let names = names.collect();
+    (route, names)
+}
+
+/// A pass over the whole Rollout changes nothing in the route.
+async fn stay(routed: &Routed, kind: Kind, deadline: i32) {
+    let (before, _) = rules(routed, kind).await;
+    let is_written = move |rollout: Option<&serin::api::Rollout>| {
+        let rollout = rollout.unwrap();
+        let observed = rollout.status.as_ref().and_then(|status| status.observed_generation.clone());
+        serde_json::to_value(observed).unwrap() == json!(rollout.metadata.generation)
+    };
+    routed.subject.change(json!({"progressDeadlineSeconds": deadline})).await;
+    routed.subject.until(is_written).await;
+    let (after, _) = rules(routed, kind).await;
+    assert_eq!(before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"], "{after:#}");
+}
+
+/// An update with routes for some requests goes through all its steps, and the next one is taken back.
+async fn walk_with_routes(case: Case, kind: Kind, steps: Value) {
+    let routing =
+        merged(case.routing.clone(), json!({"managedRoutes": [{"name": TESTERS}, {"name": SHADOW}]}));
+    let spec = json!({"strategy": {"canary": {"steps": steps}}});
+    let routed = Box::pin(Routed::deploy(Case { routing, ..case }, spec)).await;
+    let subject = &routed.subject;
+    let (untouched, _) = rules(&routed, kind).await;
+    subject.release("v2").await;
+    routed.until_at_step(3).await;
+    let (route, names) = rules(&routed, kind).await;
+    let expected = ["testers", "testers-1", "shadow", "shadow-1", "", "", ""];
+    assert_eq!(names, expected, "{route:#}");
+    assert_eq!(route.pointer(LABEL), Some(&json!("in-progress")));
+    stay(&routed, kind, 601).await;
+
+    routed.resume().await;
+    routed.until_at_step(7).await;
+    let (route, names) = rules(&routed, kind).await;
+    assert_eq!(names, ["testers", "testers-1", "", "", ""], "{route:#}");
+    stay(&routed, kind, 602).await;
+    routed.resume().await;
+    subject.until(is_in("Healthy")).await;
+    routed.until_weight(0).await;
+    let (route, _) = rules(&routed, kind).await;
+    assert_eq!(route.pointer(LABEL), None);
+    let same = |pointer: &str| assert_eq!(route.pointer(pointer), untouched.pointer(pointer), "{route:#}");
+    same("/spec/rules/0");
+    same("/spec/rules/2/matches");
+    same("/spec/rules/2/timeouts");
+    stay(&routed, kind, 603).await;
+
+    subject.release("v3").await;
+    routed.until_at_step(3).await;
+    let (route, names) = rules(&routed, kind).await;
+    assert_eq!(names, expected, "{route:#}");
+    subject.change_status(json!({"abort": true})).await;
+    subject.until(is_in("Degraded")).await;
+    subject.until_sizes(&[("2", 4)]).await;
+    let (route, names) = rules(&routed, kind).await;
+    assert_eq!(names, ["", "", ""], "{route:#}");
+}
+
+fn merged(mut whole: Value, part: Value) -> Value {
+    merge(&mut whole, part);
+    whole
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_requests_have_rules_of_their_own_and_lose_them_at_the_end() {
+    let case = Case {
+        objects: vec![(HTTP, bare())],
+        weight: (HTTP, "shop", "/spec/rules/1/backendRefs/1/weight"),
+        ..case()
+    };
+    Box::pin(walk_with_routes(case, HTTP, for_some_requests())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_calls_have_rules_of_their_own_and_lose_them_at_the_end() {
+    let mut route = bare();
+    let rules = route["spec"]["rules"].as_array_mut().unwrap();
+    rules[0]["matches"] = json!([{"method": {"service": "shop.Docs"}}]);
+    rules[2] = json!({
+        "matches": [{"method": {"service": "shop.Cart", "method": "Add"}, "headers": [{"name": "x-shop", "value": "1"}]}],
+        "backendRefs": rules[1]["backendRefs"],
+    });
+    let mut steps = for_some_requests();
+    steps[1]["setMirrorRoute"]["match"] = json!([{"headers": {"x-copy": {"regex": "a|b"}}}]);
+    let case = Case {
+        name: "grpc-some",
+        definitions: &["gateway-api/grpcroutes.yaml"],
+        objects: vec![(GRPC, route)],
+        routing: routing(json!({"grpcRoute": "shop"})),
+        weight: (GRPC, "shop", "/spec/rules/1/backendRefs/1/weight"),
+    };
+    Box::pin(walk_with_routes(case, GRPC, steps)).await;
 }
