@@ -1,5 +1,6 @@
 //! What each router makes of its objects. A file of `tests/routers/` holds a canary and the objects that users have; the
-//! file beside it with `.out` shows what becomes of them at each target. `UPDATE=1` rewrites those.
+//! file beside it with `.out` shows what becomes of them at each target, with the routes that its steps make while traffic
+//! is split. `UPDATE=1` rewrites those.
 //!
 //! What holds for every router is checked on every file: what was rendered is what is observed, rendering it again changes
 //! nothing, and nothing that came without being asked for is lost on the way to no weight at all.
@@ -12,13 +13,16 @@
     reason = "a test fails by panicking, and its functions are part of it"
 )]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use serin::api::Rollout;
-use serin::traffic::{Destination, RouteKind, RouteName, Routers, Routes, TrafficTarget};
+use serin::traffic::{
+    Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, TrafficTarget, of_step,
+};
 use serin::units::{PodHash, Weight};
 
 /// Shares of the canary that are shown, as parts of a hundred.
@@ -60,8 +64,20 @@ impl Case {
             stable: Destination { name: stable, hash: hash("old") },
             weight: Weight::observed(percent * scale / 100),
             scale: Weight::observed(scale),
-            managed: Vec::new(),
+            managed: if matches!(percent, 1..100) { self.managed() } else { vec![] },
         }
+    }
+
+    /// The routes that steps make, the one with precedence first.
+    fn managed(&self) -> Vec<ManagedRoute> {
+        let canary = self.rollout.spec.strategy.as_ref().unwrap().canary.as_ref().unwrap();
+        let made = canary.steps.iter().flatten().filter_map(of_step);
+        let made: BTreeMap<_, _> = made.filter_map(|(name, rule)| Some((name, rule?))).collect();
+        let names = canary.traffic_routing.as_ref().unwrap().managed_routes.iter().flatten();
+        let route = |name: &String| {
+            made.get(name).map(|rule| ManagedRoute { name: name.clone(), rule: rule.clone() })
+        };
+        names.filter_map(|managed| route(&managed.name)).collect()
     }
 }
 
@@ -149,6 +165,8 @@ fn what_was_rendered_is_observed_and_rendering_it_again_changes_nothing() {
             let seen = (share(&target.canary.name), share(&target.stable.name));
             let rest = target.weight.rest_of(target.scale).get();
             assert_eq!(seen, (target.weight.get(), rest), "{}: {percent} of 100", path.display());
+            let managed = target.managed.iter().map(|route| (route.name.clone(), Some(route.clone())));
+            assert_eq!(observed.managed, managed.collect(), "{}: {percent} of 100", path.display());
             assert_ne!(observed.verified, Some(false), "{}: {percent} of 100", path.display());
             let again = {
                 let mut again = objects.clone();

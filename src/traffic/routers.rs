@@ -86,6 +86,8 @@ pub struct Subject {
     pub scale: Weight,
     /// Every route for some requests that a step can make.
     pub managed: Vec<ManagedRoute>,
+    /// The names of such routes, the one with precedence first.
+    pub managed_names: Vec<String>,
 }
 
 impl Subject {
@@ -98,6 +100,7 @@ impl Subject {
             None => [&canary.canary_service, &canary.stable_service],
         };
         let [canary, stable] = pair.map(|name| name.clone().unwrap_or_default());
+        let managed_names = routing.managed_routes.iter().flatten().map(|route| route.name.clone()).collect();
         let given = routing.max_traffic_weight.and_then(|given| u32::try_from(given).ok());
         let subject = Self {
             rollout: rollout.metadata.name.clone().unwrap_or_default(),
@@ -105,6 +108,7 @@ impl Subject {
             canary,
             stable,
             managed: managed::all(rollout),
+            managed_names,
             scale: given.filter(|given| *given > 0).map_or(Weight::FULL, Weight::observed),
         };
         Some((subject, routing))

@@ -2,15 +2,17 @@
 //!
 //! The action is an annotation in JSON, named after the root Service, and rules use it whose backend has that name and the
 //! port `use-annotation`. What else the action says, and target groups that are not of the Rollout, stay as they are; so
-//! does the rest of the Ingress. Ingresses are users' objects: they are neither made nor deleted.
+//! does the rest of the Ingress, but for routes by header. Ingresses are users' objects: they are neither made nor deleted.
 //! Absent on purpose: mirrors, which the load balancer does not have. Not verified yet: whether the load balancer follows
 //! the Ingress, and whether its targets are healthy, which only the AWS API tells.
 
 mod action;
+mod header;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::action::{Action, Settings, Stickiness};
+use super::managed::Managed;
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
@@ -71,24 +73,31 @@ impl Alb {
         [&self.subject.canary, &self.subject.stable]
     }
 
+    /// The annotation that holds something of this name.
+    fn key(&self, kind: &str, name: &str) -> String {
+        format!("{}/{kind}.{name}", self.prefix)
+    }
+
     /// The annotation that holds the action.
-    fn key(&self) -> String {
-        format!("{}/actions.{}", self.prefix, self.root)
+    fn root_key(&self) -> String {
+        self.key("actions", &self.root)
     }
 
     /// The action of an Ingress; a new one where there is none.
     fn action(&self, ingress: &Value) -> Result<Action, String> {
-        let found = at(ingress, &["metadata", "annotations", &self.key()]).as_str();
+        let found = annotation(ingress, &self.root_key());
         found.map_or_else(|| Ok(Action::new()), |text| Action::read(text, self.services()))
     }
 
     fn observe_one(&self, routes: &Routes, name: &str) -> Option<ObservedTraffic> {
-        let action = self.action(routes.get(&self.route(name))?).ok()?;
+        let ingress = routes.get(&self.route(name))?;
+        let action = self.action(ingress).ok()?;
         let mut settled = action.clone();
         settled.settle(self.services(), &self.settings);
         let split = action.split(self.services()).filter(|_| settled == action);
         let observed = split.map(|split| split.observed(self.services(), self.subject.scale));
-        Some(observed.unwrap_or_else(ObservedTraffic::unclear))
+        let managed = self.observe_headers(ingress);
+        Some(ObservedTraffic { managed, ..observed.unwrap_or_else(ObservedTraffic::unclear) })
     }
 
     fn render_one(&self, ingress: &mut Value, target: &TrafficTarget) {
@@ -97,14 +106,13 @@ impl Alb {
         action.settle(self.services(), &self.settings);
         action.set_weights(target, &self.settings);
         if action != before {
-            set(ingress, &["metadata", "annotations", &self.key()], Some(json!(action.text())));
+            annotate(ingress, &self.root_key(), Some(action.text()));
         }
+        self.render_headers(ingress, &target.canary.name, &target.managed);
     }
 
     fn has_rules(&self, ingress: &Value) -> bool {
-        let paths =
-            items(ingress, &["spec", "rules"]).iter().flat_map(|rule| items(rule, &["http", "paths"]));
-        paths.into_iter().any(|path| uses_action(path, &self.root))
+        paths(ingress).any(|path| uses_action(path, &self.root))
     }
 
     fn problem_of(&self, routes: &Routes, field: &str, name: &str) -> Option<Problem> {
@@ -120,8 +128,11 @@ impl Alb {
             );
             return Some(Problem::new(field, message));
         }
+        if let Some(why) = self.problem_of_headers(ingress) {
+            return Some(Problem::new(field, format!("Ingress \"{name}\" {why}")));
+        }
         let why = self.action(ingress).err()?;
-        let key = self.key();
+        let key = self.root_key();
         let message = format!("annotation {key} of Ingress \"{name}\" {why}; without it, one is made");
         Some(Problem::new(field, message))
     }
@@ -134,6 +145,10 @@ impl Router for Alb {
 
     fn abilities(&self) -> Abilities {
         Abilities { ping_pong: true, largest_scale: Weight::observed(LARGEST_WEIGHT) }
+    }
+
+    fn managed(&self) -> Managed {
+        Managed::ExactHeaders
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -160,6 +175,20 @@ impl Router for Alb {
         for (_, name) in &self.ingresses {
             routes.edit(&self.route(name), |ingress| self.render_one(ingress, target));
         }
+    }
+}
+
+fn paths(ingress: &Value) -> impl Iterator<Item = &Value> {
+    items(ingress, &["spec", "rules"]).iter().flat_map(|rule| items(rule, &["http", "paths"]))
+}
+
+fn annotation<'a>(ingress: &'a Value, key: &str) -> Option<&'a str> {
+    at(ingress, &["metadata", "annotations", key]).as_str()
+}
+
+fn annotate(ingress: &mut Value, key: &str, value: Option<String>) {
+    if annotation(ingress, key) != value.as_deref() {
+        set(ingress, &["metadata", "annotations", key], value.map(Value::String));
     }
 }
 
@@ -213,6 +242,8 @@ fn problems(spec: &AlbTrafficRouting, ingresses: &[(String, String)]) -> Vec<Pro
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

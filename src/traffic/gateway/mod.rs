@@ -234,7 +234,7 @@ mod tests {
             canary: "canary".to_owned(),
             stable: "stable".to_owned(),
             scale: Weight::FULL,
-            managed: Vec::new(),
+            ..Subject::default()
         };
         GatewayApi::new(subject, idle.to_owned(), &PluginConfig(json!({"httpRoute": "web"})))
     }

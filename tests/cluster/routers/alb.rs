@@ -57,6 +57,38 @@ async fn an_update_ends_while_somebody_else_applies_the_ingress() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_by_header_comes_before_its_path_and_goes_with_the_update() {
+    let header = json!({"headerName": "X-Tester", "headerValue": {"exact": "yes"}});
+    let steps = json!([
+        {"setWeight": 20}, {"setHeaderRoute": {"name": "testers", "match": [header]}}, {"pause": {}},
+    ]);
+    let routing = json!({"managedRoutes": [{"name": "testers"}]});
+    let routed =
+        Routed::deploy(case(), json!({"strategy": {"canary": {"steps": steps, "trafficRouting": routing}}}));
+    let routed = Box::pin(routed).await;
+    let subject = &routed.subject;
+    let found = async || {
+        let found = api(&subject.client, &subject.namespace, INGRESS).get("shop").await.unwrap();
+        serde_json::to_value(&found).unwrap()
+    };
+    let before = found().await;
+    subject.release("v2").await;
+    routed.until_at_step(2).await;
+    let during = found().await;
+    let paths = during["spec"]["rules"][0]["http"]["paths"].as_array().unwrap();
+    let backends: Vec<_> = paths.iter().map(|path| &path["backend"]["service"]["name"]).collect();
+    assert_eq!(backends, ["docs", "testers", "stable"]);
+    let condition = &during["metadata"]["annotations"]["alb.ingress.kubernetes.io/conditions.testers"];
+    assert!(condition.as_str().unwrap().contains("X-Tester"), "{condition}");
+    routed.resume().await;
+    subject.until_phase("Healthy").await;
+    let after = found().await;
+    for field in ["/spec", "/metadata/annotations"] {
+        assert_eq!(after.pointer(field), before.pointer(field));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ingress_that_is_missing_is_named_and_the_rollout_heals_once_it_is_there() {
     let routed = Box::pin(Routed::create(Case { objects: vec![], ..case() }, json!({}))).await;
     let subject = &routed.subject;
