@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use serin::api::Rollout;
 use serin::traffic::{
-    Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, TrafficTarget, of_step,
+    Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, TrafficTarget, of_step, subsets,
 };
 use serin::units::{PodHash, Weight};
 

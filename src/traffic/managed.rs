@@ -34,6 +34,8 @@ pub enum Managed {
     /// None.
     #[default]
     Nothing,
+    /// Those by header, as long as its value is given whole.
+    ExactHeaders,
     /// Those by header.
     Headers,
     /// Those by header, and mirrors.

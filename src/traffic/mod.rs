@@ -4,6 +4,7 @@
 //! a [`TrafficTarget`] and looks at what was [`ObservedTraffic`]; it never knows which router is behind it. A [`Router`]
 //! reads the one from [`Routes`] and edits the other into them; one file per router.
 
+mod alb;
 mod contour;
 mod gateway;
 mod istio;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use super::alb::Alb;
 use super::contour::{self, Contour};
 use super::gateway::{self, GatewayApi};
 use super::istio::{self, Istio};
@@ -14,7 +15,7 @@ use crate::api::traffic_routing::TrafficRouting;
 use crate::units::Weight;
 
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
-pub const SUPPORTED: [&str; 2] = ["istio", "nginx"];
+pub const SUPPORTED: [&str; 3] = ["alb", "istio", "nginx"];
 
 /// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
 pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
@@ -136,6 +137,10 @@ impl Routers {
         if let Some(spec) = &routing.nginx {
             routers.push(Box::new(Nginx::new(subject.clone(), spec)));
         }
+        if let Some(spec) = &routing.alb {
+            let stable = (!alternates(rollout)).then(|| subject.stable.clone());
+            routers.push(Box::new(Alb::new(subject.clone(), stable, spec)));
+        }
         for (name, config) in routing.plugins.iter().flatten() {
             match name.as_str() {
                 gateway::NAME => {
@@ -202,13 +207,21 @@ impl Routers {
     }
 }
 
+/// Whether the Services change roles from one update to the next.
+fn alternates(rollout: &Rollout) -> bool {
+    let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+    canary.is_some_and(|canary| canary.ping_pong.is_some())
+}
+
 /// The Service that gets nothing while no update is under way.
 fn idle(rollout: &Rollout, subject: &Subject) -> String {
-    let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
-    let alternates = canary.is_some_and(|canary| canary.ping_pong.is_some());
     let status = rollout.status.as_ref().and_then(|status| status.canary.as_ref());
     let stable = status.and_then(|status| status.stable_ping_pong.as_deref());
-    if alternates && stable == Some("ping") { subject.stable.clone() } else { subject.canary.clone() }
+    if alternates(rollout) && stable == Some("ping") {
+        subject.stable.clone()
+    } else {
+        subject.canary.clone()
+    }
 }
 
 /// What two objects, or two routers, say together.

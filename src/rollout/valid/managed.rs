@@ -33,7 +33,9 @@ pub(super) fn parse(
                 if found.header_name.as_ref().is_none_or(String::is_empty) {
                     problems.push(SpecError::new(format!("{field}.headerName"), "is missing"));
                 }
-                check_text(&format!("{field}.headerValue"), found.header_value.as_ref(), problems);
+                let field = format!("{field}.headerValue");
+                check_text(&field, found.header_value.as_ref(), problems);
+                check_exact(snapshot, &field, found.header_value.as_ref(), problems);
             }
         }
         Some(Rule::Mirror { matches, .. }) => {
@@ -87,12 +89,23 @@ fn check_router(
         };
         problems.push(SpecError::new(field, format!("{kind} requires TrafficRouting, supports {routers}")));
     }
-    let needed = if is_mirror { Managed::HeadersAndMirrors } else { Managed::Headers };
+    let needed = if is_mirror { Managed::HeadersAndMirrors } else { Managed::ExactHeaders };
     for (router, managed) in Routers::of(&snapshot.rollout).managed() {
         if managed < needed {
             let message = format!("does not work with {router}; remove it to let this Rollout run");
             problems.push(SpecError::new(field, message));
         }
+    }
+}
+
+/// A part of a header's value is refused where a router compares it as a whole.
+fn check_exact(snapshot: &Snapshot, field: &str, found: Option<&StringMatch>, problems: &mut Vec<SpecError>) {
+    let parts = found.into_iter().flat_map(|found| [&found.prefix, &found.regex]).flatten();
+    let is_part = parts.into_iter().any(|part| !part.is_empty());
+    let routers = Routers::of(&snapshot.rollout);
+    if is_part && routers.managed().any(|(_, managed)| managed == Managed::ExactHeaders) {
+        let message = "SetHeaderRoute match value invalid. ALB supports 'exact' value only";
+        problems.push(SpecError::new(field, message));
     }
 }
 

@@ -282,6 +282,22 @@ fn a_route_for_some_requests_is_refused_by_its_field() {
             "does not work with nginx",
         ),
         (
+            routed(&json!({
+                "steps": [{"setHeaderRoute": header("testers", json!({"prefix": "1"}))}],
+                "trafficRouting": {"managedRoutes": [{"name": "testers"}], "alb": {"ingress": "web", "servicePort": 80}},
+            })),
+            &field("setHeaderRoute.match[0].headerValue"),
+            "ALB supports 'exact' value only",
+        ),
+        (
+            routed(&json!({
+                "steps": [{"setMirrorRoute": {"name": "testers", "match": [{"method": {"exact": "GET"}}]}}],
+                "trafficRouting": {"managedRoutes": [{"name": "testers"}], "alb": {"ingress": "web", "servicePort": 80}},
+            })),
+            &field("setMirrorRoute"),
+            "does not work with alb",
+        ),
+        (
             routed(&json!({"trafficRouting": {"managedRoutes": [{"name": "a"}, {"name": "a"}]}})),
             "spec.strategy.canary.trafficRouting.managedRoutes[1].name",
             "is there twice",

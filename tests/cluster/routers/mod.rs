@@ -4,9 +4,12 @@
 //! A router's file says which objects it has and where the canary's weight is in them; what has to hold is the same for
 //! all, and is said here.
 
+mod alb;
 mod contour;
 mod definitions;
 mod gateway;
+mod istio;
+mod istio;
 mod nginx;
 
 use std::time::Duration;
@@ -35,7 +38,8 @@ pub(crate) struct Case {
     pub(crate) objects: Vec<(Kind, Value)>,
     /// `trafficRouting`.
     pub(crate) routing: Value,
-    /// Where the canary's weight is: kind and name of the object, and the place in it.
+    /// Where the canary's weight is: kind and name of the object, and the place in it; behind `#`, the place in the JSON
+    /// that is the text there.
     pub(crate) weight: (Kind, &'static str, &'static str),
 }
 
@@ -83,9 +87,9 @@ impl Routed {
         let api = api(&self.subject.client, &self.subject.namespace, kind);
         let has = move |object: Option<&DynamicObject>| {
             let object = object.map(|object| serde_json::to_value(object).unwrap());
-            let found = object.as_ref().and_then(|object| object.pointer(pointer));
+            let found = object.and_then(|object| found(&object, pointer));
             let number =
-                |value: &Value| value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+                |value: Value| value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
             found.and_then(number) == Some(expected)
         };
         Box::pin(wait_for(&api, name, has)).await;
@@ -103,6 +107,13 @@ impl Routed {
     pub(crate) async fn resume(&self) {
         self.subject.change_status(json!({"pauseConditions": null})).await;
     }
+}
+
+/// What is at a place of an object, or in the JSON of a text there.
+fn found(object: &Value, place: &str) -> Option<Value> {
+    let Some((outer, inner)) = place.split_once('#') else { return object.pointer(place).cloned() };
+    let text: Value = serde_json::from_str(object.pointer(outer)?.as_str()?).ok()?;
+    text.pointer(inner).cloned()
 }
 
 pub(crate) async fn create_service(client: &Client, namespace: &str, name: &str) {

@@ -1,0 +1,123 @@
+//! Istio: weights in VirtualServices, and subsets of a DestinationRule, that users have.
+
+use serde_json::{Value, json};
+
+use super::{Case, Kind, Routed, api, leave_in_order, survive_a_second_writer, walk};
+use crate::rollouts::{is_in, message_of};
+
+const SERVICE: Kind = ("networking.istio.io", "v1", "VirtualService", "virtualservices");
+const RULE: Kind = ("networking.istio.io", "v1", "DestinationRule", "destinationrules");
+const HASH: &str = "/labels/rollouts-pod-template-hash";
+
+fn service(stable: Value, canary: Value) -> Value {
+    json!({
+        "metadata": {"name": "shop"},
+        "spec": {"hosts": ["shop.example"], "http": [
+            {"name": "docs", "match": [{"uri": {"prefix": "/docs"}}], "route": [{"destination": {"host": "docs"}}]},
+            {"name": "primary", "route": [
+                {"destination": stable, "weight": 100}, {"destination": canary, "weight": 0},
+            ]},
+        ]},
+    })
+}
+
+fn case() -> Case {
+    Case {
+        name: "istio",
+        definitions: &["istio/crds.yaml#VirtualService"],
+        objects: vec![(SERVICE, service(json!({"host": "stable"}), json!({"host": "canary"})))],
+        routing: json!({"istio": {"virtualService": {"name": "shop", "routes": ["primary"]}}}),
+        weight: (SERVICE, "shop", "/spec/http/1/route/1/weight"),
+    }
+}
+
+fn by_subset() -> Case {
+    let subset = |name: &str| json!({"host": "web", "subset": name});
+    let rule = json!({
+        "metadata": {"name": "shop"},
+        "spec": {"host": "web", "subsets": [
+            {"name": "stable", "labels": {"app": "web"}}, {"name": "canary", "labels": {"app": "web"}},
+            {"name": "debug", "labels": {"debug": "true"}},
+        ]},
+    });
+    Case {
+        name: "istio-subsets",
+        definitions: &["istio/crds.yaml#VirtualService", "istio/crds.yaml#DestinationRule"],
+        objects: vec![(SERVICE, service(subset("stable"), subset("canary"))), (RULE, rule)],
+        routing: json!({"istio": {
+            "virtualService": {"name": "shop", "routes": ["primary"]},
+            "destinationRule": {"name": "shop", "canarySubsetName": "canary", "stableSubsetName": "stable"},
+        }}),
+        weight: case().weight,
+    }
+}
+
+/// What the subsets of stable and of the canary select.
+async fn behind(routed: &Routed) -> [Option<String>; 2] {
+    let rule = api(&routed.subject.client, &routed.subject.namespace, RULE).get("shop").await.unwrap();
+    let subsets = rule.data["spec"]["subsets"].clone();
+    assert_eq!(subsets[2], json!({"name": "debug", "labels": {"debug": "true"}}));
+    [0, 1].map(|index| subsets[index].pointer(HASH).and_then(Value::as_str).map(str::to_owned))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_service_follows_every_step_and_goes_back_from_each() {
+    Box::pin(walk(case())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_service_survives_a_second_writer() {
+    Box::pin(survive_a_second_writer(case())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_service_is_left_in_order() {
+    Box::pin(leave_in_order(case())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subsets_lead_to_the_pods_of_their_roles() {
+    let spec = json!({"strategy": {"canary": {"canaryService": null, "stableService": null}}});
+    let routed = Box::pin(Routed::deploy(by_subset(), spec)).await;
+    let subject = &routed.subject;
+    let [first, idle] = behind(&routed).await;
+    assert!(first.is_some());
+    assert_eq!(first, idle);
+
+    subject.release("v2").await;
+    routed.until_at_step(1).await;
+    routed.until_weight(20).await;
+    let [stable, canary] = behind(&routed).await;
+    assert_eq!(stable, first);
+    assert_ne!(canary, first);
+    subject.change_status(json!({"abort": true})).await;
+    routed.until_weight(0).await;
+    subject.until(is_in("Degraded")).await;
+    subject.until_sizes(&[("2", 4)]).await;
+
+    subject.change_status(json!({"abort": false, "abortedAt": null})).await;
+    routed.until_at_step(1).await;
+    routed.resume().await;
+    routed.until_at_step(3).await;
+    routed.until_weight(50).await;
+    routed.resume().await;
+    subject.until(is_in("Healthy")).await;
+    routed.until_weight(0).await;
+    let [stable, _] = behind(&routed).await;
+    assert_eq!(stable, canary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_is_missing_is_named_and_the_rollout_heals_once_it_is_there() {
+    let routing = json!({"istio": {"virtualService": {"name": "shop", "routes": ["other"]}}});
+    let routed = Box::pin(Routed::create(Case { name: "istio-missing", routing, ..case() }, json!({}))).await;
+    let subject = &routed.subject;
+    let refused = subject.until(is_in("Degraded")).await;
+    let message = message_of(&refused);
+    let expected = "trafficRouting.istio.virtualService: Istio VirtualService has invalid HTTP routes. Error: \"shop\" has no \
+                    route \"other\"";
+    assert!(message.contains(expected), "{message}");
+    let routes = json!({"strategy": {"canary": {"trafficRouting": {"istio": {"virtualService": {"routes": ["primary"]}}}}}});
+    subject.change(routes).await;
+    subject.until_phase("Healthy").await;
+}
