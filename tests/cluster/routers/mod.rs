@@ -9,7 +9,6 @@ mod contour;
 mod definitions;
 mod gateway;
 mod istio;
-mod istio;
 mod nginx;
 
 use std::time::Duration;
