@@ -268,7 +268,9 @@ fn routed(
     }
     let from = observed.shares.get(&target.canary.name).copied().map(Weight::observed);
     match world.snapshot.told.as_ref().filter(|told| told.target == *target) {
-        Some(_) if weights::is_any_split_as_good(world, progress) => return (vec![], None),
+        Some(_) if !observed.is_unclear && weights::is_any_split_as_good(world, progress) => {
+            return (vec![], None);
+        }
         Some(told) if told.again_at > world.now() => {
             return (vec![], Some(Wake { at: told.again_at, why: Deadline::RouteReverted }));
         }

@@ -12,8 +12,8 @@ use super::valid::{Destinations, Routing, Strategy};
 use super::weights;
 use super::world::World;
 use crate::events::Event;
-use crate::traffic::TrafficTarget;
-use crate::units::{PodHash, ReplicaCount, Weight};
+use crate::traffic::{Destination, TrafficTarget};
+use crate::units::{PodHash, ReplicaCount};
 
 /// A Service and the revision it should select.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +174,8 @@ pub(super) fn switches(world: &World, progress: &Progress, wanted: &[Selection])
     due.collect()
 }
 
-/// Lets the destinations whose pods the router itself chooses lead where a Service in their place would, or stay.
+/// Lets the destinations whose pods the router itself chooses lead where a Service in their place would, or stay; and
+/// the share wait for that where it has to.
 pub(super) fn lead(world: &World, progress: &Progress, wanted: &[Selection], target: &mut TrafficTarget) {
     let Some(observed) = &world.snapshot.traffic else { return };
     for destination in [&mut target.canary, &mut target.stable] {
@@ -184,11 +185,13 @@ pub(super) fn lead(world: &World, progress: &Progress, wanted: &[Selection], tar
         let to = selection.and_then(|selection| next(world, progress, selection, from)).or(from.hash);
         destination.hash = to.cloned();
     }
-    let behind_stable = observed.behind.get(&target.stable.name);
-    if behind_stable.is_some_and(|behind| *behind != target.stable.hash) {
-        // Stable takes traffic over only once it was seen to lead to the pods that are there for it.
-        let told = observed.shares.get(&target.canary.name).copied().unwrap_or_default();
-        target.weight = Weight::observed(told).min(target.scale);
+    let told = observed.shares.get(&target.canary.name).copied().unwrap_or_default();
+    let leads_to_stable =
+        |destination: &Destination| world.selected(&destination.name).as_ref() == progress.stable.as_ref();
+    let has_everything = told == target.scale.get() && leads_to_stable(&target.canary);
+    if progress.is_settled() && has_everything && !leads_to_stable(&target.stable) {
+        // Stable's destination takes over only once it was seen to lead to the pods that have the traffic.
+        target.weight = target.scale;
     }
 }
 

@@ -271,6 +271,9 @@ fn waits_for(world: &World, progress: &Progress, counts: Counts) -> &'static str
         }
         Strategy::ByPods if counts.all > counts.updated => "old replicas are pending termination",
         Strategy::ByPods | Strategy::Routed(_) if !is_settled => "waiting for all steps to complete",
+        Strategy::Routed(routing) if weights::is_leaving(world, progress, routing) => {
+            "traffic is still leaving the version that was taken back"
+        }
         Strategy::BlueGreen(_) if world.selections().0 != progress.hash => "active service cutover pending",
         Strategy::BlueGreen(_) if !is_settled && progress.post_promotion_run.is_some() => {
             "waiting for analysis to complete"

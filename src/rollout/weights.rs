@@ -47,6 +47,18 @@ pub(super) fn told(world: &World, progress: &Progress, routing: &Routing) -> Opt
     Some(Weight::observed(share).min(routing.scale))
 }
 
+/// Whether the router was observed to send everything to the wanted revision.
+pub(super) fn has_everything(world: &World, progress: &Progress, routing: &Routing) -> bool {
+    observed(world, progress, routing) == Some(routing.scale) && is_behind(world, progress, routing)
+}
+
+/// Whether a version that was taken back may still get a share, though nothing is on its way any more.
+pub(super) fn is_leaving(world: &World, progress: &Progress, routing: &Routing) -> bool {
+    let behind = world.selected(roles(routing, progress).canary);
+    let is_another = behind.is_some() && behind != progress.stable;
+    is_another && observed(world, progress, routing) != Some(Weight::ZERO)
+}
+
 /// Whether the canary's destination selects the wanted revision.
 fn is_behind(world: &World, progress: &Progress, routing: &Routing) -> bool {
     world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref()
@@ -106,7 +118,9 @@ pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weigh
     let routes = if size > 0 { made(world, progress, routing) } else { vec![] };
     let has_routes =
         world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.managed == by_name(&routes));
-    let is_split = observed(world, progress, routing) == Some(share) && has_routes;
+    // Whoever owns the route may have given the canary's destination a share while it still leads to stable.
+    let is_its_own = share == Weight::ZERO || is_behind(world, progress, routing);
+    let is_split = observed(world, progress, routing) == Some(share) && is_its_own && has_routes;
     world.has_new(progress, size) && stable && is_split
 }
 
@@ -175,7 +189,8 @@ pub(super) fn is_any_split_as_good(world: &World, progress: &Progress) -> bool {
 pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> bool {
     let share =
         |destination: &Destination| observed.shares.get(&destination.name).copied().unwrap_or_default();
-    share(&target.canary) == target.weight.get()
+    !observed.is_unclear
+        && share(&target.canary) == target.weight.get()
         && share(&target.stable) == target.weight.rest_of(target.scale).get()
         && [&target.canary, &target.stable].into_iter().all(|destination| is_behind_it(destination, observed))
         && has_routes(target, observed)

@@ -57,6 +57,7 @@ impl Router {
             managed: self.managed.clone(),
             verified,
             trouble: self.refusal.clone().filter(|_| self.told != self.does),
+            is_unclear: false,
         })
     }
 }

@@ -63,13 +63,15 @@ pub struct ObservedTraffic {
     pub verified: Option<bool>,
     /// Why the router will not do what its objects say, in its own words; `None` where it has given no reason.
     pub trouble: Option<String>,
+    /// Whether some object makes no sense, whatever the others say: it is to be put right.
+    pub is_unclear: bool,
 }
 
 impl ObservedTraffic {
     /// What an object says that makes no sense: not followed by any router, and to be put right.
     #[must_use]
     pub fn unclear() -> Self {
-        Self { verified: Some(false), ..Self::default() }
+        Self { verified: Some(false), is_unclear: true, ..Self::default() }
     }
 
     /// Whether the router was seen to follow, by one more thing that may say so.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::route::{Controller, at, controller, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
+use super::weighted::Split;
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
 use crate::api::traffic_routing::NginxTrafficRouting;
 use crate::units::Weight;
@@ -39,7 +40,8 @@ impl Nginx {
         let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         let prefix = given(&spec.annotation_prefix).unwrap_or_else(|| PREFIX.to_owned());
         let one = given(&spec.stable_ingress).map(|name| ("nginx.stableIngress".to_owned(), name));
-        let several = spec.stable_ingresses.iter().flatten().filter(|name| !name.is_empty()).enumerate();
+        let several = spec.stable_ingresses.iter().flatten().enumerate();
+        let several = several.filter(|(_, name)| !name.is_empty());
         let several = several.map(|(index, name)| (format!("nginx.stableIngresses[{index}]"), name.clone()));
         let additional = spec.additional_ingress_annotations.iter().flatten();
         let additional = additional.map(|(key, value)| {
@@ -77,7 +79,9 @@ impl Nginx {
             |text: Option<&str>, default: u32| text.map_or(Some(default), |text| text.trim().parse().ok());
         let weight = number(annotation("canary-weight"), 0)?;
         let total = number(annotation("canary-weight-total"), Weight::FULL.get())?;
-        share_of(weight, total, self.subject.scale)
+        let pair = [u64::from(weight), u64::from(total.saturating_sub(weight))];
+        let [share, _] = Split { pair, others: 0 }.shares(self.subject.scale)?;
+        Some(share)
     }
 
     fn observe_one(&self, routes: &Routes, stable: &str) -> ObservedTraffic {
@@ -195,13 +199,6 @@ impl Router for Nginx {
             routes.objects.insert(canary, ingress);
         }
     }
-}
-
-/// A share of a total on another scale. One that is not nothing stays so, however small.
-fn share_of(weight: u32, total: u32, scale: Weight) -> Option<u32> {
-    let scaled = u64::from(weight) * u64::from(scale.get());
-    let share = scaled.checked_add(u64::from(total))?.checked_sub(1)?.checked_div(u64::from(total))?;
-    u32::try_from(share.min(u64::from(scale.get()))).ok()
 }
 
 fn leading_to(path: &Value, service: &str) -> Value {

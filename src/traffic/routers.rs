@@ -231,6 +231,7 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     };
     let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
     let trouble = one.trouble.clone().or(other.trouble);
+    let is_unclear = one.is_unclear || other.is_unclear;
     let ObservedTraffic { mut shares, mut behind, mut managed, verified, .. } =
         one.and_verified(other.verified);
     for (name, share) in other.shares {
@@ -240,5 +241,5 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     behind.extend(other.behind);
     managed.extend(other.managed);
     let verified = if agree { verified } else { Some(false) };
-    ObservedTraffic { shares, behind, managed, verified, trouble }
+    ObservedTraffic { shares, behind, managed, verified, trouble, is_unclear }
 }

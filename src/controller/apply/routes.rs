@@ -1,6 +1,6 @@
 //! Writes to the objects that routers are configured by.
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use kube::Resource;
 use kube::api::{Api, DynamicObject, Patch, PostParams};
 use kube::core::ObjectMeta;
@@ -28,9 +28,9 @@ impl Writer {
         let changed = after.objects.iter().filter(|(name, object)| before.get(name) != Some(object));
         let changed: Vec<_> =
             changed.map(|(name, object)| self.write_route(target, &before, name, object)).collect();
-        try_join_all(changed).await?;
-        try_join_all(gone).await?;
-        Ok(())
+        // All are waited for: what became of one that is on its way has to be known even where another failed.
+        first_error(join_all(changed).await)?;
+        first_error(join_all(gone).await)
     }
 
     /// Reads again those objects whose last write got no answer, so that nothing is decided on what they may not say.
@@ -111,6 +111,10 @@ impl Writer {
         let resource = self.caches.routes.served(name.kind)?;
         Some(Api::namespaced_with(self.client.clone(), &name.namespace, &resource))
     }
+}
+
+fn first_error(results: Vec<Result<(), PassError>>) -> Result<(), PassError> {
+    results.into_iter().collect()
 }
 
 fn not_served(name: &RouteName) -> PassError {

@@ -92,6 +92,9 @@ fn rescued(world: &World, progress: &Progress) -> Option<Targets> {
 
 /// The weight of the steps that are done, and of the current one if it was reached.
 fn reached(world: &World, progress: &Progress) -> Weight {
+    if progress.is_settled() && matches!(world.spec.strategy, Strategy::Routed(_)) {
+        return Weight::ZERO;
+    }
     let current = world.weight(progress);
     if world.is_at(progress, current) { current } else { world.last_weight(progress.index.get()) }
 }

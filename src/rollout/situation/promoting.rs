@@ -37,7 +37,7 @@ fn has_all_traffic(world: &World, progress: &Progress) -> bool {
     match &world.spec.strategy {
         Strategy::ByPods | Strategy::BlueGreen(_) => true,
         Strategy::Routed(_) if world.spec.replicas == ReplicaCount::ZERO => true,
-        Strategy::Routed(routing) => weights::observed(world, progress, routing) == Some(routing.scale),
+        Strategy::Routed(routing) => weights::has_everything(world, progress, routing),
     }
 }
 
