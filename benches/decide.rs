@@ -156,6 +156,7 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         workload: serin::rollout::workload::Referenced::Nothing,
         refusal: None,
         taken_names: [].into(),
+        route_refusal: None,
         counts_pending_since: None,
         settings: Settings::default(),
     };

@@ -158,6 +158,7 @@ fn is_value_refused(path: &str, value: Value) -> bool {
         told: None,
         refusal: None,
         taken_names: [].into(),
+        route_refusal: None,
         pods: Pods::default(),
         workload: serin::rollout::workload::Referenced::Nothing,
         counts_pending_since: None,

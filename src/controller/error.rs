@@ -54,6 +54,12 @@ pub(crate) enum PassError {
         /// What it said.
         message: String,
     },
+    /// The API server does not accept what the router is to be told.
+    #[error("{message}")]
+    RouteRefused {
+        /// What it said.
+        message: String,
+    },
     /// An object that routes traffic is of a kind that this cluster does not serve.
     #[error("cannot write {name}: its kind is not served here")]
     NoRouter {
@@ -93,7 +99,7 @@ impl PassError {
             Self::Timeout { .. } => "timeout",
             Self::NotLeading { .. } => "not_leading",
             Self::NameTaken { .. } => "name_taken",
-            Self::Refused { .. } => "refused",
+            Self::Refused { .. } | Self::RouteRefused { .. } => "refused",
             Self::NoRouter { .. } => "no_router",
             Self::Outdated { .. } => "conflict",
             Self::Encoding { .. } => "encoding",

@@ -99,8 +99,15 @@ impl Rollouts {
         let refusal = memory.refusal.filter(|_| snapshot.refusal.is_some());
         let retry = refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
         let refused = memory.refused_evictions.filter(|_| snapshot.pods.listed.is_some());
-        let remembered =
-            Memory { counts_pending_since: pending, refusal, refused_evictions: refused, ..memory };
+        // Where the router is told nothing any more, nothing is refused.
+        let route_refusal = memory.route_refusal.filter(|_| plan.traffic().is_some());
+        let remembered = Memory {
+            counts_pending_since: pending,
+            refusal,
+            route_refusal,
+            refused_evictions: refused,
+            ..memory
+        };
         self.remember(key, remembered);
         if !plan.is_idle() {
             debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
@@ -111,6 +118,7 @@ impl Rollouts {
             memory.refused_evictions = evictions.remembered(refused, now);
             if let Some(target) = target {
                 memory.route = Some(RouteMemory::next(memory.route.as_ref(), target, now));
+                memory.route_refusal = None;
             }
             if creates {
                 memory.refusal = None;
@@ -164,6 +172,14 @@ impl Rollouts {
             let refusal = Some(Refusal { message: message.clone(), generations, until });
             self.remember(key, Memory { refusal, ..self.memory(key) });
             return Next::After(Duration::ZERO);
+        }
+        if let PassError::RouteRefused { message } = error {
+            let memory = self.memory(key);
+            if memory.route_refusal.as_ref() != Some(message) {
+                // The status has to tell.
+                self.remember(key, Memory { route_refusal: Some(message.clone()), ..memory });
+                return Next::After(Duration::ZERO);
+            }
         }
         if let PassError::NameTaken { name, .. } = error {
             let mut memory = self.memory(key);

@@ -31,6 +31,8 @@ pub(crate) struct Memory {
     pub(crate) taken_names: BTreeSet<String>,
     /// What the router was last told.
     pub(crate) route: Option<RouteMemory>,
+    /// What the API server said against telling it what is wanted.
+    pub(crate) route_refusal: Option<String>,
     /// Evictions that disruption budgets did not allow.
     pub(crate) refused_evictions: Option<Refused>,
 }
@@ -111,6 +113,7 @@ pub(crate) fn rollout(
         route_problems: routers.problems(&objects),
         refusal: memory.refusal(generations, now),
         taken_names: memory.taken_names.clone(),
+        route_refusal: memory.route_refusal.clone(),
         pods: Pods { listed: None, refused: memory.refused_evictions },
         counts_pending_since: memory.counts_pending_since,
         settings: settings.clone(),

@@ -253,7 +253,8 @@ fn workload_event(effect: &Effect) -> Option<Event> {
 }
 
 /// What the router gets, unless it does that already or cannot be read. Where somebody else took back what it was told, it
-/// is told again, each time later, so that two writers do not fight; and not at all where any split is as good.
+/// is told again, each time later, so that two writers do not fight, but at once where requests would be lost; and not at all
+/// where any split is as good.
 fn routed(
     world: &World,
     progress: &Progress,
@@ -271,7 +272,7 @@ fn routed(
         Some(_) if !observed.is_unclear && weights::is_any_split_as_good(world, progress) => {
             return (vec![], None);
         }
-        Some(told) if told.again_at > world.now() => {
+        Some(told) if told.again_at > world.now() && !weights::reaches_nobody(world, progress) => {
             return (vec![], Some(Wake { at: told.again_at, why: Deadline::RouteReverted }));
         }
         Some(_) => events.push(Event::WeightReverted { from, to: target.weight }),

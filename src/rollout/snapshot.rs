@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub told: Option<Told>,
     /// What is wrong with the objects that configure the router.
     pub route_problems: Vec<traffic::Problem>,
+    /// What the API server said when it last refused what the router is to be told; `None` when it has not since that was
+    /// accepted.
+    pub route_refusal: Option<String>,
     /// What the API server said when it last refused to create this Rollout's ReplicaSet as illegal (422) or forbidden
     /// (403); `None` when it has not, or when the Rollout has changed since.
     pub refusal: Option<Refusal>,

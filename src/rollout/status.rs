@@ -252,7 +252,8 @@ fn phase(
 
 /// The message of an update that wants something of its router, with why it does not get it.
 fn with_trouble(world: &World, progress: &Progress, message: String) -> String {
-    match world.router_trouble().filter(|_| !progress.is_settled()) {
+    let matters = !progress.is_settled() || world.snapshot.route_refusal.is_some();
+    match world.router_trouble().filter(|_| matters) {
         Some(Trouble::Stays(trouble)) if !message.contains(&trouble) => format!("{message}; {trouble}"),
         Some(Trouble::Stays(_) | Trouble::Passes(_)) | None => message,
     }

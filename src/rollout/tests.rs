@@ -44,6 +44,7 @@ impl Bench {
             told: None,
             refusal: None,
             taken_names: [].into(),
+            route_refusal: None,
             pods: crate::rollout::pods::Pods::default(),
             counts_pending_since: None,
             settings: Settings::default(),

@@ -185,6 +185,11 @@ pub(super) fn is_any_split_as_good(world: &World, progress: &Progress) -> bool {
     progress.is_settled() && leads_to_stable(roles.canary) && leads_to_stable(roles.stable)
 }
 
+/// Whether requests go to pods that are all dead.
+pub(super) fn reaches_nobody(world: &World, progress: &Progress) -> bool {
+    matches!(&world.spec.strategy, Strategy::Routed(routing) if is_wasted(world, progress, routing))
+}
+
 /// Whether the router already does what it should.
 pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> bool {
     let share =
@@ -220,7 +225,6 @@ fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) ->
 /// The share that the canary's destination must keep because stable could not take it up; none of pods that are dead.
 /// What the router was told counts, as it may follow at any moment.
 fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
-    let StableScale::Dynamic = routing.stable_scale else { return Weight::ZERO };
     let behind = world.selected(roles(routing, progress).canary);
     let is_alive =
         |hash: &PodHash| world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0);
@@ -230,6 +234,10 @@ fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
         return Weight::ZERO;
     }
     let available = world.revisions().find(stable).map_or(0, |set| set.lasting().get());
+    if routing.stable_scale == StableScale::Full && available > 0 {
+        // It has the pods for everything, but for those that are coming back.
+        return Weight::ZERO;
+    }
     share_of(available, routing.scale, world.spec.replicas.get()).rest_of(routing.scale).min(told)
 }
 

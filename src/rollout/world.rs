@@ -185,6 +185,9 @@ impl<'a> World<'a> {
     #[must_use]
     pub fn router_trouble(&self) -> Option<Trouble> {
         let Strategy::Routed(_) = &self.spec.strategy else { return None };
+        if let Some(refusal) = &self.snapshot.route_refusal {
+            return Some(Trouble::Stays(format!("the router cannot be told: {refusal}")));
+        }
         match &self.snapshot.traffic {
             None => Some(Trouble::Stays("the router cannot be read".to_owned())),
             Some(traffic) if traffic.verified == Some(false) => Some(match &traffic.trouble {

@@ -192,6 +192,7 @@ impl Cluster {
             traffic: self.caches.traffic.shown().get(ROUTE).filter(|_| names_router(&rollout)).cloned(),
             refusal: memory.refusal(generations, self.controller_now()),
             taken_names: BTreeSet::new(),
+            route_refusal: None,
             counts_pending_since: memory.counts_pending_since,
             rollout,
             pods: Pods { listed: None, refused: memory.refused_evictions },

@@ -81,7 +81,8 @@ impl Writer {
                 PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
             self.call(|| format!("create {name}"), async { api.create(&parameters, &object).await }).await
         };
-        let written = written.inspect_err(|error| self.route_not_written(name, error))?;
+        let written =
+            written.inspect_err(|error| self.route_not_written(name, error)).map_err(told_on_the_rollout)?;
         self.caches.wrote_route(name.kind, written);
         Ok(())
     }
@@ -115,6 +116,14 @@ impl Writer {
 
 fn first_error(results: Vec<Result<(), PassError>>) -> Result<(), PassError> {
     results.into_iter().collect()
+}
+
+/// A refusal that stays until somebody does something about it is told on the Rollout.
+fn told_on_the_rollout(error: PassError) -> PassError {
+    match error.category() {
+        "forbidden" | "invalid" => PassError::RouteRefused { message: error.to_string() },
+        _ => error,
+    }
 }
 
 fn not_served(name: &RouteName) -> PassError {

@@ -33,6 +33,7 @@ fn snapshot(workload: Referenced, changes: &Value) -> Snapshot {
         told: None,
         refusal: None,
         taken_names: [].into(),
+        route_refusal: None,
         pods: crate::rollout::pods::Pods::default(),
         counts_pending_since: None,
         settings: Settings::default(),

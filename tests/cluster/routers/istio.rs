@@ -93,7 +93,7 @@ async fn subsets_lead_to_the_pods_of_their_roles() {
     subject.change_status(json!({"abort": true})).await;
     routed.until_weight(0).await;
     subject.until(is_in("Degraded")).await;
-    subject.until_sizes(&[("2", 4)]).await;
+    subject.until_sizes(&[("1", 4)]).await;
 
     subject.change_status(json!({"abort": false, "abortedAt": null})).await;
     routed.until_at_step(1).await;
@@ -117,7 +117,7 @@ async fn a_route_that_is_missing_is_named_and_the_rollout_heals_once_it_is_there
     let expected = "trafficRouting.istio.virtualService: Istio VirtualService has invalid HTTP routes. Error: \"shop\" has no \
                     route \"other\"";
     assert!(message.contains(expected), "{message}");
-    let routes = json!({"strategy": {"canary": {"trafficRouting": {"istio": {"virtualService": {"routes": ["primary"]}}}}}});
-    subject.change(routes).await;
+    let chosen = json!({"strategy": {"canary": {"trafficRouting": {"istio": {"virtualService": {"routes": ["primary"]}}}}}});
+    subject.change(chosen).await;
     subject.until_phase("Healthy").await;
 }

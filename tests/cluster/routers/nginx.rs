@@ -68,3 +68,25 @@ async fn somebody_who_takes_the_weight_back_is_corrected_at_once_and_then_ever_l
     routed.until_at_step(3).await;
     routed.until_weight(50).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_does_not_accept_is_told_on_the_rollout_and_heals() {
+    let routing = |value: Value| json!({"nginx": {"stableIngress": "shop", "canaryIngressAnnotations": {"no annotation!": value}}});
+    let case = Case { name: "nginx-refused", routing: routing(json!("x")), ..case() };
+    let routed = Box::pin(Routed::deploy(case, json!({}))).await;
+    let subject = &routed.subject;
+    subject.release("v2").await;
+    let tells = |rollout: Option<&serin::api::Rollout>| {
+        rollout.is_some_and(|rollout| {
+            let message = message_of(rollout);
+            message.contains("the router cannot be told: cannot create Ingress")
+                && message.contains("no annotation!")
+        })
+    };
+    subject.until(tells).await;
+    subject.change(json!({"strategy": {"canary": {"trafficRouting": routing(Value::Null)}}})).await;
+    routed.until_at_step(1).await;
+    routed.until_weight(20).await;
+    subject.change_status(json!({"abort": true})).await;
+    routed.until_weight(0).await;
+}
