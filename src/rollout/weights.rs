@@ -321,3 +321,32 @@ fn scale_in_force(world: &World, progress: &Progress) -> Option<CanaryScale> {
     });
     scales.next_back().filter(|scale| *scale != CanaryScale::MatchTrafficWeight)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_done_while_a_part_of_the_route_makes_no_sense_or_leads_elsewhere() {
+        let hash = |text: &str| PodHash::new(text.to_owned());
+        let to = |name: &str, text: &str| Destination { name: name.to_owned(), hash: hash(text) };
+        let target = TrafficTarget {
+            canary: to("rule/canary", "new"),
+            stable: to("rule/stable", "old"),
+            weight: Weight::ZERO,
+            scale: Weight::FULL,
+            managed: Vec::new(),
+        };
+        let good = ObservedTraffic {
+            shares: [("rule/stable".to_owned(), 100)].into(),
+            behind: [("rule/canary".to_owned(), hash("new")), ("rule/stable".to_owned(), hash("old"))].into(),
+            ..ObservedTraffic::default()
+        };
+        assert!(is_done(&target, &good));
+        assert!(!is_done(&target, &ObservedTraffic { is_unclear: true, ..good.clone() }));
+        let elsewhere = [("rule/stable".to_owned(), hash("new"))].into();
+        assert!(!is_done(&target, &ObservedTraffic { behind: elsewhere, ..good.clone() }));
+        let anywhere = [("rule/stable".to_owned(), None)].into();
+        assert!(!is_done(&target, &ObservedTraffic { behind: anywhere, ..good }));
+    }
+}

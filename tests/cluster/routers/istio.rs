@@ -1,9 +1,11 @@
 //! Istio: weights in VirtualServices, and subsets of a DestinationRule, that users have.
 
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{Case, Kind, Routed, api, leave_in_order, survive_a_second_writer, walk};
 use crate::rollouts::{is_in, message_of};
+use crate::shared::wait_for;
 
 const SERVICE: Kind = ("networking.istio.io", "v1", "VirtualService", "virtualservices");
 const RULE: Kind = ("networking.istio.io", "v1", "DestinationRule", "destinationrules");
@@ -80,8 +82,13 @@ async fn subsets_lead_to_the_pods_of_their_roles() {
     let spec = json!({"strategy": {"canary": {"canaryService": null, "stableService": null}}});
     let routed = Box::pin(Routed::deploy(by_subset(), spec)).await;
     let subject = &routed.subject;
+    let both_lead = |rule: Option<&DynamicObject>| {
+        let subsets = rule.map(|rule| rule.data["spec"]["subsets"].clone()).unwrap_or_default();
+        [0, 1].into_iter().all(|index| subsets[index].pointer(HASH).is_some())
+    };
+    let rules = api(&subject.client, &subject.namespace, RULE);
+    Box::pin(wait_for(&rules, "shop", both_lead)).await;
     let [first, idle] = behind(&routed).await;
-    assert!(first.is_some());
     assert_eq!(first, idle);
 
     subject.release("v2").await;
