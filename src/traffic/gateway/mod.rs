@@ -19,10 +19,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use self::config::{By, Chosen, Config};
+use self::selector::Selector;
 use super::route::{at, items, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::weighted::{Split, set_weight};
-use super::{Managed, Need, ObservedTraffic, RouteName, Routes, TrafficTarget};
+use super::{Managed, Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
 use crate::api::traffic_routing::PluginConfig;
 use crate::units::Weight;
 
@@ -67,17 +68,26 @@ impl GatewayApi {
                 By::Name(name) => places.push(Place { route: self.route(chosen, name), chosen }),
                 By::Labels(selector) => {
                     let known: BTreeSet<_> = places.iter().map(|place| place.route.clone()).collect();
-                    let of_kind = routes.objects.iter().filter(|(name, _)| {
-                        name.kind == chosen.kind
-                            && name.namespace == self.config.namespace
-                            && !known.contains(name)
-                    });
-                    let found = of_kind.filter(|(_, object)| selector.matches(object));
-                    places.extend(found.map(|(name, _)| Place { route: name.clone(), chosen }));
+                    let found = self.selected(routes, chosen.kind, selector);
+                    let found = found.filter(|name| !known.contains(*name));
+                    places.extend(found.map(|name| Place { route: name.clone(), chosen }));
                 }
             }
         }
         places
+    }
+
+    /// The routes of a kind with these labels.
+    fn selected<'a>(
+        &self,
+        routes: &'a Routes,
+        kind: RouteKind,
+        selector: &Selector,
+    ) -> impl Iterator<Item = &'a RouteName> {
+        let found = routes.objects.iter().filter(move |(name, object)| {
+            name.kind == kind && name.namespace == self.config.namespace && selector.matches(object)
+        });
+        found.map(|(name, _)| name)
     }
 
     /// Whether a backend is a Service of ours. What is no Service is known by its name alone, as an import of one is.
@@ -209,13 +219,14 @@ impl Router for GatewayApi {
         let places = self.places(routes);
         let mut problems = self.config.problems.clone();
         problems.extend(places.iter().filter_map(|place| self.problem_of(routes, place)));
-        if places.is_empty() {
-            problems.extend(self.config.chosen.iter().map(|chosen| {
+        for chosen in &self.config.chosen {
+            let By::Labels(selector) = &chosen.by else { continue };
+            if self.selected(routes, chosen.kind, selector).next().is_none() {
                 let (kind, namespace) = (chosen.kind.as_str(), &self.config.namespace);
                 let message =
                     format!("selects no {kind} in namespace {namespace}: label one, or correct the selector");
-                Problem::new(&chosen.field, message)
-            }));
+                problems.push(Problem::new(&chosen.field, message));
+            }
         }
         problems.extend(self.problems_of_managed(routes));
         problems
