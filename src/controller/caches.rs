@@ -148,20 +148,25 @@ impl Caches {
     }
 
     pub(crate) fn rollout_event(&self, event: Event<RolloutObject>) {
-        if let Event::Delete(object) = &event {
-            self.departs(object);
-        }
+        let departed = if let Event::Delete(object) = &event { self.departs(object) } else { None };
         let changes = take(&self.rollouts, event, |object| Some(RolloutRecord::new(object)));
         self.finish(Watched::Rollouts, &changes, Self::rollout_changed);
+        if let Some(key) = departed {
+            // A write that found it absent may have taken it out before, so that nothing has changed now.
+            self.rollout_queue.add(&key);
+        }
     }
 
-    fn departs(&self, object: &RolloutObject) {
+    /// Remembers a Rollout that is gone for what is left to do for its route; `None` where that is nothing.
+    fn departs(&self, object: &RolloutObject) -> Option<Key> {
         let (identity, record) = RolloutRecord::departed(object.clone());
         let has_router = record.content.as_ref().is_ok_and(|readable| !readable.routes().is_empty());
-        if has_router {
+        has_router.then(|| {
+            let key = identity.key.clone();
             let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
-            departed.insert(identity.key.clone(), Arc::new((identity, record)));
-        }
+            departed.insert(key.clone(), Arc::new((identity, record)));
+            key
+        })
     }
 
     /// A Rollout that is gone and whose route is not in order yet.
@@ -426,6 +431,21 @@ mod tests {
             caches.rollout_queue.done(&key, crate::controller::queue::Next::Forget);
         }
         names
+    }
+
+    #[tokio::test]
+    async fn a_routed_rollout_that_is_gone_is_due_once_more_although_a_write_found_it_absent_before() {
+        let caches = caches();
+        let spec = json!({"spec": {"strategy": {"canary": {
+            "canaryService": "canary", "stableService": "stable",
+            "trafficRouting": {"nginx": {"stableIngress": "shop"}},
+        }}}});
+        let routed: RolloutObject = object("routed", 3, &spec);
+        caches.rollout_event(Event::Apply(routed.clone()));
+        caches.lost_rollout(&Identity::of(routed.meta()));
+        drain(&caches);
+        caches.rollout_event(Event::Delete(routed));
+        assert_eq!(drain(&caches), ["routed"]);
     }
 
     #[tokio::test]
