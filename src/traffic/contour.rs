@@ -10,7 +10,7 @@ use super::plugin::Settings;
 use super::report::Report;
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
-use super::weighted::{Split, set_weight};
+use super::weighted::{LARGEST_WEIGHT, Split, set_weight};
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
 use crate::api::traffic_routing::PluginConfig;
 use crate::units::Weight;
@@ -19,8 +19,6 @@ use crate::units::Weight;
 pub(super) const NAME: &str = "argoproj-labs/contour";
 /// The field that holds its configuration.
 const FIELD: &str = "plugins.argoproj-labs/contour";
-/// The largest whole that is known to work: the proxy counts in 32 bits.
-const LARGEST_WEIGHT: u32 = 1_000_000;
 
 /// The router.
 #[derive(Debug)]
@@ -50,17 +48,13 @@ impl Contour {
         RouteName::new(RouteKind::HttpProxy, &self.namespace, name)
     }
 
-    fn services(&self) -> [&str; 2] {
-        [&self.subject.canary, &self.subject.stable]
-    }
-
     /// How often a route leads to a Service; a mirror's answers go nowhere.
     fn count(service: &str, route: &Value) -> usize {
         items(route, &["services"]).iter().filter(|backend| is(service, backend)).count()
     }
 
     fn is_meant(&self, route: &Value) -> bool {
-        self.services().iter().all(|service| Self::count(service, route) > 0)
+        self.subject.names().iter().all(|service| Self::count(service, route) > 0)
     }
 
     fn observe_route(&self, route: &Value) -> ObservedTraffic {
@@ -70,17 +64,10 @@ impl Contour {
         let Some(weights) = weights else { return ObservedTraffic::unclear() };
         // Without any weight, each gets the same.
         let is_even = weights.iter().all(|weight| *weight == 0);
-        let mut split = Split { pair: [0, 0], others: 0 };
-        for (backend, weight) in backends.zip(weights) {
-            let weight = if is_even { 1 } else { weight };
-            let [canary, stable] = split.pair;
-            match text(backend, &["name"]) {
-                name if name == self.subject.canary => split.pair = [canary.saturating_add(weight), stable],
-                name if name == self.subject.stable => split.pair = [canary, stable.saturating_add(weight)],
-                _ => split.others = split.others.saturating_add(weight),
-            }
-        }
-        split.observed(self.services(), self.subject.scale)
+        let weights = weights.into_iter().map(|weight| if is_even { 1 } else { weight });
+        let backends = backends.map(|backend| text(backend, &["name"])).zip(weights);
+        let names = self.subject.names();
+        Split::of(backends, names).observed(names, self.subject.scale)
     }
 
     fn observe_proxy(&self, routes: &Routes, name: &str) -> Option<ObservedTraffic> {
@@ -95,7 +82,7 @@ impl Contour {
         for route in routes.into_iter().flatten().filter(|route| self.is_meant(route)) {
             let backends = route.get_mut("services").and_then(Value::as_array_mut);
             for backend in backends.into_iter().flatten() {
-                if let Some(service) = self.services().into_iter().find(|service| is(service, backend)) {
+                if let Some(service) = self.subject.names().into_iter().find(|service| is(service, backend)) {
                     set_weight(backend, service, target);
                 }
             }
@@ -103,7 +90,7 @@ impl Contour {
     }
 
     fn problem_of(&self, routes: &Routes, field: &str, name: &str) -> Option<Problem> {
-        let (namespace, [canary, stable]) = (&self.namespace, self.services());
+        let (namespace, [canary, stable]) = (&self.namespace, self.subject.names());
         let Some(proxy) = routes.get(&self.route(name)) else {
             let message = format!(
                 "HTTPProxy \"{name}\" not found in namespace {namespace}: create it, or correct the name"
@@ -119,7 +106,7 @@ impl Contour {
             return Some(Problem::new(field, message));
         }
         let twice = |service: &&str| meant.iter().any(|route| Self::count(service, route) > 1);
-        self.services().into_iter().find(twice).map(|service| {
+        self.subject.names().into_iter().find(twice).map(|service| {
             let message = format!(
                 "HTTPProxy \"{name}\" names Service {service} twice in one route, so that its weight would count twice: \
                  remove one"

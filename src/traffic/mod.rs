@@ -14,6 +14,7 @@ mod plugin;
 mod report;
 pub mod route;
 mod routers;
+mod traefik;
 mod weighted;
 
 use std::collections::BTreeMap;

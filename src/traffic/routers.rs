@@ -9,13 +9,14 @@ use super::gateway::{self, GatewayApi};
 use super::istio::{self, Istio};
 use super::managed::{self, Managed, ManagedRoute};
 use super::nginx::Nginx;
+use super::traefik::Traefik;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
 use crate::api::Rollout;
 use crate::api::traffic_routing::TrafficRouting;
 use crate::units::Weight;
 
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
-pub const SUPPORTED: [&str; 3] = ["alb", "istio", "nginx"];
+pub const SUPPORTED: [&str; 4] = ["alb", "istio", "nginx", "traefik"];
 
 /// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
 pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
@@ -94,6 +95,11 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The names of its Services or subsets, the canary's first.
+    pub(super) fn names(&self) -> [&str; 2] {
+        [&self.canary, &self.stable]
+    }
+
     /// The Rollout as a router sees it; `None` without a router.
     fn of(rollout: &Rollout) -> Option<(Self, &TrafficRouting)> {
         let canary = rollout.spec.strategy.as_ref()?.canary.as_ref()?;
@@ -140,6 +146,9 @@ impl Routers {
         if let Some(spec) = &routing.alb {
             let stable = (!alternates(rollout)).then(|| subject.stable.clone());
             routers.push(Box::new(Alb::new(subject.clone(), stable, spec)));
+        }
+        if let Some(spec) = &routing.traefik {
+            routers.push(Box::new(Traefik::new(subject.clone(), spec)));
         }
         for (name, config) in routing.plugins.iter().flatten() {
             match name.as_str() {

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::route::set;
-use super::{ObservedTraffic, TrafficTarget};
+use super::route::{at, set};
+use super::{ObservedTraffic, Subject, TrafficTarget};
 use crate::units::Weight;
+
+/// The largest whole that is known to work with every router: proxies count in 32 bits.
+pub(super) const LARGEST_WEIGHT: u32 = 1_000_000;
 
 /// The weights of one list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,20 @@ pub(super) struct Split {
 }
 
 impl Split {
+    /// What backends have, by the name and the weight of each.
+    pub(super) fn of<'v>(backends: impl IntoIterator<Item = (&'v str, u64)>, names: [&str; 2]) -> Self {
+        let ([one, other], [mut of_one, mut of_other, mut others]) = (names, [0_u64; 3]);
+        for (name, weight) in backends {
+            let sum = match name {
+                name if name == one => &mut of_one,
+                name if name == other => &mut of_other,
+                _ => &mut others,
+            };
+            *sum = sum.saturating_add(weight);
+        }
+        Self { pair: [of_one, of_other], others }
+    }
+
     /// The two shares on a scale; `None` where they are none.
     ///
     /// Weights on another scale count in proportion, as long as nobody else gets a share: then their sum matters, too. A
@@ -51,6 +68,47 @@ impl Split {
         let Some(shares) = self.shares(scale) else { return ObservedTraffic::unclear() };
         let shares: BTreeMap<_, _> = names.map(str::to_owned).into_iter().zip(shares).collect();
         ObservedTraffic { shares, ..ObservedTraffic::default() }
+    }
+}
+
+/// How objects of a kind list the backends of a route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backends {
+    /// The Service that a backend is, seen from a namespace; empty where it is anything else.
+    pub(super) service: for<'v> fn(&'v Value, &str) -> &'v str,
+    /// The weight of a backend that says none.
+    pub(super) default: u64,
+}
+
+impl Backends {
+    /// What a list says of the Rollout's Services.
+    pub(super) fn observe(self, backends: &[Value], subject: &Subject) -> ObservedTraffic {
+        let weight = |weight: &Value| if weight.is_null() { Some(self.default) } else { weight.as_u64() };
+        let known = |backend| Some((self.service(backend, subject), weight(at(backend, &["weight"]))?));
+        let known: Option<Vec<_>> = backends.iter().map(known).collect();
+        known.map_or_else(ObservedTraffic::unclear, |known| {
+            let names = subject.names();
+            Split::of(known, names).observed(names, subject.scale)
+        })
+    }
+
+    /// Gives the Rollout's Services in a list their weights.
+    pub(super) fn render(self, backends: &mut [Value], subject: &Subject, target: &TrafficTarget) {
+        for backend in backends {
+            let service = self.service(backend, subject).to_owned();
+            set_weight(backend, &service, target);
+        }
+    }
+
+    /// What is in the way of shifting traffic with a list: each Service has to be there, once.
+    pub(super) fn problem(self, backends: &[Value], subject: &Subject) -> Option<String> {
+        let count = |name| backends.iter().filter(|backend| self.service(backend, subject) == name).count();
+        let name = subject.names().into_iter().find(|name| count(*name) != 1)?;
+        Some(format!("names Service {name} {} times: it must name it once", count(name)))
+    }
+
+    fn service<'v>(self, backend: &'v Value, subject: &Subject) -> &'v str {
+        (self.service)(backend, &subject.namespace)
     }
 }
 

@@ -10,6 +10,7 @@ mod definitions;
 mod gateway;
 mod istio;
 mod nginx;
+mod traefik;
 
 use std::time::Duration;
 
