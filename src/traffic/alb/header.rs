@@ -1,23 +1,26 @@
 //! Routes that steps make by header: for each, an action that forwards to the canary, the condition in an annotation beside
 //! it, and a copy of every path that uses the root Service's action, right before that one, so that no other path loses its
-//! precedence.
+//! precedence. Conditions and transforms of the root Service hold for its routes, too.
 //!
 //! A note on the Ingress names the annotations, by Rollout, so that a route is taken away also when nothing else tells of
-//! it any more. What the note says of other Rollouts, or of anything but such routes, stays.
+//! it any more. What the note says of other Rollouts, or of anything but such routes, stays; so does what only has the name
+//! of such a route.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Alb, annotate, annotation, paths, uses_action};
+use super::{Alb, annotate, annotation, is_backend, paths, uses_action};
 use crate::api::canary_step::HeaderRoutingMatch;
-use crate::traffic::route::{at, set};
+use crate::traffic::route::set;
 use crate::traffic::{ManagedRoute, Rule};
 
 /// The note that names the annotations of routes.
 const NOTE: &str = "rollouts.argoproj.io/managed-alb-annotations";
 /// The whole of a route's traffic.
 const ALL: u32 = 100;
+/// What annotations of a route hold: the first two are always there.
+const KINDS: [&str; 3] = ["actions", "conditions", "transforms"];
 
 impl Alb {
     /// The routes by steps that are there: `None` for all of them when one is not as any step makes it, or not where it has
@@ -69,48 +72,71 @@ impl Alb {
 
     /// What is in the way of making routes in an Ingress.
     pub(super) fn problem_of_headers(&self, ingress: &Value) -> Option<String> {
-        let used = |name: &str| {
-            let is_used =
-                |path: &Value| at(path, &["backend", "service", "name"]) == name && !uses_action(path, name);
-            paths(ingress).any(is_used)
-        };
-        let name =
-            self.subject.managed_names.iter().find(|name| **name == self.root || used(name.as_str()))?;
+        let is_used =
+            |name: &str| paths(ingress).any(|path| is_backend(path, name) && !uses_action(path, name));
+        let is_taken =
+            |name: &String| *name == self.root || is_used(name) || self.is_somebody_elses(ingress, name);
+        let name = self.subject.managed_names.iter().find(|name| is_taken(name))?;
         Some(format!(
-            "has rules that use a backend of the name {name}, which is one of managedRoutes: rename that one"
+            "has rules or annotations for a backend {name:?} of somebody else's, which is what a step would call its own: \
+             choose another name in managedRoutes"
         ))
     }
 
     /// The names of routes that are the Rollout's to make; never that of the action with the weights.
     fn names(&self, ingress: &Value) -> BTreeSet<String> {
-        let named = self.subject.managed_names.iter().filter(|name| **name != self.root).cloned();
-        self.noted(ingress).names.into_iter().chain(named).collect()
+        let named = self.subject.managed_names.iter();
+        let ours = named.filter(|name| **name != self.root && !self.is_somebody_elses(ingress, name));
+        self.noted(ingress).names.into_iter().chain(ours.cloned()).collect()
     }
 
     /// Those of them that are there, wholly or in part.
     fn there(&self, ingress: &Value) -> BTreeSet<String> {
-        let noted = self.noted(ingress);
-        let is_there = |name: &String| {
-            let annotations = at(ingress, &["metadata", "annotations"]);
-            noted.names.contains(name)
-                || self.keys(name).iter().any(|key| annotations.get(key).is_some())
-                || paths(ingress).any(|path| uses_action(path, name))
-        };
+        let noted = self.noted(ingress).names;
+        let is_there = |name: &String| noted.contains(name) || self.has_some(ingress, name);
         self.names(ingress).into_iter().filter(is_there).collect()
     }
 
-    fn keys(&self, name: &str) -> [String; 2] {
-        ["actions", "conditions"].map(|kind| self.key(kind, name))
+    /// Whether something of this name is there that no step of the Rollout made: another Rollout's route, or a user's
+    /// action.
+    fn is_somebody_elses(&self, ingress: &Value, name: &str) -> bool {
+        let [key, ..] = self.keys(name);
+        let leads_to = |service: &str| says(ingress, &key, &self.action_to(service));
+        self.has_some(ingress, name)
+            && !self.noted(ingress).names.contains(name)
+            && !self.services().into_iter().any(leads_to)
     }
 
-    /// The annotations that a route is made of. Conditions that the root Service has hold for it, too.
+    /// Whether an Ingress has something of a route of this name.
+    fn has_some(&self, ingress: &Value, name: &str) -> bool {
+        self.keys(name).iter().any(|key| annotation(ingress, key).is_some())
+            || paths(ingress).any(|path| uses_action(path, name))
+    }
+
+    fn keys(&self, name: &str) -> [String; 3] {
+        KINDS.map(|kind| self.key(kind, name))
+    }
+
+    /// The action that forwards everything to a Service.
+    fn action_to(&self, service: &str) -> Value {
+        let group = json!({"ServiceName": service, "ServicePort": self.settings.port, "Weight": ALL});
+        json!({"Type": "forward", "ForwardConfig": {"TargetGroups": [group]}})
+    }
+
+    /// The conditions of a route: those that the root Service has hold for it, too.
+    pub(super) fn conditions(&self, ingress: &Value, headers: &[HeaderRoutingMatch]) -> Vec<Value> {
+        let of_root = annotation(ingress, &self.key("conditions", &self.root)).and_then(parse::<Vec<Value>>);
+        of_root.into_iter().flatten().chain(headers.iter().map(condition)).collect()
+    }
+
+    /// The annotations that a route is made of.
     fn annotations(&self, ingress: &Value, route: &ManagedRoute, canary: &str) -> Vec<(String, Value)> {
         let Rule::Header(headers) = &route.rule else { return vec![] };
-        let group = json!({"ServiceName": canary, "ServicePort": self.settings.port, "Weight": ALL});
-        let action = json!({"Type": "forward", "ForwardConfig": {"TargetGroups": [group]}});
-        let of_root = annotation(ingress, &self.key("conditions", &self.root)).and_then(parse::<Vec<Value>>);
-        let conditions = of_root.into_iter().flatten().chain(headers.iter().map(condition)).collect();
-        self.keys(&route.name).into_iter().zip([action, Value::Array(conditions)]).collect()
+        let conditions = Value::Array(self.conditions(ingress, headers));
+        let transforms = annotation(ingress, &self.key("transforms", &self.root)).and_then(parse);
+        let values = [Some(self.action_to(canary)), Some(conditions), transforms];
+        let keys = self.keys(&route.name).into_iter().zip(values);
+        keys.filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
     fn render_paths(&self, ingress: &mut Value, names: &BTreeSet<String>, routes: &[ManagedRoute]) {
@@ -151,8 +177,8 @@ impl Alb {
         names.retain(|name| conditions.contains(name) && **name != self.root);
         let names: BTreeSet<_> = names.into_iter().map(str::to_owned).collect();
         let is_of_route = |key: &String| {
-            let name = name_of(key, "actions").or_else(|| name_of(key, "conditions"));
-            name.is_some_and(|name| names.contains(name))
+            let mut of_kinds = KINDS.into_iter().filter_map(|kind| name_of(key, kind));
+            of_kinds.any(|name| names.contains(name))
         };
         let (of_routes, others) = keys.iter().cloned().partition(is_of_route);
         Noted { names, of_routes, others }
@@ -332,11 +358,76 @@ mod tests {
     }
 
     #[test]
+    fn transforms_of_the_root_service_hold_for_its_routes() {
+        let alb = alb(&["testers"]);
+        let key = alb.key("transforms", "testers");
+        let mut ingress = with(&alb, &[]);
+        annotate(
+            &mut ingress,
+            &alb.key("transforms", "stable"),
+            Some(r#"[ {"type": "url-rewrite"} ]"#.to_owned()),
+        );
+        let before = ingress.clone();
+        alb.render_headers(&mut ingress, "canary", &[route("testers", "1")]);
+        assert_eq!(annotation(&ingress, &key), Some(r#"[{"type":"url-rewrite"}]"#));
+        assert_eq!(observed(&alb, &ingress), [("testers".to_owned(), Some(route("testers", "1")))]);
+        annotate(&mut ingress, &key, None);
+        assert_eq!(observed(&alb, &ingress), [("testers".to_owned(), None)]);
+        alb.render_headers(&mut ingress, "canary", &[]);
+        assert_eq!(ingress, before);
+    }
+
+    #[test]
     fn a_rule_whose_own_paths_are_gone_goes() {
         let alb = alb(&["testers"]);
-        let mut ingress = ingress(&[path("/", "testers")]);
+        let mut ingress = with(&alb, &[route("testers", "1")]);
+        ingress["spec"]["rules"][0]["http"]["paths"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|path| uses_action(path, "testers"));
         alb.render_headers(&mut ingress, "canary", &[]);
         assert_eq!(ingress["spec"]["rules"], json!([]));
+    }
+
+    /// Whether `alb` is kept from working with an Ingress.
+    fn is_refused(alb: &Alb, ingress: &Value) -> bool {
+        let name = RouteName::new(RouteKind::Ingress, "shop", "web");
+        let known = Routes { objects: [(name, ingress.clone())].into(), ..Routes::default() };
+        !alb.problems(&known).is_empty()
+    }
+
+    #[test]
+    fn what_somebody_else_has_by_the_name_of_a_route_stays() {
+        let alb = alb(&["testers"]);
+        let check = |ingress: &Value| {
+            assert!(is_refused(&alb, ingress), "{ingress}");
+            assert_eq!(observed(&alb, ingress), [], "{ingress}");
+            let mut after = ingress.clone();
+            alb.render_headers(&mut after, "canary", &[]);
+            assert_eq!(after, *ingress);
+        };
+        let redirect = Some(r#"{"type": "redirect"}"#.to_owned());
+        let mut own = ingress(&[path("/old", "testers"), path("/", "stable")]);
+        check(&own);
+        annotate(&mut own, &alb.key("actions", "testers"), redirect);
+        check(&own);
+        let mut other = super::tests::alb(&["testers"]);
+        other.subject.rollout = "api".to_owned();
+        other.subject.canary = "api-canary".to_owned();
+        let mut of_another = ingress(&[path("/", "stable")]);
+        other.render_headers(&mut of_another, "api-canary", &[route("testers", "1")]);
+        check(&of_another);
+        assert!(!is_refused(&other, &of_another));
+    }
+
+    #[test]
+    fn a_route_that_lost_its_note_is_known_by_where_it_leads() {
+        let alb = alb(&["testers"]);
+        let mut ingress = with(&alb, &[route("testers", "1")]);
+        annotate(&mut ingress, NOTE, None);
+        assert!(!is_refused(&alb, &ingress));
+        alb.render_headers(&mut ingress, "canary", &[]);
+        assert_eq!(ingress, with(&alb, &[]));
     }
 
     #[test]
@@ -344,10 +435,7 @@ mod tests {
         let check = |name: &str, expected: bool| {
             let mut docs = path("/docs", "docs");
             docs["backend"]["service"]["port"] = json!({"number": 80});
-            let ingress = ingress(&[path("/", "stable"), docs]);
-            let name_of_it = RouteName::new(RouteKind::Ingress, "shop", "web");
-            let known = Routes { objects: [(name_of_it, ingress)].into(), ..Routes::default() };
-            assert_eq!(!alb(&[name]).problems(&known).is_empty(), expected, "{name}");
+            assert_eq!(is_refused(&alb(&[name]), &ingress(&[path("/", "stable"), docs])), expected, "{name}");
         };
         check("testers", false);
         check("docs", true);

@@ -194,8 +194,12 @@ fn annotate(ingress: &mut Value, key: &str, value: Option<String>) {
 
 /// Whether a path has the action of this name as its backend.
 fn uses_action(path: &Value, name: &str) -> bool {
-    let service = at(path, &["backend", "service"]);
-    text(service, &["name"]) == name && text(service, &["port", "name"]) == USE_ANNOTATION
+    is_backend(path, name) && text(path, &["backend", "service", "port", "name"]) == USE_ANNOTATION
+}
+
+/// Whether a path has a Service or an action of this name as its backend.
+fn is_backend(path: &Value, name: &str) -> bool {
+    text(path, &["backend", "service", "name"]) == name
 }
 
 fn stickiness(spec: Option<&StickinessConfig>) -> Stickiness {
