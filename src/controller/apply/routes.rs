@@ -29,8 +29,8 @@ impl Writer {
         let changed: Vec<_> =
             changed.map(|(name, object)| self.write_route(target, &before, name, object)).collect();
         // All are waited for: what became of one that is on its way has to be known even where another failed.
-        first_error(join_all(changed).await)?;
-        first_error(join_all(gone).await)
+        join_all(changed).await.into_iter().collect::<Result<(), _>>()?;
+        join_all(gone).await.into_iter().collect()
     }
 
     /// Reads again those objects whose last write got no answer, so that nothing is decided on what they may not say.
@@ -112,10 +112,6 @@ impl Writer {
         let resource = self.caches.routes.served(name.kind)?;
         Some(Api::namespaced_with(self.client.clone(), &name.namespace, &resource))
     }
-}
-
-fn first_error(results: Vec<Result<(), PassError>>) -> Result<(), PassError> {
-    results.into_iter().collect()
 }
 
 /// A refusal that stays until somebody does something about it is told on the Rollout.

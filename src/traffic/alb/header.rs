@@ -31,7 +31,7 @@ impl Alb {
             return BTreeMap::new();
         }
         // Where the roles alternate, each may be the canary's.
-        let whole = self.services().into_iter().find_map(|canary| {
+        let whole = self.subject.names().into_iter().find_map(|canary| {
             let is_made = |route: &&ManagedRoute| {
                 let made = self.annotations(ingress, route, canary);
                 made.iter().all(|(key, value)| says(ingress, key, value))
@@ -104,7 +104,7 @@ impl Alb {
         let leads_to = |service: &str| says(ingress, &key, &self.action_to(service));
         self.has_some(ingress, name)
             && !self.noted(ingress).names.contains(name)
-            && !self.services().into_iter().any(leads_to)
+            && !self.subject.names().into_iter().any(leads_to)
     }
 
     /// Whether an Ingress has something of a route of this name.

@@ -69,10 +69,6 @@ impl Alb {
         RouteName::new(RouteKind::Ingress, &self.subject.namespace, name)
     }
 
-    fn services(&self) -> [&str; 2] {
-        [&self.subject.canary, &self.subject.stable]
-    }
-
     /// The annotation that holds something of this name.
     fn key(&self, kind: &str, name: &str) -> String {
         format!("{}/{kind}.{name}", self.prefix)
@@ -86,16 +82,16 @@ impl Alb {
     /// The action of an Ingress; a new one where there is none.
     fn action(&self, ingress: &Value) -> Result<Action, String> {
         let found = annotation(ingress, &self.root_key());
-        found.map_or_else(|| Ok(Action::new()), |text| Action::read(text, self.services()))
+        found.map_or_else(|| Ok(Action::new()), |text| Action::read(text, self.subject.names()))
     }
 
     fn observe_one(&self, routes: &Routes, name: &str) -> Option<ObservedTraffic> {
         let ingress = routes.get(&self.route(name))?;
         let action = self.action(ingress).ok()?;
         let mut settled = action.clone();
-        settled.settle(self.services(), &self.settings);
-        let split = action.split(self.services()).filter(|_| settled == action);
-        let observed = split.map(|split| split.observed(self.services(), self.subject.scale));
+        settled.settle(self.subject.names(), &self.settings);
+        let split = action.split(self.subject.names()).filter(|_| settled == action);
+        let observed = split.map(|split| split.observed(self.subject.names(), self.subject.scale));
         let managed = self.observe_headers(ingress);
         Some(ObservedTraffic { managed, ..observed.unwrap_or_else(ObservedTraffic::unclear) })
     }
@@ -103,7 +99,7 @@ impl Alb {
     fn render_one(&self, ingress: &mut Value, target: &TrafficTarget) {
         let Ok(before) = self.action(ingress) else { return };
         let mut action = before.clone();
-        action.settle(self.services(), &self.settings);
+        action.settle(self.subject.names(), &self.settings);
         action.set_weights(target, &self.settings);
         if action != before {
             annotate(ingress, &self.root_key(), Some(action.text()));

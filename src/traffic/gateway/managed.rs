@@ -51,7 +51,8 @@ impl GatewayApi {
     /// may be one that a user chose.
     pub(super) fn owner(&self, rule: &Value) -> Option<&str> {
         let name = owner(text(rule, &["name"]), &self.subject.managed_names)?;
-        let is_ours = |backend: &Value| self.services().into_iter().any(|service| self.is(service, backend));
+        let is_ours =
+            |backend: &Value| self.subject.names().into_iter().any(|service| self.is(service, backend));
         let is_for_headers = match items(rule, &["backendRefs"]) {
             [backend] => is_ours(backend) && asks_for_headers(rule),
             _ => false,

@@ -97,35 +97,30 @@ impl GatewayApi {
         text(backend, &["name"]) == service && (!is_service || namespace == self.subject.namespace)
     }
 
-    fn count(&self, service: &str, rule: &Value) -> usize {
-        items(rule, &["backendRefs"]).iter().filter(|backend| self.is(service, backend)).count()
+    /// The Service of ours that a backend is.
+    fn service(&self, backend: &Value) -> Option<&str> {
+        self.subject.names().into_iter().find(|service| self.is(service, backend))
     }
 
-    fn services(&self) -> [&str; 2] {
-        [&self.subject.canary, &self.subject.stable]
+    fn count(&self, service: &str, rule: &Value) -> usize {
+        items(rule, &["backendRefs"]).iter().filter(|backend| self.is(service, backend)).count()
     }
 
     /// Whether a rule is edited: it leads to both Services, has the name that is asked for, and is not made by a step.
     fn is_meant(&self, chosen: &Chosen, rule: &Value) -> bool {
         let is_named = chosen.rule.as_ref().is_none_or(|name| text(rule, &["name"]) == name);
         let is_made = self.owner(rule).is_some();
-        is_named && !is_made && self.services().iter().all(|service| self.count(service, rule) > 0)
+        is_named && !is_made && self.subject.names().iter().all(|service| self.count(service, rule) > 0)
     }
 
     fn observe_rule(&self, rule: &Value) -> ObservedTraffic {
-        let mut split = Split { pair: [0, 0], others: 0 };
-        for backend in items(rule, &["backendRefs"]) {
-            let Some(weight) = weight(at(backend, &["weight"])) else { return ObservedTraffic::unclear() };
-            let [canary, stable] = split.pair;
-            if self.is(&self.subject.canary, backend) {
-                split.pair = [canary.saturating_add(weight), stable];
-            } else if self.is(&self.subject.stable, backend) {
-                split.pair = [canary, stable.saturating_add(weight)];
-            } else {
-                split.others = split.others.saturating_add(weight);
-            }
-        }
-        split.observed(self.services(), self.subject.scale)
+        let known =
+            |backend| Some((self.service(backend).unwrap_or_default(), weight(at(backend, &["weight"]))?));
+        let known: Option<Vec<_>> = items(rule, &["backendRefs"]).iter().map(known).collect();
+        let names = self.subject.names();
+        known.map_or_else(ObservedTraffic::unclear, |known| {
+            Split::of(known, names).observed(names, self.subject.scale)
+        })
     }
 
     fn observe_place(&self, routes: &Routes, place: &Place<'_>) -> Option<ObservedTraffic> {
@@ -148,7 +143,7 @@ impl GatewayApi {
         for rule in rules.into_iter().flatten().filter(|rule| self.is_meant(chosen, rule)) {
             let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
             for backend in backends.into_iter().flatten() {
-                if let Some(service) = self.services().into_iter().find(|service| self.is(service, backend)) {
+                if let Some(service) = self.service(backend) {
                     set_weight(backend, service, target);
                 }
             }
@@ -168,7 +163,7 @@ impl GatewayApi {
     fn problem_of(&self, routes: &Routes, place: &Place<'_>) -> Option<Problem> {
         let Place { route, chosen } = place;
         let (kind, name) = (route.kind.as_str(), &route.name);
-        let [canary, stable] = self.services();
+        let [canary, stable] = self.subject.names();
         let problem = |message: String| Some(Problem::new(&chosen.field, message));
         let Some(object) = routes.get(route) else {
             let namespace = &route.namespace;
@@ -187,7 +182,7 @@ impl GatewayApi {
             ));
         }
         let twice = |service: &&str| meant.iter().any(|rule| self.count(service, rule) > 1);
-        let service = self.services().into_iter().find(twice)?;
+        let service = self.subject.names().into_iter().find(twice)?;
         problem(format!(
             "{kind} \"{name}\" names Service {service} twice in one rule, so that its weight would count twice: remove one"
         ))

@@ -9,21 +9,20 @@ mod choice;
 mod managed;
 mod subsets;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use self::choice::{Chosen, List, Place};
 use self::subsets::Subsets;
 pub use self::subsets::destinations as subsets;
-use super::managed::Managed;
+use super::managed::{Managed, ManagedRoute};
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
-use super::weighted::Split;
+use super::weighted::{LARGEST_WEIGHT, Split};
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
 use crate::api::traffic_routing::IstioTrafficRouting;
 use crate::units::Weight;
-
-/// The largest whole of the weights: the proxy counts in 32 bits.
-const LARGEST_WEIGHT: u32 = 1_000_000;
 
 /// The router.
 #[derive(Debug)]
@@ -48,10 +47,6 @@ impl Istio {
         Self { problems: problems(spec, &chosen), subject, chosen, subsets }
     }
 
-    fn names(&self) -> [&str; 2] {
-        [&self.subject.canary, &self.subject.stable]
-    }
-
     /// The name of the role that a route's entry leads to.
     fn role(&self, entry: &Value) -> Option<&str> {
         let destination = at(entry, &["destination"]);
@@ -61,7 +56,8 @@ impl Istio {
             }
             None => is_host(text(destination, &["host"]), name, &self.subject.namespace),
         };
-        self.names()
+        self.subject
+            .names()
             .into_iter()
             .enumerate()
             .find(|(index, name)| is_meant(*index, name))
@@ -72,7 +68,7 @@ impl Istio {
         items(route, &["route"]).iter().filter(|entry| self.role(entry) == Some(name)).count()
     }
 
-    /// The canary's destination in a route, whichever of the two has that role in `target`.
+    /// The destination of this name in a route.
     fn destination(&self, name: &str, route: &Value) -> Option<Value> {
         let entry = items(route, &["route"]).iter().find(|entry| self.role(entry) == Some(name))?;
         Some(at(entry, &["destination"]).clone())
@@ -83,26 +79,17 @@ impl Istio {
     }
 
     fn split(&self, route: &Value) -> Option<Split> {
-        let mut split = Split { pair: [0, 0], others: 0 };
-        let [canary, stable] = &mut split.pair;
-        for entry in items(route, &["route"]) {
-            let found = at(entry, &["weight"]);
-            let weight = if found.is_null() { 0 } else { found.as_u64()? };
-            let sum = match self.role(entry) {
-                Some(name) if name == self.subject.canary => &mut *canary,
-                Some(_) => &mut *stable,
-                None => &mut split.others,
-            };
-            *sum = sum.saturating_add(weight);
-        }
-        Some(split)
+        let weight = |found: &Value| if found.is_null() { Some(0) } else { found.as_u64() };
+        let of_entry = |entry| Some((self.role(entry).unwrap_or_default(), weight(at(entry, &["weight"]))?));
+        let entries: Option<Vec<_>> = items(route, &["route"]).iter().map(of_entry).collect();
+        Some(Split::of(entries?, self.subject.names()))
     }
 
     fn observe_route(&self, route: &Value) -> ObservedTraffic {
         let scale = self.subject.scale;
         let shares = self.split(route).and_then(|split| split.shares_of_whole(scale));
         shares.map_or_else(ObservedTraffic::unclear, |shares| ObservedTraffic {
-            shares: self.names().map(str::to_owned).into_iter().zip(shares).collect(),
+            shares: self.subject.names().map(str::to_owned).into_iter().zip(shares).collect(),
             ..ObservedTraffic::default()
         })
     }
@@ -112,15 +99,20 @@ impl Istio {
         let places = self.places(chosen, object)?;
         let meant = places.iter().filter_map(|(list, index)| list.of(object).get(*index));
         let observed = meant.map(|route| self.observe_route(route)).reduce(both)?;
-        let bases = bases(object, &places);
-        // Where the roles alternate, each may be the canary's.
-        let managed = self.names().map(|canary| {
+        Some(ObservedTraffic { managed: self.observe_managed(object, &places), ..observed })
+    }
+
+    /// The routes by steps that are there. Where the roles alternate, either may be the canary's.
+    fn observe_managed(&self, object: &Value, places: &[Place]) -> BTreeMap<String, Option<ManagedRoute>> {
+        if self.subject.managed_names.is_empty() {
+            return BTreeMap::new();
+        }
+        let bases = bases(object, places);
+        let [one, other] = self.subject.names().map(|canary| {
             let canary = |route: &Value| self.destination(canary, route);
             managed::observe(List::Http.of(object), &bases, &self.subject, &canary)
         });
-        let [one, other] = managed;
-        let managed = if one.values().all(Option::is_some) { one } else { other };
-        Some(ObservedTraffic { managed, ..observed })
+        if one.values().all(Option::is_some) { one } else { other }
     }
 
     fn render_one(&self, object: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
@@ -183,7 +175,7 @@ impl Istio {
             name => format!("route \"{name}\""),
         };
         let what = if self.subsets.is_some() { "subset" } else { "host" };
-        let name = self.names().into_iter().find(|name| self.count(name, route) != 1)?;
+        let name = self.subject.names().into_iter().find(|name| self.count(name, route) != 1)?;
         let count = self.count(name, route);
         let name = name.rsplit('/').next().unwrap_or(name);
         Some(format!("has {shown} with {count} destinations of the {what} {name}: it must have one"))
@@ -219,7 +211,7 @@ impl Router for Istio {
             self.chosen.iter().map(|chosen| self.observe_one(routes, chosen)).collect();
         let observed = observed?.into_iter().reduce(both)?;
         let behind = match &self.subsets {
-            Some(subsets) => subsets.behind(routes, self.names())?,
+            Some(subsets) => subsets.behind(routes, self.subject.names())?,
             None => observed.behind,
         };
         Some(ObservedTraffic { behind, ..observed })

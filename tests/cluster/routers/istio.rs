@@ -102,11 +102,7 @@ async fn subsets_lead_to_the_pods_of_their_roles() {
     subject.until(is_in("Degraded")).await;
     subject.until_sizes(&[("1", 4)]).await;
 
-    subject.change_status(json!({"abort": false, "abortedAt": null})).await;
-    routed.until_at_step(1).await;
-    routed.resume().await;
-    routed.until_at_step(3).await;
-    routed.until_weight(50).await;
+    routed.retry().await;
     routed.resume().await;
     subject.until(is_in("Healthy")).await;
     routed.until_weight(0).await;

@@ -107,6 +107,15 @@ impl Routed {
     pub(crate) async fn resume(&self) {
         self.subject.change_status(json!({"pauseConditions": null})).await;
     }
+
+    /// Takes an abort back, and waits until the update is at its second pause.
+    pub(crate) async fn retry(&self) {
+        self.subject.change_status(json!({"abort": false, "abortedAt": null})).await;
+        self.until_at_step(1).await;
+        self.resume().await;
+        self.until_at_step(3).await;
+        self.until_weight(50).await;
+    }
 }
 
 /// What is at a place of an object, or in the JSON of a text there.
@@ -168,11 +177,7 @@ pub(crate) async fn walk(case: Case) {
     subject.until(is_in("Degraded")).await;
     subject.until_sizes(&[("2", 4)]).await;
 
-    subject.change_status(json!({"abort": false, "abortedAt": null})).await;
-    routed.until_at_step(1).await;
-    routed.resume().await;
-    routed.until_at_step(3).await;
-    routed.until_weight(50).await;
+    routed.retry().await;
     subject.change_status(json!({"abort": true})).await;
     routed.until_weight(0).await;
     subject.until_sizes(&[("2", 4)]).await;
