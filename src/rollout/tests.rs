@@ -70,7 +70,7 @@ impl Bench {
         panic!("no rest after 50 passes; last announced: {:?}", &self.said[self.said.len() - 10..]);
     }
 
-    fn apply(&mut self, plan: Plan) {
+    pub(super) fn apply(&mut self, plan: Plan) {
         self.said.extend(plan.events.iter().map(crate::events::Event::reason));
         for effect in plan.stages.into_iter().flatten() {
             self.carry_out(effect);
