@@ -56,21 +56,16 @@ mod tests {
 
     use super::*;
     use crate::rollout::tests::Bench;
-    use crate::traffic::ObservedTraffic;
 
     /// The canary's weight that a deleted Rollout leaves behind, where the route gives it `share`.
     fn left(share: Option<u32>) -> Option<u32> {
-        let mut snapshot = Bench::new(4, &json!([{"setWeight": 50}])).snapshot;
-        let canary = snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
-        canary.canary_service = Some("canary".to_owned());
-        canary.stable_service = Some("stable".to_owned());
-        canary.traffic_routing = Some(serde_json::from_value(json!({"nginx": {}})).unwrap());
-        snapshot.rollout.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-        snapshot.traffic = share.map(|share| ObservedTraffic {
-            shares: [("canary".to_owned(), share), ("stable".to_owned(), 100 - share)].into(),
-            ..ObservedTraffic::default()
-        });
-        let plan = plan(&snapshot);
+        let mut bench = Bench::new(4, &json!([{"setWeight": 50}]));
+        bench.route(share.unwrap_or_default());
+        if share.is_none() {
+            bench.snapshot.traffic = None;
+        }
+        bench.snapshot.rollout.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let plan = plan(&bench.snapshot);
         assert!(plan.status.is_none() && plan.events.is_empty() && plan.stages.len() <= 1);
         plan.traffic().map(|target| target.weight.get())
     }

@@ -70,6 +70,7 @@ pub fn decide(snapshot: &Snapshot) -> Plan {
         spec: &parsed.spec,
         problems: &parsed.problems,
         retries: parsed.retries,
+        lacks_only_routes: parsed.lacks_only_routes,
         template_hash: revision::template_hash(snapshot),
         wanted: revision::wanted_hash(snapshot),
         wanted_steps: revision::wanted_step_hash(snapshot),

@@ -52,6 +52,38 @@ impl Bench {
         Self { snapshot, said: vec![] }
     }
 
+    /// Gives the canary a router whose route says that it has `share` of 100.
+    pub(super) fn route(&mut self, share: u32) {
+        let canary = self.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        canary.canary_service = Some("canary".to_owned());
+        canary.stable_service = Some("stable".to_owned());
+        canary.traffic_routing = Some(serde_json::from_value(json!({"nginx": {}})).unwrap());
+        self.snapshot.traffic = Some(crate::traffic::ObservedTraffic {
+            shares: [("canary".to_owned(), share), ("stable".to_owned(), 100 - share)].into(),
+            ..crate::traffic::ObservedTraffic::default()
+        });
+    }
+
+    /// A few passes in which neither Services nor the route come along: the stable one selects the first revision, the
+    /// canary's the one at `canary`, once it is there.
+    pub(super) fn pass_with_the_canary_on(&mut self, canary: usize) {
+        for _ in 0..6 {
+            let sets = &self.snapshot.replica_sets;
+            let leading_to = |index: usize| super::snapshot::Service {
+                selector: [(
+                    "rollouts-pod-template-hash".to_owned(),
+                    sets.get(index).unwrap_or(&sets[0]).hash.to_string(),
+                )]
+                .into(),
+                managed_by: Some("api".to_owned()),
+            };
+            self.snapshot.services =
+                [("canary".to_owned(), leading_to(canary)), ("stable".to_owned(), leading_to(0))].into();
+            let plan = decide(&self.snapshot);
+            self.apply(plan);
+        }
+    }
+
     /// Makes passes until nothing is left to do.
     pub(super) fn settle(&mut self) -> Plan {
         for _ in 0..50 {

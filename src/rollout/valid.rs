@@ -61,6 +61,8 @@ pub struct Parsed {
     pub problems: Vec<SpecError>,
     /// Whether the only problem is a ReplicaSet that was refused, and it is time to try again.
     pub retries: bool,
+    /// Whether the only problems are those of the objects that configure the router.
+    pub lacks_only_routes: bool,
 }
 
 const DEFAULT_HISTORY: usize = 10;
@@ -113,7 +115,8 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
         on_pods,
         workload_scaling,
     };
-    Parsed { spec, problems, retries }
+    let lacks_only_routes = !problems.is_empty() && problems.len() == snapshot.route_problems.len();
+    Parsed { spec, problems, retries, lacks_only_routes }
 }
 
 fn rollback_window(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> usize {

@@ -327,39 +327,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rollout::decide;
-    use crate::rollout::snapshot::Service;
     use crate::rollout::tests::Bench;
 
-    /// The step of an update after a few passes in which neither its Services nor its route come along: the canary's
-    /// share is 20 already, and its Service leads to the revision at `behind`.
+    /// The step of an update whose canary has a share of 20 already, while its Service leads to the revision at `behind`.
     fn step_with_the_canary_on(behind: usize) -> Option<i32> {
         let mut bench = Bench::new(5, &json!([{"setWeight": 20}, {"pause": {}}]));
         bench.settle();
-        let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
-        canary.canary_service = Some("canary".to_owned());
-        canary.stable_service = Some("stable".to_owned());
-        canary.traffic_routing = Some(serde_json::from_value(json!({"nginx": {}})).unwrap());
-        bench.snapshot.traffic = Some(ObservedTraffic {
-            shares: [("canary".to_owned(), 20), ("stable".to_owned(), 80)].into(),
-            ..ObservedTraffic::default()
-        });
+        bench.route(20);
         bench.release("v2");
-        for _ in 0..6 {
-            let sets = &bench.snapshot.replica_sets;
-            let leading_to = |index: usize| Service {
-                selector: [(
-                    "rollouts-pod-template-hash".to_owned(),
-                    sets.get(index).unwrap_or(&sets[0]).hash.to_string(),
-                )]
-                .into(),
-                managed_by: Some("api".to_owned()),
-            };
-            bench.snapshot.services =
-                [("canary".to_owned(), leading_to(behind)), ("stable".to_owned(), leading_to(0))].into();
-            let plan = decide(&bench.snapshot);
-            bench.apply(plan);
-        }
+        bench.pass_with_the_canary_on(behind);
         bench.status().current_step_index
     }
 

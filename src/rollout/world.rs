@@ -21,6 +21,8 @@ pub struct World<'a> {
     pub problems: &'a [SpecError],
     /// Whether the only problem is a ReplicaSet that was refused, and it is time to try again.
     pub retries: bool,
+    /// Whether the only problems are those of the objects that configure the router.
+    pub lacks_only_routes: bool,
     /// Hash of the template that the spec asks for, as it is computed now.
     pub template_hash: PodHash,
     /// Identity of the template that the spec asks for.

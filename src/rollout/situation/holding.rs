@@ -59,20 +59,19 @@ fn frozen(world: &World, progress: &Progress) -> Targets {
     let mut targets = if was_resized(world, progress) {
         Targets::at_weight(world, progress, reached(world, progress))
     } else {
-        rescued(world, progress).unwrap_or_else(Targets::hold)
+        rescued_at(world, progress, reached(world, progress)).unwrap_or_else(Targets::hold)
     };
     targets.clock = ProgressClock::Stopped;
     targets.keep_runs.extend(runs::current_names(progress));
     targets
 }
 
-/// A hold never leaves users on dead pods while stable could serve them: their share goes to stable, and comes back with
-/// the pods. Nothing is scaled down for it. `None` where users are served.
-fn rescued(world: &World, progress: &Progress) -> Option<Targets> {
+/// A hold never leaves users on dead pods while stable could serve them: their share goes to stable, and comes back to
+/// `weight` with the pods. Nothing is scaled down for it. `None` where users are served.
+pub(super) fn rescued_at(world: &World, progress: &Progress, weight: Weight) -> Option<Targets> {
     match &world.spec.strategy {
         Strategy::ByPods => None,
         Strategy::Routed(routing) => {
-            let weight = reached(world, progress);
             let told = weights::told(world, progress, routing)?;
             let was_taken = told == Weight::ZERO && weight > Weight::ZERO;
             if progress.is_settled() || !(was_taken || weights::is_wasted(world, progress, routing)) {

@@ -1,13 +1,17 @@
 //! The spec cannot be worked with: nothing is begun, nothing is taken away, and everything heals when the cause goes.
 //!
-//! An analysis that is already running still counts: a bad version is taken back even while the spec is broken.
+//! An analysis that is already running still counts: a bad version is taken back even while the spec is broken. Users are
+//! taken off pods that are all dead. And where only the router's objects are in the way, the progress deadline counts, as
+//! the update itself is legal.
 
+use super::super::deadline::{self, Deadline, Wake};
 use super::super::progress::Progress;
 use super::super::runs;
-use super::super::targets::Targets;
+use super::super::targets::{ProgressClock, Targets};
+use super::super::valid::OnDeadline;
 use super::super::world::World;
-use super::{Outcome, aborted};
-use crate::units::ReplicaCount;
+use super::{Outcome, aborted, holding};
+use crate::units::{ReplicaCount, Weight};
 
 /// Holds everything as it is, and keeps the runs that go on.
 pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
@@ -16,7 +20,74 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
         runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
         runs::Watched::Going(_) => {}
     }
-    // A ReplicaSet that was refused is tried again, empty, while everything else still says so.
-    let create = world.retries.then_some(ReplicaCount::ZERO);
-    Outcome::Stay(Targets { create, keep_runs: runs::current_names(progress), ..Targets::default() })
+    let is_bound = world.lacks_only_routes && progress.stable.is_some() && !progress.is_settled();
+    if is_bound && let Some(why) = deadline::abort(world, progress) {
+        return aborted::enter(world, progress, why);
+    }
+    let rescued =
+        if world.knows_the_split() { holding::rescued_at(world, progress, Weight::ZERO) } else { None };
+    let ends = deadline::stuck_at(world).filter(|_| is_bound && world.spec.on_deadline == OnDeadline::Abort);
+    Outcome::Stay(Targets {
+        // A ReplicaSet that was refused is tried again, empty, while everything else still says so.
+        create: world.retries.then_some(ReplicaCount::ZERO),
+        keep_runs: runs::current_names(progress),
+        wakes: ends.map(|at| Wake { at, why: Deadline::ProgressDeadline }).into_iter().collect(),
+        clock: ProgressClock::Stopped,
+        ..rescued.unwrap_or_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::events::Event;
+    use crate::rollout::tests::Bench;
+    use crate::rollout::{Plan, decide};
+    use crate::traffic::Problem;
+    use crate::units::ReplicaCount;
+
+    /// A canary with a share of 20 of 100, on its way to 40.
+    fn update() -> Bench {
+        let mut bench = Bench::new(5, &json!([{"setWeight": 20}, {"setWeight": 40}, {"pause": {}}]));
+        bench.settle();
+        bench.snapshot.rollout.spec.progress_deadline_abort = Some(true);
+        bench.route(20);
+        bench.release("v2");
+        bench.pass_with_the_canary_on(1);
+        assert_eq!(bench.status().current_step_index, Some(1));
+        bench
+    }
+
+    fn is_aborted(plan: &Plan) -> bool {
+        plan.events.iter().any(|event| matches!(event, Event::Aborted { .. }))
+    }
+
+    #[test]
+    fn users_are_taken_off_dead_pods_whatever_is_wrong_with_the_spec() {
+        let mut bench = update();
+        bench.snapshot.rollout.spec.progress_deadline_seconds = Some(-1);
+        assert_eq!(decide(&bench.snapshot).traffic(), None, "they are alive");
+        bench.snapshot.replica_sets[1].available = ReplicaCount::ZERO;
+        let plan = decide(&bench.snapshot);
+        assert_eq!(plan.traffic().map(|target| target.weight.get()), Some(0));
+        assert!(!plan.creates_replica_set() && !is_aborted(&plan));
+    }
+
+    #[test]
+    fn the_deadline_counts_while_a_route_is_missing_and_not_while_the_spec_is_illegal() {
+        let mut bench = update();
+        bench.snapshot.route_problems =
+            vec![Problem { field: "nginx.stableIngress".to_owned(), message: "not found".to_owned() }];
+        let plan = decide(&bench.snapshot);
+        assert!(!is_aborted(&plan));
+        let wake = plan.wake.expect("looks again by itself");
+        bench.apply(plan);
+        bench.snapshot.now = wake.at.plus(Duration::from_millis(1));
+        assert!(is_aborted(&decide(&bench.snapshot)));
+        bench.snapshot.rollout.spec.min_ready_seconds = Some(-1);
+        assert!(!is_aborted(&decide(&bench.snapshot)));
+    }
 }
