@@ -164,6 +164,11 @@ pub enum Event {
         /// The canary's share from now on.
         to: Weight,
     },
+    /// The router's objects cannot be written.
+    RouterRefused {
+        /// What the API server said.
+        message: String,
+    },
     /// The rollout waits.
     Paused,
     /// The update was taken back.
@@ -211,6 +216,7 @@ impl Event {
             Self::WeightUpdated { .. } => "TrafficWeightUpdated",
             Self::RoutesUpdated { .. } => "TrafficRoutesUpdated",
             Self::WeightReverted { .. } => "TrafficWeightReverted",
+            Self::RouterRefused { .. } => "TrafficRoutingError",
             Self::AnalysisRun { phase, .. } => analysis_run_reason(*phase),
             Self::Paused => "RolloutPaused",
             Self::Aborted { .. } => "RolloutAborted",
@@ -242,6 +248,7 @@ impl Event {
             Self::InvalidSpec { .. }
             | Self::Advice { .. }
             | Self::WeightReverted { .. }
+            | Self::RouterRefused { .. }
             | Self::Aborted { .. }
             | Self::DeadlineExceeded { .. } => Severity::Warning,
             Self::AnalysisRun { phase: AnalysisPhase::Failed | AnalysisPhase::Error, .. } => {
@@ -312,6 +319,7 @@ impl fmt::Display for Event {
                 from.map_or(Ok(()), |from| write!(f, " to {from}"))?;
                 write!(f, ", setting it back to {to}")
             }
+            Self::RouterRefused { message } => write!(f, "The router cannot be told: {message}"),
             Self::Paused => f.write_str("Rollout is paused"),
             Self::Aborted { revision, why } => {
                 write!(f, "Rollout aborted update to revision {revision}")?;

@@ -1,7 +1,7 @@
-//! The only writer: carries out a plan, the status first and then stage by stage, and stops at the first failure.
+//! The only writer: carries out a plan, the status first and then stage by stage, and begins no stage after a failure.
 //!
-//! Every write says what it was based on (a resource version, a tested value, an owner), so that a decision made on an
-//! older state cannot undo a newer one. What the API server answers goes into the caches at once. Patches are merge
+//! A write says what it was based on (a resource version, a tested value, an owner) wherever a decision made on an older
+//! state could undo a newer one. What the API server answers goes into the caches at once. Patches are merge
 //! patches of single fields rather than server-side apply: each is for a field that only a controller of Rollouts
 //! writes, and costs the API server a fifth less.
 
@@ -9,6 +9,7 @@ mod pods;
 mod replica_sets;
 mod routes;
 mod runs;
+mod services;
 mod workload;
 
 use std::sync::Arc;
@@ -34,14 +35,14 @@ use super::error::{PassError, code};
 use super::leader::{Fence, Permit};
 use super::store::{Identity, Key};
 use super::unanswered::Unanswered;
-use super::wire::{RolloutObject, ServiceObject};
-use crate::api::{Rollout, labels};
+use super::wire::RolloutObject;
+use crate::api::Rollout;
 use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
 use crate::rollout::effect::{Annotations, Effect};
 use crate::rollout::plan::Plan;
 use crate::rollout::told::told;
-use crate::traffic::Routers;
+use crate::traffic::{Routers, TrafficTarget};
 
 /// Who owns the fields that are written.
 pub(crate) const FIELD_MANAGER: &str = "serin";
@@ -68,6 +69,16 @@ enum Whose {
     OursOrNobodys,
 }
 
+/// What became of a plan whose status was written, or had none to write.
+pub(crate) struct Made {
+    /// What the router was told.
+    pub(crate) traffic: Option<TrafficTarget>,
+    /// What became of its evictions.
+    pub(crate) evictions: Evictions,
+    /// Why a stage failed; what follows it is left to the next pass.
+    pub(crate) outcome: Result<(), PassError>,
+}
+
 /// The Rollout that a plan is for.
 struct Target {
     identity: Identity,
@@ -86,14 +97,14 @@ impl Target {
 }
 
 impl Writer {
-    /// Carries out the plan for `rollout`: status, effects, announcements. Gives what became of its evictions.
+    /// Carries out the plan for `rollout`: status, effects, announcements.
     ///
     /// The status comes first because it is written only if nobody has written the Rollout since: a pass on a stale view
     /// ends there and has touched nothing. What a crash leaves undone, the next pass finds wanting and does.
     ///
     /// # Errors
-    /// At the first write or stage that fails; what follows is left to the next pass.
-    pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<Evictions, PassError> {
+    /// When the status cannot be written; nothing else was begun then.
+    pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<Made, PassError> {
         let mut target = Target {
             identity: Identity::of(&rollout.metadata),
             routers: Routers::of(rollout),
@@ -108,8 +119,12 @@ impl Writer {
             plan.finished.iter().for_each(|update| self.metrics.update_finished(update));
         }
         let (made, outcome) = self.make(&mut target, &plan.stages).await;
+        let traffic = made.iter().find_map(|effect| match effect {
+            Effect::SetTraffic(target) => Some((**target).clone()),
+            _ => None,
+        });
         self.announce(&target.identity, told(plan.events, &made));
-        outcome.map(|()| target.evictions)
+        Ok(Made { traffic, evictions: target.evictions, outcome })
     }
 
     /// Makes the effects, stage by stage. Those of a stage are independent of each other: all that succeeded count as
@@ -229,20 +244,6 @@ impl Writer {
             Effect::DeleteAnalysisRun { name } => self.delete_run(&target.key(name)).await?,
         }
         Ok(None)
-    }
-
-    async fn switch_service(&self, target: &Target, name: &str, hash: &str) -> Result<(), PassError> {
-        let key = target.key(name);
-        let patch = json!({
-            "metadata": {"annotations": {(labels::MANAGED_BY): &*target.identity.key.name}},
-            "spec": {"selector": {(labels::POD_TEMPLATE_HASH): hash}},
-        });
-        let (api, parameters) = (self.api::<ServiceObject>(&key.namespace), patch_parameters());
-        let action = || format!("switch Service {key} to {hash}");
-        let patched =
-            self.call(action, async { api.patch(&key.name, &parameters, &Patch::Merge(&patch)).await });
-        self.caches.wrote_service(patched.await?);
-        Ok(())
     }
 
     async fn annotate(&self, target: &Target, annotations: &Annotations) -> Result<u64, PassError> {
@@ -474,7 +475,7 @@ mod tests {
         let rollout: Rollout =
             serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {}}))
                 .unwrap();
-        assert!(writer.carry_out(&rollout, plan).await.is_err());
+        assert!(writer.carry_out(&rollout, plan).await.is_ok_and(|made| made.outcome.is_err()));
         drop(writer);
         tasks.join_all().await;
         let told = told.lock().unwrap();

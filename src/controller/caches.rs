@@ -3,7 +3,7 @@
 //! A pass reads nothing else. Every read is O(result): by name, by owner, or by reference.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use kube::Resource;
 use kube::core::DeserializeGuard;
@@ -11,9 +11,10 @@ use kube::runtime::watcher::Event;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::departed::Departed;
 use super::queue::Queue;
 use super::records::{
-    ANY_NAMESPACE, Readable, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord, TemplateRecord,
+    ANY_NAMESPACE, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord, TemplateRecord,
 };
 use super::routes::KnownRoutes;
 use super::store::{Cached, Change, Identity, Key, Link, Source, Store, Stored};
@@ -21,7 +22,7 @@ use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject};
 use super::workloads::Workloads;
 use crate::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
 use crate::rollout::workload::WorkloadKind;
-use crate::traffic::{Need, RouteKind};
+use crate::traffic::RouteKind;
 
 /// A kind of object that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +66,7 @@ pub(crate) struct Caches {
     pub(crate) cluster_templates: Store<TemplateRecord>,
     pub(crate) workloads: Workloads,
     pub(crate) routes: KnownRoutes,
-    /// Rollouts with a router that are gone, until their routes are left in order.
-    departed: Mutex<BTreeMap<Key, Arc<(Identity, RolloutRecord)>>>,
+    pub(super) departed: Departed,
     pub(crate) rollout_queue: Queue<Key>,
     pub(crate) run_queue: Queue<Key>,
     watched: BTreeSet<Watched>,
@@ -87,7 +87,7 @@ impl Caches {
             cluster_templates: Store::new(),
             workloads: Workloads::new(),
             routes: KnownRoutes::new(),
-            departed: Mutex::default(),
+            departed: Departed::default(),
             rollout_queue: Queue::new(),
             run_queue: Queue::new(),
             watched: watched.into_iter().collect(),
@@ -148,43 +148,27 @@ impl Caches {
     }
 
     pub(crate) fn rollout_event(&self, event: Event<RolloutObject>) {
-        let departed = if let Event::Delete(object) = &event { self.departs(object) } else { None };
+        let departed: Vec<Key> = match &event {
+            Event::Delete(object) => {
+                let (identity, record) = RolloutRecord::new(object.clone());
+                self.departs(identity, &record).into_iter().collect()
+            }
+            // A watch that was away shows a deletion by its absence only.
+            Event::InitDone => {
+                let gone = self.rollouts.unlisted().into_iter();
+                gone.filter_map(|gone| self.departs(gone.identity, &gone.value)).collect()
+            }
+            Event::Init | Event::Apply(_) | Event::InitApply(_) => Vec::new(),
+        };
         let changes = take(&self.rollouts, event, |object| Some(RolloutRecord::new(object)));
         self.finish(Watched::Rollouts, &changes, Self::rollout_changed);
-        if let Some(key) = departed {
-            // A write that found it absent may have taken it out before, so that nothing has changed now.
-            self.rollout_queue.add(&key);
+        // A write that found one absent may have taken it out before, so that nothing has changed now.
+        for key in &departed {
+            self.rollout_queue.add(key);
         }
-    }
-
-    /// Remembers a Rollout that is gone for what is left to do for its route; `None` where that is nothing.
-    fn departs(&self, object: &RolloutObject) -> Option<Key> {
-        let (identity, record) = RolloutRecord::departed(object.clone());
-        let has_router = record.content.as_ref().is_ok_and(|readable| !readable.routes().is_empty());
-        has_router.then(|| {
-            let key = identity.key.clone();
-            let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
-            departed.insert(key.clone(), Arc::new((identity, record)));
-            key
-        })
-    }
-
-    /// A Rollout that is gone and whose route is not in order yet.
-    pub(crate) fn departed(&self, key: &Key) -> Option<Arc<(Identity, RolloutRecord)>> {
-        self.departed.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
-    }
-
-    /// The route of a Rollout that is gone is in order.
-    pub(crate) fn forget_departed(&self, key: &Key) {
-        self.departed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        self.review_routes();
-    }
-
-    /// Kinds of objects that the routes of Rollouts consist of that are gone.
-    pub(super) fn departed_kinds(&self) -> BTreeSet<RouteKind> {
-        let departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
-        let readable = departed.values().filter_map(|gone| gone.1.content.as_ref().ok());
-        readable.flat_map(Readable::routes).map(Need::kind).collect()
+        if !departed.is_empty() {
+            self.review_routes();
+        }
     }
 
     pub(crate) fn run_event(&self, event: Event<DeserializeGuard<AnalysisRun>>) {
@@ -276,10 +260,11 @@ impl Caches {
     }
 
     fn rollout_changed(&self, change: &Change) {
-        if change.links.iter().any(|link| matches!(link, Link::Workload { .. })) {
+        let has = |is_such: fn(&Link) -> bool| change.relinked && change.links.iter().any(is_such);
+        if has(|link| matches!(link, Link::Workload { .. })) {
             self.review_workloads();
         }
-        if change.links.iter().any(|link| matches!(link, Link::Route { .. } | Link::Routes { .. })) {
+        if has(|link| matches!(link, Link::Route { .. } | Link::Routes { .. })) {
             self.review_routes();
         }
         self.rollout_queue.add(&change.key);
@@ -446,6 +431,24 @@ mod tests {
         drain(&caches);
         caches.rollout_event(Event::Delete(routed));
         assert_eq!(drain(&caches), ["routed"]);
+    }
+
+    #[tokio::test]
+    async fn a_routed_rollout_that_went_while_nobody_watched_is_known_to_be_gone() {
+        let caches = caches();
+        let spec = json!({"spec": {"strategy": {"canary": {
+            "canaryService": "canary", "stableService": "stable",
+            "trafficRouting": {"nginx": {"stableIngress": "shop"}},
+        }}}});
+        caches.rollout_event(Event::Apply(object("routed", 3, &spec)));
+        drain(&caches);
+        caches.rollout_event(Event::Init);
+        caches.rollout_event(Event::InitApply(object("web", 4, &json!({"spec": {}}))));
+        caches.rollout_event(Event::InitDone);
+        assert!(drain(&caches).contains(&"routed".to_owned()));
+        assert!(caches.departed(&Key::new("shop", "routed")).is_some());
+        assert!(caches.departed(&Key::new("shop", "other")).is_none(), "it has no route");
+        assert!(caches.departed(&Key::new("shop", "web")).is_none(), "it is there");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod caches;
 mod client;
 mod clock;
 mod demand;
+mod departed;
 mod difference;
 mod dispatch;
 mod error;

@@ -112,18 +112,18 @@ impl Rollouts {
         if !plan.is_idle() {
             debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
             let creates = plan.creates_replica_set();
-            let target = plan.traffic().cloned();
-            let evictions = self.writer.carry_out(&snapshot.rollout, plan).await?;
+            let made = self.writer.carry_out(&snapshot.rollout, plan).await?;
             let mut memory = self.memory(key);
-            memory.refused_evictions = evictions.remembered(refused, now);
-            if let Some(target) = target {
+            memory.refused_evictions = made.evictions.remembered(refused, now);
+            if let Some(target) = made.traffic {
                 memory.route = Some(RouteMemory::next(memory.route.as_ref(), target, now));
                 memory.route_refusal = None;
             }
-            if creates {
+            if creates && made.outcome.is_ok() {
                 memory.refusal = None;
             }
             self.remember(key, memory);
+            made.outcome?;
         }
         let wakes =
             wake.into_iter().chain(retry).map(|at| at.since(self.clock.now()) + Duration::from_millis(1));
@@ -136,16 +136,20 @@ impl Rollouts {
             match &record.content {
                 // It may only have left for another shard.
                 Ok(readable) if self.writer.is_gone(identity).await? => {
-                    self.work(identity, readable).await.map(drop)
+                    let is_known = self.caches.are_routes_listed(readable.routes());
+                    self.work(identity, readable).await.map(|_| is_known)
                 }
-                Ok(_) | Err(_) => Ok(()),
+                Ok(_) | Err(_) => Ok(true),
             }
         };
-        if let Err(error) = outcome.await {
-            return next_after(key, &error);
+        match outcome.await {
+            Ok(true) => {
+                self.caches.forget_departed(key);
+                Next::After(Duration::ZERO)
+            }
+            Ok(false) => Next::BackoffFrom(STALE_PATIENCE),
+            Err(error) => next_after(key, &error),
         }
-        self.caches.forget_departed(key);
-        Next::After(Duration::ZERO)
     }
 
     /// Tells that the Rollout cannot be read, once.
@@ -175,9 +179,14 @@ impl Rollouts {
         }
         if let PassError::RouteRefused { message } = error {
             let memory = self.memory(key);
-            if memory.route_refusal.as_ref() != Some(message) {
-                // The status has to tell.
-                self.remember(key, Memory { route_refusal: Some(message.clone()), ..memory });
+            let is_news = memory.route_refusal.is_none();
+            self.remember(key, Memory { route_refusal: Some(message.clone()), ..memory });
+            if is_news {
+                // The status has to tell at once; of other words for the same, in its turn.
+                if let Some(known) = self.caches.rollouts.get(key) {
+                    self.writer
+                        .announce(&known.identity, vec![Event::RouterRefused { message: message.clone() }]);
+                }
                 return Next::After(Duration::ZERO);
             }
         }

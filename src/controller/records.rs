@@ -39,13 +39,13 @@ pub(crate) struct Readable {
 }
 
 impl RolloutRecord {
-    /// A Rollout that is gone.
-    pub(crate) fn departed(mut object: RolloutObject) -> (Identity, Self) {
-        if let Ok(rollout) = &mut object.content {
-            // Any time will do: what counts is that there is one.
-            rollout.metadata.deletion_timestamp.get_or_insert(Time(Epoch::UNIX_EPOCH));
-        }
-        Self::new(object)
+    /// The same Rollout once it is gone; `None` where its router has nothing that would have to be left in order.
+    pub(crate) fn departed(&self, identity: &Identity) -> Option<Self> {
+        let readable = self.content.as_ref().ok().filter(|readable| !readable.routes.is_empty())?;
+        let mut rollout = readable.rollout(identity).ok()?;
+        // Any time will do: what counts is that there is one.
+        rollout.metadata.deletion_timestamp.get_or_insert(Time(Epoch::UNIX_EPOCH));
+        Some(Self { content: Readable::new(rollout), generation: self.generation })
     }
 
     /// Takes a Rollout in. Without its resource version, which is part of the identity.

@@ -76,9 +76,10 @@ impl KnownRoutes {
         }
     }
 
-    /// Nobody needs the kind any more.
+    /// Objects of the kind are not known any more.
     fn forget(&self, kind: RouteKind) {
         self.demand.forget(kind);
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| name.kind != kind);
         if let Some(store) = self.stores.get(&kind) {
             store.clear();
         }
@@ -238,12 +239,18 @@ pub(crate) async fn follow(client: Client, options: Options, caches: Arc<Caches>
 }
 
 async fn watch(kind: RouteKind, client: Client, namespace: Option<String>, caches: Arc<Caches>) {
-    let watch = Watch { kind: Watched::Routes(kind), caches: Arc::clone(&caches) };
-    let resource = watch.discover(&client, kind).await;
-    caches.routes.served.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, resource.clone());
-    let api = match namespace {
-        Some(namespace) => Api::namespaced_with(client, &namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
-    watch.run(api, watcher::Config::default(), move |caches, event| caches.route_event(kind, event)).await;
+    let mut watch = Watch::new(Watched::Routes(kind), &caches);
+    let feed = |caches: &Caches, event| caches.route_event(kind, event);
+    loop {
+        let resource = watch.discover(&client, kind).await;
+        caches.routes.served.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, resource.clone());
+        let api = match &namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        watch.until_refused(&api, &watcher::Config::default(), &feed).await;
+        // What was seen may not be there any more, or be served in another version.
+        caches.routes.forget(kind);
+        caches.queue_routed(kind);
+    }
 }

@@ -59,7 +59,7 @@ impl RouteMemory {
             0 => Duration::ZERO,
             corrections => Duration::from_secs(1 << (corrections - 1).min(6)).min(LONGEST_CORRECTION),
         };
-        Self { told: Told { target, again_at: now.plus(wait) }, corrections }
+        Self { told: Told { target, at: now, again_at: now.plus(wait) }, corrections }
     }
 }
 

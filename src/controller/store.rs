@@ -129,6 +129,8 @@ impl<T> Clone for Stored<T> {
 pub(crate) struct Change {
     pub(crate) key: Key,
     pub(crate) links: BTreeSet<Link>,
+    /// Whether it has other links than before.
+    pub(crate) relinked: bool,
 }
 
 /// Who says so.
@@ -201,6 +203,11 @@ impl<T: Cached> Store<T> {
     pub(crate) fn begin_listing(&self) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.listing = Some(Listing { seen: HashSet::new(), newest: 0 });
+    }
+
+    /// What the listing that is about to end has not contained.
+    pub(crate) fn unlisted(&self) -> Vec<Stored<T>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).unlisted().cloned().collect()
     }
 
     /// The listing is complete: what it did not contain is gone.
@@ -293,12 +300,14 @@ impl<T: Cached> Inner<T> {
     fn replace(&mut self, identity: Identity, value: T, shown_by: Source) -> Change {
         let key = identity.key.clone();
         let mut links = self.unlink(&key);
-        for link in value.links() {
+        let next: BTreeSet<Link> = value.links().into_iter().collect();
+        let relinked = links != next;
+        for link in next {
             self.by_link.entry(link.clone()).or_default().insert(key.clone());
             links.insert(link);
         }
         self.objects.insert(key.clone(), Stored { identity, value: Arc::new(value), shown_by });
-        Change { key, links }
+        Change { key, links, relinked }
     }
 
     fn remove(&mut self, identity: &Identity) -> Option<Change> {
@@ -307,10 +316,14 @@ impl<T: Cached> Inner<T> {
         (known.identity.uid == identity.uid).then(|| self.drop_object(&identity.key))
     }
 
+    fn unlisted(&self) -> impl Iterator<Item = &Stored<T>> {
+        let listing = self.listing.iter();
+        listing.flat_map(|listing| self.objects.values().filter(|object| !listing.leaves(object)))
+    }
+
     fn end_listing(&mut self) -> Vec<Change> {
-        let Some(listing) = self.listing.take() else { return Vec::new() };
-        let gone = self.objects.values().filter(|object| !listing.leaves(object));
-        let gone: BTreeSet<Identity> = gone.map(|object| object.identity.clone()).collect();
+        let gone: BTreeSet<Identity> = self.unlisted().map(|object| object.identity.clone()).collect();
+        self.listing = None;
         let drop_unlisted = |identity: &Identity| {
             // The list may be older than the object: then the watch that follows shows this very version.
             self.gone.bury(&identity.uid, identity.version.saturating_sub(1));
@@ -322,7 +335,7 @@ impl<T: Cached> Inner<T> {
     fn drop_object(&mut self, key: &Key) -> Change {
         let links = self.unlink(key);
         self.objects.remove(key);
-        Change { key: key.clone(), links }
+        Change { key: key.clone(), relinked: !links.is_empty(), links }
     }
 
     /// Takes the object out of the index; returns the links it had.

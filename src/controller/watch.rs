@@ -24,6 +24,9 @@ use crate::traffic::RouteKind;
 
 /// First and longest wait after a failed request of a watch.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// Answers in a row after which what they say is taken to last. An API server that has just come up refuses what it allows
+/// a moment later.
+const LASTING: u32 = 4;
 
 /// Starts the watches of every kind that the caches hold.
 pub(crate) fn start(client: &Client, options: &Options, caches: &Arc<Caches>, tasks: &mut JoinSet<()>) {
@@ -31,7 +34,7 @@ pub(crate) fn start(client: &Client, options: &Options, caches: &Arc<Caches>, ta
     let revisions = watcher::Config::default().labels(labels::POD_TEMPLATE_HASH);
     let everything = watcher::Config::default();
     for kind in caches.watched() {
-        let watch = Watch { kind, caches: Arc::clone(caches) };
+        let watch = Watch::new(kind, caches);
         match kind {
             Watched::Rollouts => {
                 let api = namespaced(client, options);
@@ -83,13 +86,22 @@ fn shard_selector(instance_id: &str) -> String {
 }
 
 pub(super) struct Watch {
-    pub(super) kind: Watched,
-    pub(super) caches: Arc<Caches>,
+    kind: Watched,
+    caches: Arc<Caches>,
+    delays: ExponentialBackoff,
+    /// Failures in a row.
+    failures: u32,
+    /// Failures in a row by which the API server itself said that there is nothing to watch, or that it is not allowed.
+    refusals: u32,
 }
 
 impl Watch {
+    pub(super) fn new(kind: Watched, caches: &Arc<Caches>) -> Self {
+        Self { kind, caches: Arc::clone(caches), delays: delays(), failures: 0, refusals: 0 }
+    }
+
     pub(super) async fn run<K>(
-        self,
+        mut self,
         api: Api<K>,
         config: watcher::Config,
         feed: impl Fn(&Caches, Event<K>) + Send,
@@ -97,27 +109,42 @@ impl Watch {
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
         K::DynamicType: Clone,
     {
+        loop {
+            self.until_refused(&api, &config, &feed).await;
+        }
+    }
+
+    /// Fills the cache until the API server refuses the watch, and not just for a moment.
+    pub(super) async fn until_refused<K>(
+        &mut self,
+        api: &Api<K>,
+        config: &watcher::Config,
+        feed: &(impl Fn(&Caches, Event<K>) + Send),
+    ) where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+        K::DynamicType: Clone,
+    {
         let mut listing = config.clone().streaming_lists();
         loop {
             let mut events = std::pin::pin!(watcher(api.clone(), listing.clone()));
-            let mut delays = delays();
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
-                        delays = self::delays();
                         if matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone) {
                             self.healthy();
                         }
                         feed(&self.caches, event);
                     }
-                    Err(error) if listing != config && is_streaming_refused(&error) => {
+                    Err(error) if listing != *config && is_streaming_refused(&error) => {
                         debug!(kind = self.kind.resource(), %error, "no streaming lists here, listing in pages");
-                        listing.clone_from(&config);
+                        listing.clone_from(config);
                         break;
                     }
                     Err(error) => {
-                        self.failed(&error);
-                        sleep(delays.next().unwrap_or(RETRY.1)).await;
+                        self.failed(&error).await;
+                        if self.refusals >= LASTING {
+                            return;
+                        }
                     }
                 }
             }
@@ -125,8 +152,7 @@ impl Watch {
     }
 
     /// In which version a kind is served here; waits for as long as it is served in none.
-    pub(super) async fn discover(&self, client: &Client, kind: RouteKind) -> ApiResource {
-        let mut delays = delays();
+    pub(super) async fn discover(&mut self, client: &Client, kind: RouteKind) -> ApiResource {
         loop {
             let mut failure = None;
             for version in kind.versions() {
@@ -137,24 +163,30 @@ impl Watch {
                 }
             }
             if let Some(error) = failure {
-                self.failed(&watcher::Error::WatchStartFailed(missing(error)));
+                self.failed(&watcher::Error::WatchStartFailed(missing(error))).await;
             }
-            sleep(delays.next().unwrap_or(RETRY.1)).await;
         }
     }
 
-    fn healthy(&self) {
+    fn healthy(&mut self) {
+        *self = Self::new(self.kind, &self.caches);
         if self.caches.set_problem(self.kind, None) {
             info!(kind = self.kind.resource(), "watch works again");
         }
     }
 
-    fn failed(&self, error: &watcher::Error) {
-        let kind = self.kind.resource();
-        let (problem, remedy) = explain(kind, error);
-        if self.caches.set_problem(self.kind, Some(&problem)) {
-            warn!(kind, problem, remedy, "cannot watch, trying again");
+    /// Says what is in the way, and waits before the next attempt.
+    async fn failed(&mut self, error: &watcher::Error) {
+        let is_refused = answer(error).is_some_and(|status| matches!(status.code, 403 | 404));
+        self.failures = self.failures.saturating_add(1);
+        self.refusals = if is_refused { self.refusals.saturating_add(1) } else { 0 };
+        // Whoever needs a router's objects does not work without them; what passes by itself is not worth that.
+        let is_worth_telling = self.failures >= LASTING || !matches!(self.kind, Watched::Routes(_));
+        let (problem, remedy) = explain(self.kind, error);
+        if is_worth_telling && self.caches.set_problem(self.kind, Some(&problem)) {
+            warn!(kind = self.kind.resource(), problem, remedy, "cannot watch, trying again");
         }
+        sleep(self.delays.next().unwrap_or(RETRY.1)).await;
     }
 }
 
@@ -191,11 +223,14 @@ fn is_streaming_refused(error: &watcher::Error) -> bool {
 }
 
 /// What is wrong, and what a person can do about it.
-fn explain(kind: &str, error: &watcher::Error) -> (String, &'static str) {
+fn explain(kind: Watched, error: &watcher::Error) -> (String, &'static str) {
     match answer(error).map(|status| status.code) {
         Some(404) => (
-            format!("the CustomResourceDefinition {kind} is not installed"),
-            "install the definitions: kubectl apply -f crds/",
+            format!("the CustomResourceDefinition {} is not installed", kind.resource()),
+            match kind {
+                Watched::Routes(_) => "install the router's definitions",
+                _ => "install the definitions: kubectl apply -f crds/",
+            },
         ),
         Some(403) => (
             answer(error).map(|status| status.message.clone()).unwrap_or_default(),
@@ -236,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_missing_definition_is_named_with_its_remedy() {
-        let (problem, remedy) = explain("rollouts.argoproj.io", &refused(404));
+        let (problem, remedy) = explain(Watched::Rollouts, &refused(404));
         assert_eq!(problem, "the CustomResourceDefinition rollouts.argoproj.io is not installed");
         assert_eq!(remedy, "install the definitions: kubectl apply -f crds/");
     }

@@ -154,7 +154,7 @@ pub(crate) async fn follow(client: Client, options: Options, caches: Arc<Caches>
 }
 
 fn start(kind: WorkloadKind, client: &Client, options: &Options, caches: &Arc<Caches>) -> JoinSet<()> {
-    let watch = Watch { kind: Watched::Workloads(kind), caches: Arc::clone(caches) };
+    let watch = Watch::new(Watched::Workloads(kind), caches);
     let everything = watcher::Config::default();
     let mut tasks = JoinSet::new();
     match kind {

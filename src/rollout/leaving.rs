@@ -20,15 +20,6 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     let unseen = RolloutStatus::default();
     let progress = Progress::read(snapshot.rollout.status.as_ref().unwrap_or(&unseen), spec.steps.len());
     let roles = weights::roles(routing, &progress);
-    // One that named what is another's was never let near it.
-    let name = snapshot.rollout.metadata.name.as_deref();
-    let is_anothers = |service: &str| {
-        let owner = snapshot.services.get(service).and_then(|found| found.managed_by.as_deref());
-        owner.is_some_and(|owner| Some(owner) != name)
-    };
-    if is_anothers(roles.canary) || is_anothers(roles.stable) {
-        return Plan::default();
-    }
     let mut target = TrafficTarget {
         canary: Destination { name: roles.canary.to_owned(), hash: progress.hash.clone() },
         stable: Destination { name: roles.stable.to_owned(), hash: progress.stable.clone() },
@@ -42,7 +33,9 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
             destination.hash.clone_from(behind);
         }
     }
-    if !weights::has_destinations(routing) || weights::is_done(&target, observed) {
+    // One that named what is another's was never let near it.
+    let is_anothers = weights::are_anothers(snapshot, routing, &progress);
+    if is_anothers || !weights::has_destinations(routing) || weights::is_done(&target, observed) {
         return Plan::default();
     }
     Plan { stages: vec![vec![Effect::SetTraffic(Box::new(target))]], ..Plan::default() }

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::restart;
 use super::revision;
 use super::situation::Situation;
-use super::snapshot::{Outcome, ReplicaSet};
+use super::snapshot::{Outcome, ReplicaSet, Told};
 use super::status::{self, Finished, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
@@ -22,7 +22,7 @@ use crate::api::RolloutStatus;
 use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
 use crate::traffic::TrafficTarget;
-use crate::units::{ReplicaCount, Weight};
+use crate::units::{ReplicaCount, Timestamp, Weight};
 
 /// Everything one pass does. An idle Rollout's plan is empty but for `wake`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,6 +66,8 @@ impl Plan {
 
 /// How long a change of counts waits for a change that matters, so that both cost one write.
 const COUNTS_WAIT: Duration = Duration::from_secs(2);
+/// How long a router that requests are lost by is left alone after it was told where they should go.
+const SOONEST_CORRECTION: Duration = Duration::from_secs(1);
 
 /// The plan that brings the cluster from what is seen to what is wanted.
 #[must_use]
@@ -253,7 +255,7 @@ fn workload_event(effect: &Effect) -> Option<Event> {
 }
 
 /// What the router gets, unless it does that already or cannot be read. Where somebody else took back what it was told, it
-/// is told again, each time later, so that two writers do not fight, but at once where requests would be lost; and not at all
+/// is told again, each time later, so that two writers do not fight, but soon where requests would be lost; and not at all
 /// where any split is as good.
 fn routed(
     world: &World,
@@ -264,7 +266,7 @@ fn routed(
     let (Some(target), Some(observed)) = (&targets.traffic, &world.snapshot.traffic) else {
         return (vec![], None);
     };
-    if weights::is_done(target, observed) {
+    if weights::is_done(target, observed) || !weights::is_ours(world, progress) {
         return (vec![], None);
     }
     let from = observed.shares.get(&target.canary.name).copied().map(Weight::observed);
@@ -272,8 +274,9 @@ fn routed(
         Some(_) if !observed.is_unclear && weights::is_any_split_as_good(world, progress) => {
             return (vec![], None);
         }
-        Some(told) if told.again_at > world.now() && !weights::reaches_nobody(world, progress) => {
-            return (vec![], Some(Wake { at: told.again_at, why: Deadline::RouteReverted }));
+        Some(told) if again_at(world, progress, told) > world.now() => {
+            let at = again_at(world, progress, told);
+            return (vec![], Some(Wake { at, why: Deadline::RouteReverted }));
         }
         Some(_) => events.push(Event::WeightReverted { from, to: target.weight }),
         None if from.unwrap_or_default() != target.weight => {
@@ -286,6 +289,12 @@ fn routed(
         events.push(Event::RoutesUpdated { names });
     }
     (vec![Effect::SetTraffic(Box::new(target.clone()))], None)
+}
+
+/// When the router may be told the same again.
+fn again_at(world: &World, progress: &Progress, told: &Told) -> Timestamp {
+    let soonest = told.again_at.min(told.at.plus(SOONEST_CORRECTION));
+    if weights::reaches_nobody(world, progress) { soonest } else { told.again_at }
 }
 
 fn first_sight(world: &World) -> Option<Event> {

@@ -179,9 +179,12 @@ pub(super) fn switches(world: &World, progress: &Progress, wanted: &[Selection])
 pub(super) fn lead(world: &World, progress: &Progress, wanted: &[Selection], target: &mut TrafficTarget) {
     let Some(observed) = &world.snapshot.traffic else { return };
     for destination in [&mut target.canary, &mut target.stable] {
-        let Some(from) = observed.behind.get(&destination.name) else { continue };
+        if !observed.behind.contains_key(&destination.name) {
+            continue;
+        }
         let selection = wanted.iter().find(|selection| selection.service == destination.name);
-        let from = From { hash: from.as_ref(), is_ours: from.is_some() };
+        let from = world.selected(&destination.name);
+        let from = From { hash: from.as_ref(), is_ours: from.is_some() || observed.owner.is_some() };
         let to = selection.and_then(|selection| next(world, progress, selection, from)).or(from.hash);
         destination.hash = to.cloned();
     }
@@ -276,4 +279,55 @@ fn answers(set: &ReplicaSet) -> bool {
 
 fn answers_for_all(set: &ReplicaSet) -> bool {
     answers(set) && set.available >= set.size
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::rollout::decide;
+    use crate::rollout::tests::Bench;
+    use crate::traffic::ObservedTraffic;
+
+    #[test]
+    fn subsets_that_lost_their_labels_get_them_back_with_the_share_as_it_is() {
+        let mut bench = Bench::new(5, &json!([{"setWeight": 20}, {"pause": {}}]));
+        bench.settle();
+        bench.snapshot.rollout.spec.strategy = Some(serde_json::from_value(json!({"canary": {
+            "steps": [{"setWeight": 20}, {"pause": {}}],
+            "trafficRouting": {"istio": {
+                "virtualService": {"name": "web"},
+                "destinationRule": {"name": "rule", "canarySubsetName": "canary", "stableSubsetName": "stable"},
+            }},
+        }})).unwrap());
+        bench.release("v2");
+        let stable = bench.snapshot.replica_sets[0].hash.clone();
+        let observed = |canary, stable| ObservedTraffic {
+            shares: [("rule/canary".to_owned(), 20), ("rule/stable".to_owned(), 80)].into(),
+            behind: [("rule/canary".to_owned(), canary), ("rule/stable".to_owned(), stable)].into(),
+            owner: Some("api".to_owned()),
+            ..ObservedTraffic::default()
+        };
+        for _ in 0..6 {
+            let canary = bench.snapshot.replica_sets.get(1).map(|set| set.hash.clone());
+            bench.snapshot.traffic = Some(observed(canary, Some(stable.clone())));
+            let plan = decide(&bench.snapshot);
+            bench.apply(plan);
+        }
+        assert_eq!(bench.status().current_step_index, Some(1));
+        let canary = bench.snapshot.replica_sets[1].hash.clone();
+        bench.snapshot.traffic = Some(observed(None, None));
+        // It takes but one pod that answers, as this Rollout has labelled them before.
+        bench.snapshot.replica_sets[0].available = crate::units::ReplicaCount::new(3);
+        let plan = decide(&bench.snapshot);
+        let target = plan.traffic().expect("the labels are set again");
+        assert_eq!(target.weight.get(), 20);
+        assert_eq!([&target.canary.hash, &target.stable.hash], [&Some(canary), &Some(stable)]);
+        let resized = plan
+            .stages
+            .iter()
+            .flatten()
+            .any(|effect| matches!(effect, crate::rollout::Effect::ScaleReplicaSet { .. }));
+        assert!(!resized);
+    }
 }

@@ -54,6 +54,8 @@ pub struct Snapshot {
 pub struct Told {
     /// The split.
     pub target: TrafficTarget,
+    /// When.
+    pub at: Timestamp,
     /// When it may be told the same again, should somebody else have told it something different.
     pub again_at: Timestamp,
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::progress::{PingPong, Progress};
 use super::replicas::{Split, pods_for, share_of};
+use super::snapshot::Snapshot;
 use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step, Strategy};
 use super::world::{World, is_exactly};
 use crate::traffic::{Destination, ManagedRoute, ObservedTraffic, TrafficTarget};
@@ -79,6 +80,16 @@ pub(super) fn has_destinations(routing: &Routing) -> bool {
     one != other && !one.is_empty() && !other.is_empty()
 }
 
+/// Whether the destinations of the Rollout are known to be another one's, so that its route is never touched.
+pub(super) fn are_anothers(snapshot: &Snapshot, routing: &Routing, progress: &Progress) -> bool {
+    let name = snapshot.rollout.metadata.name.as_ref();
+    let roles = roles(routing, progress);
+    let services = [roles.canary, roles.stable].map(|service| snapshot.services.get(service));
+    let of_services = services.into_iter().flatten().filter_map(|service| service.managed_by.as_ref());
+    let of_route = snapshot.traffic.iter().filter_map(|traffic| traffic.owner.as_ref());
+    of_services.chain(of_route).any(|owner| Some(owner) != name)
+}
+
 /// Whether traffic goes, or may go, to the pods of a revision.
 pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, hash: &PodHash) -> bool {
     // Nobody knows where a router sends traffic to that chooses pods itself and cannot be read.
@@ -88,9 +99,12 @@ pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, h
         return true;
     }
     let roles = roles(routing, progress);
+    let observed = world.snapshot.traffic.as_ref();
+    let leads_anywhere = |name: &str| observed.is_some_and(|traffic| traffic.behind.get(name) == Some(&None));
     let gets = |name: &str| {
-        let share = world.snapshot.traffic.as_ref().and_then(|traffic| traffic.share(name));
-        world.selected(name).as_ref() == Some(hash) && share != Some(Weight::ZERO)
+        let share = observed.and_then(|traffic| traffic.share(name));
+        let leads_to_it = leads_anywhere(name) || world.selected(name).as_ref() == Some(hash);
+        leads_to_it && share != Some(Weight::ZERO)
     };
     let is_routed_to = has_managed(world) && world.selected(roles.canary).as_ref() == Some(hash);
     is_routed_to || gets(roles.canary) || gets(roles.stable)
@@ -188,6 +202,11 @@ pub(super) fn is_any_split_as_good(world: &World, progress: &Progress) -> bool {
 /// Whether requests go to pods that are all dead.
 pub(super) fn reaches_nobody(world: &World, progress: &Progress) -> bool {
     matches!(&world.spec.strategy, Strategy::Routed(routing) if is_wasted(world, progress, routing))
+}
+
+/// Whether the router may be told anything.
+pub(super) fn is_ours(world: &World, progress: &Progress) -> bool {
+    matches!(&world.spec.strategy, Strategy::Routed(routing) if !are_anothers(world.snapshot, routing, progress))
 }
 
 /// Whether the router already does what it should.

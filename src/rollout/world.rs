@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::replicas::{Pods, Sizes, Split, split};
 use super::revision::Revisions;
 use super::snapshot::{Outcome, ReplicaSet, Snapshot};
-use super::valid::{SpecError, Step, Strategy, ValidSpec};
+use super::valid::{Destinations, Routing, SpecError, Step, Strategy, ValidSpec};
 use super::weights;
 use crate::api::RolloutStatus;
 use crate::api::labels::POD_TEMPLATE_HASH;
@@ -145,10 +145,30 @@ impl<'a> World<'a> {
     /// none of that name or it selects every revision.
     #[must_use]
     pub fn selected(&self, name: &str) -> Option<PodHash> {
-        match self.snapshot.services.get(name) {
-            Some(service) => service.selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new),
-            None => self.snapshot.traffic.as_ref()?.behind.get(name).cloned().flatten(),
+        if let Some(service) = self.snapshot.services.get(name) {
+            return service.selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new);
         }
+        let behind = self.snapshot.traffic.as_ref()?.behind.get(name)?;
+        behind.clone().or_else(|| self.labelled(name))
+    }
+
+    /// The revision that a subset of this Rollout's led to before somebody took its label away: it is about to get it back.
+    fn labelled(&self, name: &str) -> Option<PodHash> {
+        let Strategy::Routed(Routing { destinations: Destinations::Subsets { canary, stable }, .. }) =
+            &self.spec.strategy
+        else {
+            return None;
+        };
+        if self.snapshot.traffic.as_ref()?.owner != self.snapshot.rollout.metadata.name {
+            return None;
+        }
+        let weights = self.snapshot.rollout.status.as_ref()?.canary.as_ref()?.weights.as_ref()?;
+        let told = match name {
+            _ if name == canary => &weights.canary,
+            _ if name == stable => &weights.stable,
+            _ => return None,
+        };
+        told.pod_template_hash.clone().and_then(PodHash::new)
     }
 
     /// What the active and the preview Service of a blue-green rollout select, in this order.

@@ -54,6 +54,7 @@ impl Router {
         (!self.is_unreadable).then(|| ObservedTraffic {
             shares: self.told.clone(),
             behind: BTreeMap::new(),
+            owner: None,
             managed: self.managed.clone(),
             verified,
             trouble: self.refusal.clone().filter(|_| self.told != self.does),

@@ -57,6 +57,9 @@ pub struct ObservedTraffic {
     pub shares: BTreeMap<String, u32>,
     /// The revision behind each destination whose pods the router itself chooses, by name; `None` for pods of any.
     pub behind: BTreeMap<String, Option<PodHash>>,
+    /// The Rollout that has last changed what is behind the destinations; `None` where none has, or the router does not
+    /// choose pods itself.
+    pub owner: Option<String>,
     /// Routes to the canary for some requests that are there, by name; `None` for one that does something else than any
     /// step of the Rollout says.
     pub managed: BTreeMap<String, Option<ManagedRoute>>,

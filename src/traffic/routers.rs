@@ -241,6 +241,7 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
     let trouble = one.trouble.clone().or(other.trouble);
     let is_unclear = one.is_unclear || other.is_unclear;
+    let owner = one.owner.clone().or(other.owner);
     let ObservedTraffic { mut shares, mut behind, mut managed, verified, .. } =
         one.and_verified(other.verified);
     for (name, share) in other.shares {
@@ -250,5 +251,5 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     behind.extend(other.behind);
     managed.extend(other.managed);
     let verified = if agree { verified } else { Some(false) };
-    ObservedTraffic { shares, behind, managed, verified, trouble, is_unclear }
+    ObservedTraffic { shares, behind, owner, managed, verified, trouble, is_unclear }
 }

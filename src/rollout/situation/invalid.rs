@@ -77,6 +77,16 @@ mod tests {
     }
 
     #[test]
+    fn the_route_of_another_rollout_is_left_alone() {
+        let mut bench = update();
+        bench.snapshot.replica_sets[1].available = ReplicaCount::ZERO;
+        bench.snapshot.services.get_mut("canary").unwrap().managed_by = Some("another".to_owned());
+        let plan = decide(&bench.snapshot);
+        assert!(plan.events.iter().any(|event| matches!(event, Event::InvalidSpec { .. })));
+        assert_eq!(plan.traffic(), None);
+    }
+
+    #[test]
     fn the_deadline_counts_while_a_route_is_missing_and_not_while_the_spec_is_illegal() {
         let mut bench = update();
         bench.snapshot.route_problems =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{SpecError, template_labels};
-use crate::api::labels::POD_TEMPLATE_HASH;
+use crate::api::labels::{MANAGED_BY, POD_TEMPLATE_HASH};
 use crate::rollout::snapshot::Snapshot;
 
 /// The name of a Service, if there is one: charts render a Service that is not used as an empty name.
@@ -55,7 +55,10 @@ fn check_service(
     let owner =
         found.managed_by.as_deref().filter(|owner| Some(*owner) != snapshot.rollout.metadata.name.as_deref());
     if let Some(owner) = owner {
-        let message = format!("Service \"{service}\" is managed by another Rollout, \"{owner}\"");
+        let message = format!(
+            "Service \"{service}\" is managed by another Rollout, \"{owner}\": name another one, or, once that Rollout is \
+             gone, remove the annotation {MANAGED_BY}"
+        );
         problems.push(SpecError::new(field, message));
     }
 }

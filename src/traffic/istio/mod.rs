@@ -210,11 +210,9 @@ impl Router for Istio {
         let observed: Option<Vec<_>> =
             self.chosen.iter().map(|chosen| self.observe_one(routes, chosen)).collect();
         let observed = observed?.into_iter().reduce(both)?;
-        let behind = match &self.subsets {
-            Some(subsets) => subsets.behind(routes, self.subject.names())?,
-            None => observed.behind,
-        };
-        Some(ObservedTraffic { behind, ..observed })
+        let Some(subsets) = &self.subsets else { return Some(observed) };
+        let behind = subsets.behind(routes, self.subject.names())?;
+        Some(ObservedTraffic { behind, owner: subsets.owner(routes).map(str::to_owned), ..observed })
     }
 
     fn render(&self, routes: &mut Routes, target: &TrafficTarget) {

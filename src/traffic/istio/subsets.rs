@@ -58,6 +58,11 @@ impl Subsets {
         behind.collect()
     }
 
+    /// The Rollout that has last changed the subsets.
+    pub(super) fn owner<'a>(&self, routes: &'a Routes) -> Option<&'a str> {
+        at(routes.get(&self.rule)?, &["metadata", "annotations", MANAGED_BY]).as_str()
+    }
+
     /// Lets the subsets lead to the pods of a target.
     pub(super) fn render(&self, routes: &mut Routes, subject: &Subject, target: &TrafficTarget) {
         routes.edit(&self.rule, |rule| {
@@ -108,9 +113,12 @@ impl Subsets {
                 );
                 Problem::new(format!("{FIELD}.{field}"), message)
             });
-        let owner = at(rule, &["metadata", "annotations", MANAGED_BY]).as_str();
-        let foreign = owner.filter(|owner| *owner != subject.rollout).map(|owner| {
-            let message = format!("DestinationRule \"{name}\" is managed by another Rollout, \"{owner}\"");
+        let owner = self.owner(routes).filter(|owner| *owner != subject.rollout);
+        let foreign = owner.map(|owner| {
+            let message = format!(
+                "DestinationRule \"{name}\" is managed by another Rollout, \"{owner}\": name another one, or, once that \
+                 Rollout is gone, remove the annotation {MANAGED_BY}"
+            );
             Problem::new(FIELD, message)
         });
         wrong.chain(foreign).collect()

@@ -1,0 +1,41 @@
+//! Rollouts that are gone, for as long as their routes are not in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::caches::Caches;
+use super::records::{Readable, RolloutRecord};
+use super::store::{Identity, Key};
+use crate::traffic::{Need, RouteKind};
+
+/// Rollouts with a router that are gone, until their routes are left in order.
+pub(super) type Departed = Mutex<BTreeMap<Key, Arc<(Identity, RolloutRecord)>>>;
+
+impl Caches {
+    /// Remembers a Rollout that is gone for what is left to do for its route; `None` where that is nothing.
+    pub(super) fn departs(&self, identity: Identity, record: &RolloutRecord) -> Option<Key> {
+        let record = record.departed(&identity)?;
+        let key = identity.key.clone();
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.insert(key.clone(), Arc::new((identity, record)));
+        Some(key)
+    }
+
+    /// A Rollout that is gone and whose route is not in order yet.
+    pub(crate) fn departed(&self, key: &Key) -> Option<Arc<(Identity, RolloutRecord)>> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The route of a Rollout that is gone is in order.
+    pub(crate) fn forget_departed(&self, key: &Key) {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.review_routes();
+    }
+
+    /// Kinds of objects that the routes of Rollouts consist of that are gone.
+    pub(super) fn departed_kinds(&self) -> BTreeSet<RouteKind> {
+        let departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        let readable = departed.values().filter_map(|gone| gone.1.content.as_ref().ok());
+        readable.flat_map(Readable::routes).map(Need::kind).collect()
+    }
+}
