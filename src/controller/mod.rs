@@ -33,6 +33,7 @@ mod scrape;
 mod slots;
 mod snapshot;
 mod store;
+mod tombstones;
 mod unanswered;
 mod unreadable;
 mod watch;

@@ -6,17 +6,15 @@
 //! API server's resource versions are decimal numbers that grow (guaranteed for every kind since Kubernetes 1.35, and
 //! true before).
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::tombstones::Tombstones;
 use crate::rollout::workload::WorkloadKind;
 use crate::traffic::RouteKind;
-
-/// Deleted objects remembered, so that a late answer does not bring one back. More than the writes ever in flight.
-const TOMBSTONES: usize = 1024;
 
 /// Namespace and name of an object; the namespace is empty for cluster-scoped ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,13 +143,6 @@ pub(crate) enum Source {
 struct Listing {
     seen: HashSet<Key>,
     newest: u64,
-}
-
-/// Objects that are gone, by uid, with the version up to which that is known; the oldest are forgotten first.
-#[derive(Default)]
-struct Tombstones {
-    up_to: HashMap<Arc<str>, u64>,
-    order: VecDeque<Arc<str>>,
 }
 
 struct Inner<T> {
@@ -375,31 +366,6 @@ impl Listing {
         let identity = &object.identity;
         let is_unseen_write = object.shown_by == Source::Write && identity.version > self.newest;
         is_unseen_write || self.seen.contains(&identity.key)
-    }
-}
-
-impl Tombstones {
-    fn bury(&mut self, uid: &Arc<str>, up_to: u64) {
-        match self.up_to.insert(Arc::clone(uid), up_to) {
-            Some(known) => drop(self.up_to.insert(Arc::clone(uid), known.max(up_to))),
-            None => self.order.push_back(Arc::clone(uid)),
-        }
-        if self.order.len() > TOMBSTONES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.up_to.remove(&oldest);
-        }
-    }
-
-    /// Whether this state must stay out of sight. A newer one that the watch shows lifts the tombstone.
-    fn hide(&mut self, state: &Identity, source: Source) -> bool {
-        let Some(up_to) = self.up_to.get(&state.uid) else { return false };
-        if source == Source::Write || state.version <= *up_to {
-            return true;
-        }
-        self.up_to.remove(&state.uid);
-        self.order.retain(|uid| *uid != state.uid);
-        false
     }
 }
 

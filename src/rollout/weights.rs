@@ -50,7 +50,7 @@ pub(super) fn told(world: &World, progress: &Progress, routing: &Routing) -> Opt
 
 /// Whether the router was observed to send everything to the wanted revision.
 pub(super) fn has_everything(world: &World, progress: &Progress, routing: &Routing) -> bool {
-    observed(world, progress, routing) == Some(routing.scale) && is_behind(world, progress, routing)
+    observed(world, progress, routing) == Some(routing.scale) && leads_there(world, progress, routing)
 }
 
 /// Whether a version that was taken back may still get a share, though nothing is on its way any more.
@@ -60,7 +60,18 @@ pub(super) fn is_leaving(world: &World, progress: &Progress, routing: &Routing) 
     is_another && observed(world, progress, routing) != Some(Weight::ZERO)
 }
 
-/// Whether the canary's destination selects the wanted revision.
+/// Whether the canary's destination selects the wanted revision and nothing else now.
+fn leads_there(world: &World, progress: &Progress, routing: &Routing) -> bool {
+    is_behind(world, progress, routing) && !leads_anywhere(world, roles(routing, progress).canary)
+}
+
+/// Whether a destination whose pods the router itself chooses leads to pods of any revision.
+fn leads_anywhere(world: &World, name: &str) -> bool {
+    let observed = world.snapshot.traffic.as_ref();
+    observed.is_some_and(|traffic| traffic.behind.get(name) == Some(&None))
+}
+
+/// Whether the canary's destination selects the wanted revision, or is about to again.
 fn is_behind(world: &World, progress: &Progress, routing: &Routing) -> bool {
     world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref()
 }
@@ -100,10 +111,9 @@ pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, h
     }
     let roles = roles(routing, progress);
     let observed = world.snapshot.traffic.as_ref();
-    let leads_anywhere = |name: &str| observed.is_some_and(|traffic| traffic.behind.get(name) == Some(&None));
     let gets = |name: &str| {
         let share = observed.and_then(|traffic| traffic.share(name));
-        let leads_to_it = leads_anywhere(name) || world.selected(name).as_ref() == Some(hash);
+        let leads_to_it = leads_anywhere(world, name) || world.selected(name).as_ref() == Some(hash);
         leads_to_it && share != Some(Weight::ZERO)
     };
     let is_routed_to = has_managed(world) && world.selected(roles.canary).as_ref() == Some(hash);
@@ -133,7 +143,7 @@ pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weigh
     let has_routes =
         world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.managed == by_name(&routes));
     // Whoever owns the route may have given the canary's destination a share while it still leads to stable.
-    let is_its_own = share == Weight::ZERO || is_behind(world, progress, routing);
+    let is_its_own = share == Weight::ZERO || leads_there(world, progress, routing);
     let is_split = observed(world, progress, routing) == Some(share) && is_its_own && has_routes;
     world.has_new(progress, size) && stable && is_split
 }

@@ -191,3 +191,46 @@ async fn missing_definitions_are_named_and_waited_for_and_metrics_follow_the_obj
     until(metrics, "/metrics", |_, body| !body.contains("name=\"web\"")).await;
     controller.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_routers_definition_that_goes_is_named_and_found_again_when_it_comes_back() {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    use serin::sandbox::control_plane::ControlPlane;
+
+    use crate::rollouts::message_of;
+    use crate::routers::{create, create_service, definitions};
+
+    const DEFINITION: &str = "traefik/traefikservices.yaml";
+    const SERVICE: crate::routers::Kind = ("traefik.io", "v1alpha1", "TraefikService", "traefikservices");
+    let control_plane = ControlPlane::start(control_plane_options()).await.unwrap();
+    let client = control_plane.client();
+    define(&client).await.unwrap();
+    definitions::install_file(&client, DEFINITION).await;
+    for name in ["stable", "canary"] {
+        create_service(&client, "default", name).await;
+    }
+    let service = json!({"metadata": {"name": "shop"}, "spec": {"weighted": {"services": [
+        {"name": "stable", "port": 80}, {"name": "canary", "port": 80},
+    ]}}});
+    create(&client, "default", SERVICE, service.clone()).await;
+    let controller = Running::start(control_plane.config(), in_namespace("default"));
+    let spec = json!({"replicas": 0, "strategy": {"canary": {
+        "canaryService": "canary", "stableService": "stable",
+        "trafficRouting": {"traefik": {"weightedTraefikServiceName": "shop"}},
+    }}});
+    let subject = Subject::create(&client, "default", "v1", spec).await;
+    subject.until_phase("Healthy").await;
+
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let delete = kube::api::DeleteParams::default();
+    definitions.delete("traefikservices.traefik.io", &delete).await.unwrap();
+    let says = |text: &'static str| {
+        move |rollout: Option<&Rollout>| rollout.is_some_and(|rollout| message_of(rollout).contains(text))
+    };
+    subject.until(says("CustomResourceDefinition traefikservices.traefik.io is not installed")).await;
+    definitions::install_file(&client, DEFINITION).await;
+    subject.until(says("TraefikService \"shop\" not found")).await;
+    create(&client, "default", SERVICE, service).await;
+    subject.until_phase("Healthy").await;
+    controller.stop().await;
+}

@@ -73,6 +73,11 @@ async fn a_virtual_service_survives_a_second_writer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn subsets_survive_a_second_writer_who_takes_their_labels_away() {
+    Box::pin(survive_a_second_writer(Case { name: "istio-subsets-writer", ..by_subset() })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_service_is_left_in_order() {
     Box::pin(leave_in_order(case())).await;
 }

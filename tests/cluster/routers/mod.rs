@@ -6,7 +6,7 @@
 
 mod alb;
 mod contour;
-mod definitions;
+pub(crate) mod definitions;
 mod gateway;
 mod istio;
 mod nginx;
