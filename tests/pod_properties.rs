@@ -15,7 +15,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 use serin::rollout::pods::Pod;
-use serin::sim::caches::Memory;
 use serin::sim::{self, Moment, Played, Simulation};
 
 /// Everything works again, and nobody does anything for long enough.
@@ -93,7 +92,7 @@ fn wrong_at_rest(simulation: &Simulation) -> Option<String> {
     if simulation.next_event().is_some() {
         return Some("something is still due".to_owned());
     }
-    let snapshot = simulation.cluster.snapshot(&Memory::default()).unwrap();
+    let snapshot = simulation.cluster.snapshot(simulation.controller.memory()).unwrap();
     if let Some(set) = snapshot.replica_sets.iter().find(|set| set.injected.pending.is_some()) {
         return Some(format!("{} is not settled", set.name));
     }

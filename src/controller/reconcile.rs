@@ -15,13 +15,13 @@ use super::clock::Clock;
 use super::error::{Class, PassError};
 use super::queue::Next;
 use super::records::{Readable, RolloutRecord};
-use super::snapshot::{self, Memory, Refusal, RouteMemory};
+use super::snapshot::{self, Memory, Refusal};
 use super::store::{Identity, Key};
 use super::unreadable;
 use super::wire::Unreadable;
 use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
-use crate::rollout::snapshot::Settings;
+use crate::rollout::snapshot::{Settings, Told};
 use crate::rollout::workload::Generations;
 use crate::rollout::{Plan, Snapshot, pods};
 
@@ -116,7 +116,7 @@ impl Rollouts {
             let mut memory = self.memory(key);
             memory.refused_evictions = made.evictions.remembered(refused, now);
             if let Some(target) = made.traffic {
-                memory.route = Some(RouteMemory::next(memory.route.as_ref(), target, now));
+                memory.told = Some(Told::next(memory.told.as_ref(), target, now));
                 memory.route_refusal = None;
             }
             if creates && made.outcome.is_ok() {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::caches::Caches;
 use super::records::{Readable, owned_by, template_key};
@@ -14,7 +13,7 @@ use crate::rollout::Snapshot;
 use crate::rollout::pods::{Pods, Refused};
 use crate::rollout::snapshot::{self, Service, Settings, Told};
 use crate::rollout::workload::Generations;
-use crate::traffic::{Routers, TrafficTarget};
+use crate::traffic::Routers;
 use crate::units::Timestamp;
 
 /// Templates that one Rollout can reach; more are as good as absent, so that a pass stays small.
@@ -30,37 +29,11 @@ pub(crate) struct Memory {
     /// Names that belong to somebody else's objects.
     pub(crate) taken_names: BTreeSet<String>,
     /// What the router was last told.
-    pub(crate) route: Option<RouteMemory>,
+    pub(crate) told: Option<Told>,
     /// What the API server said against telling it what is wanted.
     pub(crate) route_refusal: Option<String>,
     /// Evictions that disruption budgets did not allow.
     pub(crate) refused_evictions: Option<Refused>,
-}
-
-/// What the router was last told, and how often that was told again because somebody took it back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RouteMemory {
-    told: Told,
-    corrections: u32,
-}
-
-/// Longest wait before a split that somebody takes back again and again is set once more.
-const LONGEST_CORRECTION: Duration = Duration::from_mins(1);
-
-impl RouteMemory {
-    /// What is remembered once the router was told something. The first time that it is taken back it may be set right at
-    /// once, then each time later.
-    pub(crate) fn next(before: Option<&Self>, target: TrafficTarget, now: Timestamp) -> Self {
-        let same = before.filter(|before| before.told.target == target);
-        // Whoever has left it alone for long does not fight.
-        let same = same.filter(|before| now.since(before.told.again_at) < LONGEST_CORRECTION * 2);
-        let corrections = same.map_or(0, |before| before.corrections.saturating_add(1));
-        let wait = match corrections {
-            0 => Duration::ZERO,
-            corrections => Duration::from_secs(1 << (corrections - 1).min(6)).min(LONGEST_CORRECTION),
-        };
-        Self { told: Told { target, at: now, again_at: now.plus(wait) }, corrections }
-    }
 }
 
 /// A ReplicaSet that the API server does not accept.
@@ -109,7 +82,7 @@ pub(crate) fn rollout(
         templates: templates(caches, &rollout.spec, namespace),
         services: services(caches, &rollout.spec, namespace),
         traffic: routers.observe(&objects),
-        told: memory.route.as_ref().map(|route| route.told.clone()),
+        told: memory.told.clone(),
         route_problems: routers.problems(&objects),
         refusal: memory.refusal(generations, now),
         taken_names: memory.taken_names.clone(),

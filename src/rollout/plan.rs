@@ -293,6 +293,10 @@ fn routed(
 
 /// When the router may be told the same again.
 fn again_at(world: &World, progress: &Progress, told: &Told) -> Timestamp {
+    if told.at > world.now() {
+        // The clock was set back.
+        return world.now();
+    }
     let soonest = told.again_at.min(told.at.plus(SOONEST_CORRECTION));
     if weights::reaches_nobody(world, progress) { soonest } else { told.again_at }
 }

@@ -1,6 +1,7 @@
 //! All that a decision may look at. A decision that needs another fact gets it by a new field here, never by a read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::injection::Injected;
 use super::pods::Pods;
@@ -58,6 +59,28 @@ pub struct Told {
     pub at: Timestamp,
     /// When it may be told the same again, should somebody else have told it something different.
     pub again_at: Timestamp,
+    /// How often it was told the same again.
+    corrections: u32,
+}
+
+/// Longest wait before a split that somebody takes back again and again is set once more.
+const LONGEST_CORRECTION: Duration = Duration::from_mins(1);
+
+impl Told {
+    /// What is remembered once the router was told something. The first time that it is taken back it may be set right at
+    /// once, then each time later.
+    #[must_use]
+    pub fn next(before: Option<&Self>, target: TrafficTarget, now: Timestamp) -> Self {
+        let same = before.filter(|before| before.target == target);
+        // Whoever has left it alone for long does not fight.
+        let same = same.filter(|before| now.since(before.again_at) < LONGEST_CORRECTION * 2);
+        let corrections = same.map_or(0, |before| before.corrections.saturating_add(1));
+        let wait = match corrections {
+            0 => Duration::ZERO,
+            corrections => Duration::from_secs(1 << (corrections - 1).min(6)).min(LONGEST_CORRECTION),
+        };
+        Self { target, at: now, again_at: now.plus(wait), corrections }
+    }
 }
 
 /// A ReplicaSet that the API server does not accept.

@@ -10,7 +10,7 @@ use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 use crate::rollout::Snapshot;
 use crate::rollout::pods::{self, Pods, Refused};
-use crate::rollout::snapshot::{self, Settings};
+use crate::rollout::snapshot::{self, Settings, Told};
 use crate::rollout::workload::{Generations, Referenced, Workload, WorkloadKind};
 use crate::traffic::ObservedTraffic;
 use crate::units::Timestamp;
@@ -91,6 +91,8 @@ pub struct Memory {
     pub counts_pending_since: Option<Timestamp>,
     /// What the API server said against the ReplicaSet.
     pub refusal: Option<Refusal>,
+    /// What the router was last told.
+    pub told: Option<Told>,
     /// Evictions that disruption budgets did not allow.
     pub refused_evictions: Option<Refused>,
 }
@@ -182,7 +184,7 @@ impl Cluster {
         };
         let mut snapshot = Snapshot {
             route_problems: Vec::new(),
-            told: None,
+            told: memory.told.clone(),
             now: self.controller_now(),
             workload,
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),

@@ -15,6 +15,7 @@ use super::runs::RunAgenda;
 pub use super::writes::Write;
 use crate::api::Rollout;
 use crate::events::Event;
+use crate::rollout::snapshot::Told;
 use crate::rollout::told::told;
 use crate::rollout::{self, Effect, Plan, Snapshot};
 use crate::units::Timestamp;
@@ -78,6 +79,12 @@ impl Controller {
     #[must_use]
     pub const fn writes(&self) -> &BTreeMap<Write, u64> {
         &self.writes
+    }
+
+    /// What it remembers of the Rollout.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.agenda.rollout
     }
 
     /// Passes over the Rollout so far.
@@ -244,6 +251,7 @@ impl Controller {
         if matches!(done, Err(Stop::Crashed)) {
             return done;
         }
+        self.remember_told(cluster.controller_now(), &made);
         for event in told(plan.events.clone(), &made) {
             match self.write(cluster, Write::Event, |_, _| Ok(())) {
                 Ok(()) => announced.push(event),
@@ -253,6 +261,15 @@ impl Controller {
             }
         }
         done
+    }
+
+    fn remember_told(&mut self, now: Timestamp, made: &[&Effect]) {
+        for effect in made {
+            if let Effect::SetTraffic(target) = effect {
+                let told = &mut self.agenda.rollout.told;
+                *told = Some(Told::next(told.as_ref(), (**target).clone(), now));
+            }
+        }
     }
 
     /// Makes the effects, stage by stage; those that were made.

@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::caches::Memory;
 use super::faults::Faults;
 use super::script::{Line, Statement, parse};
 use super::simulation::{Happening, Simulation};
@@ -215,7 +214,7 @@ impl Explorer<'_> {
 
 /// A pass over a state at rest must have nothing to do.
 fn would_write(state: &Simulation) -> Option<String> {
-    let plan = rollout::decide(&state.cluster.snapshot(&Memory::default())?);
+    let plan = rollout::decide(&state.cluster.snapshot(state.controller.memory())?);
     (!plan.is_idle()).then(|| format!("one more pass would write: {plan:?}"))
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::caches::Memory;
 use super::script::{Condition, Line, PATIENCE, ScriptError, Statement, UserAction, parse};
 use super::simulation::{Happening, Simulation};
 use super::transcript::Transcript;
@@ -219,7 +218,9 @@ impl<'a> Player<'a> {
         let now = simulation.now();
         let resting =
             simulation.next_event().is_none_or(|next| next > now) && !simulation.controller.is_down();
-        if let Some(snapshot) = simulation.cluster.snapshot(&Memory::default()).filter(|_| resting) {
+        if let Some(snapshot) =
+            simulation.cluster.snapshot(simulation.controller.memory()).filter(|_| resting)
+        {
             let plan = rollout::decide(&snapshot);
             if !plan.is_idle() {
                 self.transcript.say(now, "error", format!("one more pass would write: {plan:?}"));
