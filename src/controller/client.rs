@@ -21,6 +21,7 @@ use tower::{BoxError, Service, ServiceExt as _};
 use super::options::{RequestLimits, RequestRate};
 use super::repeat::Repeat;
 use crate::metrics::{Metrics, Verb};
+use crate::traffic::RouteKind;
 
 /// How long the API server may take to begin its answer. Its own limit on a request is 60 s, most take milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -195,7 +196,8 @@ fn known_resource(name: &str) -> Option<&'static str> {
         "secrets",
         "experiments",
     ];
-    KNOWN.into_iter().find(|known| *known == name)
+    let of_routes = || RouteKind::ALL.into_iter().map(RouteKind::plural).find(|known| *known == name);
+    KNOWN.into_iter().find(|known| *known == name).or_else(of_routes)
 }
 
 #[cfg(test)]
@@ -210,6 +212,12 @@ mod tests {
                 "/apis/argoproj.io/v1alpha1/rollouts",
                 Some("watch=true&x=1"),
                 (Verb::Watch, "rollouts"),
+            ),
+            (
+                Method::PATCH,
+                "/apis/networking.istio.io/v1/namespaces/a/virtualservices/b",
+                None,
+                (Verb::Patch, "virtualservices"),
             ),
             (Method::GET, "/api/v1/services", None, (Verb::List, "services")),
             (

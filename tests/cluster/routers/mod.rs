@@ -95,6 +95,13 @@ impl Routed {
         Box::pin(wait_for(&api, name, has)).await;
     }
 
+    /// How often what the object with the weight asks for has been changed.
+    async fn generation(&self) -> i64 {
+        let (kind, name, _) = self.case.weight;
+        let found = api(&self.subject.client, &self.subject.namespace, kind).get(name).await;
+        found.unwrap().metadata.generation.unwrap_or_default()
+    }
+
     pub(crate) async fn until_at_step(&self, step: i32) {
         let at = move |rollout: Option<&serin::api::Rollout>| {
             let status = rollout.and_then(|rollout| rollout.status.as_ref());
@@ -157,8 +164,11 @@ pub(crate) async fn change(client: &Client, namespace: &str, kind: Kind, name: &
 
 /// An update goes through all its steps; the next one is taken back from each of its steps.
 pub(crate) async fn walk(case: Case) {
+    // Weights in annotations do not count as asked for.
+    let is_counted = case.weight.0.2 != "Ingress";
     let routed = Routed::deploy(case, json!({})).await;
     let subject = &routed.subject;
+    let before = if is_counted { routed.generation().await } else { 0 };
     subject.release("v2").await;
     routed.until_at_step(1).await;
     routed.until_weight(20).await;
@@ -168,6 +178,13 @@ pub(crate) async fn walk(case: Case) {
     routed.resume().await;
     subject.until(is_in("Healthy")).await;
     routed.until_weight(0).await;
+    if is_counted {
+        assert_eq!(
+            routed.generation().await - before,
+            4,
+            "one write for each of the weights 20, 50, 100 and 0"
+        );
+    }
 
     subject.release("v3").await;
     routed.until_at_step(1).await;
@@ -210,9 +227,10 @@ pub(crate) async fn survive_a_second_writer(case: Case) {
     routed.until_weight(0).await;
     for (kind, object) in &objects {
         let name = object["metadata"]["name"].as_str().unwrap();
-        let found = api(&subject.client, &subject.namespace, *kind).get(name).await.unwrap();
-        let found = serde_json::to_value(&found).unwrap();
-        assert!(contains(&found["spec"], &object["spec"]), "{found:#} is not as Git has it: {object:#}");
+        let is_as_git_has_it = |found: Option<&DynamicObject>| {
+            found.is_some_and(|found| contains(&found.data["spec"], &object["spec"]))
+        };
+        Box::pin(wait_for(&api(&subject.client, &subject.namespace, *kind), name, is_as_git_has_it)).await;
     }
 }
 
