@@ -9,6 +9,7 @@ use serin::sim::{Moment, Simulation};
 use serin::units::{Timestamp, parse_duration};
 
 use crate::specs::{Spec, Split};
+use crate::traffic::shares;
 
 /// Where a rollout stands.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,13 +20,12 @@ struct Position {
 }
 
 /// What is known of a rollout's way through its steps.
-#[derive(Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(crate) struct Steps {
-    /// Whether there need be no canary pod: a step may take all.
-    may_be_empty: bool,
-    has_none: bool,
+#[derive(Debug)]
+pub(crate) struct Steps<'a> {
+    spec: &'a Spec,
     position: Position,
+    /// The shares of the revisions before what has just happened.
+    shares: BTreeMap<String, u32>,
     since: Option<Timestamp>,
     /// Steps that users asked the controller to leave.
     allowed: BTreeSet<usize>,
@@ -36,15 +36,24 @@ pub(crate) struct Steps {
     pub(crate) violation: Option<String>,
 }
 
-impl Steps {
-    pub(crate) fn new(spec: &Spec) -> Self {
-        let has_none = spec.split == Split::BlueGreen;
-        Self { may_be_empty: spec.sizes_canary, has_none, ..Self::default() }
+impl<'a> Steps<'a> {
+    pub(crate) fn new(spec: &'a Spec) -> Self {
+        Self {
+            spec,
+            position: Position::default(),
+            shares: BTreeMap::new(),
+            since: None,
+            allowed: BTreeSet::new(),
+            all_allowed: false,
+            paused: false,
+            violation: None,
+        }
     }
 
     /// Looks at what has happened.
     pub(crate) fn observe(&mut self, moment: &Moment<'_>, simulation: &Simulation) {
-        let Some(rollout) = simulation.cluster.rollout().filter(|_| !self.has_none) else { return };
+        let has_steps = self.spec.split != Split::BlueGreen;
+        let Some(rollout) = simulation.cluster.rollout().filter(|_| has_steps) else { return };
         let status = rollout.status.clone().unwrap_or_default();
         let next = Position {
             hash: status.current_pod_hash.clone(),
@@ -67,6 +76,22 @@ impl Steps {
         }
         self.position = next;
         self.paused = rollout.spec.paused == Some(true);
+        self.shares = shares(self.spec, simulation);
+    }
+
+    /// Whether a step's weight was there: the share that a router really gave the new version, or a pod of it.
+    fn is_reached(&self, weight: i32, next: &Position, rollout: &Rollout, simulation: &Simulation) -> bool {
+        // A small share of a single pod may be none at all, and a step may have taken all pods.
+        let single = rollout.spec.replicas == Some(1);
+        if weight == 0 || single || self.spec.sizes_canary {
+            return true;
+        }
+        // The pass that leaves the step may have told a prompt router the next weight already.
+        let is_shifted = [&self.shares, &shares(self.spec, simulation)].into_iter().any(|shares| {
+            let share = next.hash.as_ref().and_then(|hash| shares.get(hash)).copied();
+            share == u32::try_from(weight).ok()
+        });
+        (is_shifted || self.spec.split != Split::Router) && canary_is_available(next, simulation)
     }
 
     fn user(&mut self, action: &UserAction, next: &Position) {
@@ -115,12 +140,7 @@ impl Steps {
             } else if step.analysis.is_some() {
                 has_passed(index, simulation)
             } else {
-                // A small share of a single pod may be none at all.
-                let single = rollout.spec.replicas == Some(1);
-                step.set_weight == Some(0)
-                    || single
-                    || self.may_be_empty
-                    || canary_is_available(next, simulation)
+                step.set_weight.is_none_or(|weight| self.is_reached(weight, next, rollout, simulation))
             };
             if !done && !self.all_allowed && !self.allowed.contains(&index) {
                 self.violation = Some(format!("step {index} was left after {waited}s without being done"));
