@@ -125,4 +125,14 @@ mod tests {
         check(json!([weighted("canary", json!(0)), weighted("stable", json!(0))]), None);
         check(json!([weighted("canary", json!("20")), weighted("stable", json!(80))]), None);
     }
+
+    #[test]
+    fn a_router_without_a_weighted_service_says_so() {
+        for spec in [json!({}), json!({"weightedTraefikServiceName": ""})] {
+            let router = Traefik::new(Subject::default(), &serde_json::from_value(spec).unwrap());
+            let fields = router.problems(&Routes::default()).into_iter().map(|problem| problem.field);
+            assert_eq!(fields.collect::<Vec<_>>(), [FIELD]);
+            assert_eq!(router.needs(), []);
+        }
+    }
 }

@@ -7,22 +7,24 @@ use crate::rollouts::{is_in, message_of};
 
 const SERVICE: Kind = ("traefik.io", "v1alpha1", "TraefikService", "traefikservices");
 
-fn service(weights: [Value; 2]) -> Value {
-    let [canary, stable] = weights;
-    json!({
-        "metadata": {"name": "shop"},
-        "spec": {"weighted": {"services": [
-            {"name": "stable", "port": 80, "weight": stable},
-            {"name": "canary", "port": 80, "weight": canary},
-        ]}},
-    })
+fn service(services: &[Value; 2]) -> Value {
+    json!({"metadata": {"name": "shop"}, "spec": {"weighted": {"services": services}}})
+}
+
+/// As Git has it: all on stable.
+fn settled() -> Value {
+    let of = |name: &str, weight: u32| json!({"name": name, "port": 80, "weight": weight});
+    service(&[of("stable", 100), of("canary", 0)])
 }
 
 fn case() -> Case {
     Case {
         name: "traefik",
         definitions: &["traefik/traefikservices.yaml"],
-        objects: vec![(SERVICE, service([Value::Null, Value::Null]))],
+        objects: vec![(
+            SERVICE,
+            service(&["stable", "canary"].map(|name| json!({"name": name, "port": 80}))),
+        )],
         routing: json!({"traefik": {"weightedTraefikServiceName": "shop"}}),
         weight: (SERVICE, "shop", "/spec/weighted/services/1/weight"),
     }
@@ -40,7 +42,7 @@ async fn a_weighted_service_is_left_on_stable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_ends_while_somebody_else_applies_the_weighted_service() {
-    let objects = vec![(SERVICE, service([json!(0), json!(100)]))];
+    let objects = vec![(SERVICE, settled())];
     Box::pin(survive_a_second_writer(Case { objects, ..case() })).await;
 }
 
@@ -52,6 +54,6 @@ async fn a_weighted_service_that_is_missing_is_named_and_the_rollout_heals_once_
     let message = message_of(&refused);
     let expected = "trafficRouting.traefik.weightedTraefikServiceName: TraefikService \"shop\" not found";
     assert!(message.contains(expected), "{message}");
-    create(&subject.client, &subject.namespace, SERVICE, service([json!(0), json!(100)])).await;
+    create(&subject.client, &subject.namespace, SERVICE, settled()).await;
     subject.until_phase("Healthy").await;
 }
