@@ -40,7 +40,9 @@ pub(crate) fn services(spec: &RolloutSpec) -> Vec<&str> {
     let strategy = spec.strategy.as_ref();
     let canary = strategy.and_then(|strategy| strategy.canary.as_ref()).into_iter().flat_map(|canary| {
         let ping_pong = canary.ping_pong.iter().flat_map(|pair| [&pair.ping_service, &pair.pong_service]);
-        [&canary.canary_service, &canary.stable_service].into_iter().chain(ping_pong)
+        let smi = canary.traffic_routing.as_ref().and_then(|routing| routing.smi.as_ref());
+        let root = smi.map(|smi| &smi.root_service);
+        [&canary.canary_service, &canary.stable_service].into_iter().chain(ping_pong).chain(root)
     });
     let blue_green = strategy
         .and_then(|strategy| strategy.blue_green.as_ref())
@@ -61,6 +63,7 @@ mod tests {
             "canary": {
                 "stableService": "stable", "canaryService": "canary",
                 "pingPong": {"pingService": "ping", "pongService": "pong"},
+                "trafficRouting": {"smi": {"rootService": "root"}},
                 "analysis": {"templates": [{"templateName": "background"}]},
                 "steps": [
                     {"analysis": {"templates": [{"templateName": "step", "clusterScope": true}]}},
@@ -80,6 +83,6 @@ mod tests {
         assert_eq!(names, ["background", "experiment", "post", "pre", "step"]);
         let mut found = services(&spec);
         found.sort_unstable();
-        assert_eq!(found, ["active", "canary", "ping", "pong", "preview", "stable"]);
+        assert_eq!(found, ["active", "canary", "ping", "pong", "preview", "root", "stable"]);
     }
 }

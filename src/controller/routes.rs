@@ -143,6 +143,8 @@ impl Caches {
                 }
                 continue;
             }
+            let served = self.routes.served(kind);
+            routes.versions.extend(served.map(|resource| (kind, resource.version)));
             let Some(store) = self.routes.stores.get(&kind) else { continue };
             match need {
                 Need::One(name) => {

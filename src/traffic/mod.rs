@@ -14,6 +14,7 @@ mod plugin;
 mod report;
 pub mod route;
 mod routers;
+mod smi;
 mod traefik;
 mod weighted;
 

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::route::{Controller, at, controller, items, set, text};
+use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
-use super::weighted::Split;
+use super::weighted::{LARGEST_WEIGHT, Split};
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
 use crate::api::traffic_routing::NginxTrafficRouting;
 use crate::units::Weight;
@@ -19,10 +19,6 @@ use crate::units::Weight;
 const PREFIX: &str = "nginx.ingress.kubernetes.io";
 /// The annotation that an older way of naming the class uses.
 const CLASS: &str = "kubernetes.io/ingress.class";
-/// Largest value of `canary-weight-total` that is known to work: the controller counts in 32 bits.
-const LARGEST_TOTAL: u32 = 1_000_000;
-/// Most characters of an object's name.
-const NAME_LIMIT: usize = 253;
 
 /// The router.
 #[derive(Debug)]
@@ -58,9 +54,8 @@ impl Nginx {
     }
 
     fn canary_of(&self, stable: &str) -> RouteName {
-        let name: String =
-            format!("{}-{stable}-canary", self.subject.rollout).chars().take(NAME_LIMIT).collect();
-        self.route(name.trim_end_matches(['-', '.']))
+        let Subject { rollout, namespace, .. } = &self.subject;
+        RouteName::made(RouteKind::Ingress, namespace, &format!("{rollout}-{stable}-canary"))
     }
 
     fn annotation(&self, key: &str) -> String {
@@ -95,12 +90,7 @@ impl Nginx {
     }
 
     /// The canary Ingress for a share.
-    fn canary_ingress(&self, stable: &Value, known: Option<&Value>, target: &TrafficTarget) -> Value {
-        let mut ingress = known.cloned().unwrap_or_else(|| {
-            json!({
-                "apiVersion": "networking.k8s.io/v1", "kind": RouteKind::Ingress.as_str(),
-            })
-        });
+    fn canary_ingress(&self, stable: &Value, mut ingress: Value, target: &TrafficTarget) -> Value {
         let class = at(stable, &["metadata", "annotations", CLASS]).as_str();
         let mut annotate = |key: &str, value: Option<Value>| {
             set(&mut ingress, &["metadata", "annotations", key], value);
@@ -154,8 +144,7 @@ impl Nginx {
             return Some(Problem::new(field, message));
         }
         let canary = self.canary_of(name);
-        let taken = routes.get(&canary).map(controller);
-        taken.filter(|owner| *owner != Controller::Rollout(&self.subject.rollout)).map(|_| {
+        routes.is_anothers(&canary, &self.subject.rollout).then(|| {
             let name = canary.name;
             let message = format!(
                 "Ingress \"{name}\" exists and does not belong to this Rollout: delete it, or rename the Rollout"
@@ -171,7 +160,7 @@ impl Router for Nginx {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { ping_pong: false, largest_scale: Weight::observed(LARGEST_TOTAL) }
+        Abilities { ping_pong: false, largest_scale: Weight::observed(LARGEST_WEIGHT) }
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -195,7 +184,8 @@ impl Router for Nginx {
         for (_, name) in &self.ingresses {
             let Some(stable) = routes.get(&self.route(name)) else { continue };
             let canary = self.canary_of(name);
-            let ingress = self.canary_ingress(stable, routes.get(&canary), target);
+            let Some(known) = routes.own(&canary, &self.subject) else { continue };
+            let ingress = self.canary_ingress(stable, known, target);
             routes.objects.insert(canary, ingress);
         }
     }

@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::Subject;
+
+/// Most characters of an object's name.
+const NAME_LIMIT: usize = 253;
 
 /// A kind of object that routes traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,6 +183,12 @@ impl RouteName {
     pub fn new(kind: RouteKind, namespace: &str, name: &str) -> Self {
         Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
+
+    /// The name of an object that is made, cut off where it is longer than names may be.
+    pub(super) fn made(kind: RouteKind, namespace: &str, name: &str) -> Self {
+        let name: String = name.chars().take(NAME_LIMIT).collect();
+        Self::new(kind, namespace, name.trim_end_matches(['-', '.']))
+    }
 }
 
 impl fmt::Display for RouteName {
@@ -229,6 +240,8 @@ pub struct Routes {
     pub unlisted: BTreeSet<RouteKind>,
     /// Kinds that cannot be listed, with what is in the way.
     pub unreadable: BTreeMap<RouteKind, String>,
+    /// In which version kinds are served, where it is known.
+    pub versions: BTreeMap<RouteKind, String>,
 }
 
 impl Routes {
@@ -242,6 +255,39 @@ impl Routes {
     #[must_use]
     pub fn are_known(&self) -> bool {
         self.unlisted.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// The version that objects of a kind have here; the one to prefer where that is not known.
+    #[must_use]
+    pub fn version(&self, kind: RouteKind) -> &str {
+        let known = self.versions.get(&kind).map(String::as_str);
+        known.or_else(|| kind.versions().first().copied()).unwrap_or_default()
+    }
+
+    /// Whether an object of this name exists that does not belong to the Rollout.
+    pub(super) fn is_anothers(&self, name: &RouteName, rollout: &str) -> bool {
+        self.get(name).is_some_and(|object| controller(object) != Controller::Rollout(rollout))
+    }
+
+    /// The Rollout's own object of this name as it is, or a new one; `None` where the name is another's, or where a new one
+    /// would come after the Rollout is gone.
+    pub(super) fn own(&self, name: &RouteName, subject: &Subject) -> Option<Value> {
+        match self.get(name) {
+            Some(known) => (!self.is_anothers(name, &subject.rollout)).then(|| known.clone()),
+            None => (!subject.is_leaving).then(|| self.new_object(name, &subject.rollout)),
+        }
+    }
+
+    fn new_object(&self, name: &RouteName, rollout: &str) -> Value {
+        // Who makes it fills in what else names the owner.
+        let owner = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": rollout, "controller": true,
+        });
+        json!({
+            "apiVersion": format!("{}/{}", name.kind.group(), self.version(name.kind)),
+            "kind": name.kind.as_str(),
+            "metadata": {"ownerReferences": [owner]},
+        })
     }
 
     /// Edits an object that exists.

@@ -9,6 +9,7 @@ use super::gateway::{self, GatewayApi};
 use super::istio::{self, Istio};
 use super::managed::{self, Managed, ManagedRoute};
 use super::nginx::Nginx;
+use super::smi::Smi;
 use super::traefik::Traefik;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
 use crate::api::Rollout;
@@ -16,7 +17,7 @@ use crate::api::traffic_routing::TrafficRouting;
 use crate::units::Weight;
 
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
-pub const SUPPORTED: [&str; 4] = ["alb", "istio", "nginx", "traefik"];
+pub const SUPPORTED: [&str; 5] = ["alb", "istio", "nginx", "smi", "traefik"];
 
 /// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
 pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
@@ -80,6 +81,8 @@ pub struct Subject {
     pub rollout: String,
     /// Its namespace, which is its Services' too.
     pub namespace: String,
+    /// Whether it is being deleted, so that nothing of its own is made any more.
+    pub is_leaving: bool,
     /// The canary's Service or subset, or the first Service of an alternating pair.
     pub canary: String,
     /// The stable Service or subset, or the second Service of an alternating pair.
@@ -116,6 +119,7 @@ impl Subject {
         let subject = Self {
             rollout: rollout.metadata.name.clone().unwrap_or_default(),
             namespace: rollout.metadata.namespace.clone().unwrap_or_default(),
+            is_leaving: rollout.metadata.deletion_timestamp.is_some(),
             canary,
             stable,
             managed: managed::all(rollout),
@@ -146,6 +150,9 @@ impl Routers {
         if let Some(spec) = &routing.alb {
             let stable = (!alternates(rollout)).then(|| subject.stable.clone());
             routers.push(Box::new(Alb::new(subject.clone(), stable, spec)));
+        }
+        if let Some(spec) = &routing.smi {
+            routers.push(Box::new(Smi::new(subject.clone(), spec)));
         }
         if let Some(spec) = &routing.traefik {
             routers.push(Box::new(Traefik::new(subject.clone(), spec)));

@@ -74,9 +74,9 @@ async fn every_wrong_field_is_named_and_heals_when_it_is_mended() {
             "sets several fields",
         ),
         (
-            json!({"strategy": {"canary": {"trafficRouting": {"smi": {"trafficSplitName": "web"}}}}}),
+            json!({"strategy": {"canary": {"trafficRouting": {"appMesh": {}}}}}),
             json!({"strategy": {"canary": {"trafficRouting": null}}}),
-            "spec.strategy.canary.trafficRouting.smi: is not supported yet",
+            "spec.strategy.canary.trafficRouting.appMesh: is not supported yet",
         ),
         (
             json!({"template": {"metadata": {"labels": {"app": "other"}}}}),

@@ -25,6 +25,7 @@ pub(super) fn parse(
     check_routers(snapshot, routing, problems);
     let scale = scale(routing, problems);
     check_abilities(snapshot, canary, scale, problems);
+    check_smi_root(snapshot, canary, routing, problems);
     let is_dynamic = canary.dynamic_stable_scale == Some(true);
     if is_dynamic && canary.scale_down_delay_seconds.is_some() {
         let message = "Canary dynamicStableScale cannot be used with scaleDownDelaySeconds";
@@ -103,6 +104,28 @@ fn check_abilities(
             let message = format!("must be {largest} or less with {router}, not {scale}");
             problems.push(SpecError::new(format!("{PATH}.maxTrafficWeight"), message));
         }
+    }
+}
+
+/// The Service that a `TrafficSplit` splits is another one than the canary's, and exists: it would split nothing otherwise.
+/// Its selector is nobody's business, because a mesh does not need one.
+fn check_smi_root(
+    snapshot: &Snapshot,
+    canary: &CanaryStrategy,
+    routing: &TrafficRouting,
+    problems: &mut Vec<SpecError>,
+) {
+    let smi = routing.smi.as_ref();
+    let Some(root) = services::named(smi.and_then(|smi| smi.root_service.as_ref())) else { return };
+    let field = format!("{PATH}.smi.rootService");
+    if canary.canary_service.as_ref() == Some(&root) {
+        let message = format!(
+            "Service \"{root}\" is the canary's own: name the one that clients use, or remove rootService where that is \
+             stableService"
+        );
+        problems.push(SpecError::new(field, message));
+    } else if !snapshot.services.contains_key(&root) {
+        problems.push(services::not_found(&field, &root));
     }
 }
 

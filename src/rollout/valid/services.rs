@@ -27,6 +27,13 @@ pub(super) fn check(
     }
 }
 
+/// A Service that a field names does not exist.
+pub(super) fn not_found(field: &str, service: &str) -> SpecError {
+    let message =
+        format!("Service \"{service}\" not found: create it in this namespace, or correct the name");
+    SpecError::new(field, message)
+}
+
 fn check_service(
     snapshot: &Snapshot,
     field: &str,
@@ -35,9 +42,7 @@ fn check_service(
     problems: &mut Vec<SpecError>,
 ) {
     let Some(found) = snapshot.services.get(service) else {
-        let message =
-            format!("Service \"{service}\" not found: create it in this namespace, or correct the name");
-        problems.push(SpecError::new(field, message));
+        problems.push(not_found(field, service));
         return;
     };
     // Without a template there is nothing to compare with, and that is told already.

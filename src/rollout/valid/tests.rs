@@ -219,6 +219,16 @@ fn a_router_is_refused_by_its_field() {
             "1000000 or less with plugins.argoproj-labs/gatewayAPI",
         ),
         (
+            routed(&json!({"trafficRouting": {"smi": {"rootService": "canary"}}})),
+            &field("smi.rootService"),
+            "Service \"canary\" is the canary's own",
+        ),
+        (
+            routed(&json!({"trafficRouting": {"smi": {"rootService": "root"}}})),
+            &field("smi.rootService"),
+            "Service \"root\" not found",
+        ),
+        (
             routed(&json!({"trafficRouting": {"maxTrafficWeight": 0}})),
             &field("maxTrafficWeight"),
             "must be greater than 0",

@@ -337,6 +337,7 @@ mod tests {
             managed: managed.to_vec(),
             managed_names: managed.iter().map(|route| route.name.clone()).collect(),
             managed_sets: vec![managed.to_vec()],
+            ..Subject::default()
         };
         GatewayApi::new(subject, "canary".to_owned(), &PluginConfig(json!({"httpRoute": "web"})))
     }

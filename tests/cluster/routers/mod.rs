@@ -10,6 +10,7 @@ pub(crate) mod definitions;
 mod gateway;
 mod istio;
 mod nginx;
+mod smi;
 mod traefik;
 
 use std::time::Duration;
@@ -95,11 +96,11 @@ impl Routed {
         Box::pin(wait_for(&api, name, has)).await;
     }
 
-    /// How often what the object with the weight asks for has been changed.
+    /// How often what the object with the weight asks for has been written; some are made with the first share only.
     async fn generation(&self) -> i64 {
         let (kind, name, _) = self.case.weight;
-        let found = api(&self.subject.client, &self.subject.namespace, kind).get(name).await;
-        found.unwrap().metadata.generation.unwrap_or_default()
+        let found = api(&self.subject.client, &self.subject.namespace, kind).get_opt(name).await.unwrap();
+        found.and_then(|found| found.metadata.generation).unwrap_or_default()
     }
 
     pub(crate) async fn until_at_step(&self, step: i32) {
