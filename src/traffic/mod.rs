@@ -5,6 +5,7 @@
 //! reads the one from [`Routes`] and edits the other into them; one file per router.
 
 mod alb;
+mod ambassador;
 mod contour;
 mod gateway;
 mod istio;

@@ -122,7 +122,7 @@ impl RouteKind {
                 &["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"],
                 "trafficsplits"
             ),
-            Self::Mapping => names!("Mapping", "getambassador.io", &["v3alpha1", "v2"], "mappings"),
+            Self::Mapping => names!("Mapping", "getambassador.io", &["v3alpha1", "v2", "v1"], "mappings"),
             Self::AppMeshVirtualService => {
                 names!("VirtualService", "appmesh.k8s.aws", &["v1beta2"], "virtualservices")
             }
@@ -274,20 +274,17 @@ impl Routes {
     pub(super) fn own(&self, name: &RouteName, subject: &Subject) -> Option<Value> {
         match self.get(name) {
             Some(known) => (!self.is_anothers(name, &subject.rollout)).then(|| known.clone()),
-            None => (!subject.is_leaving).then(|| self.new_object(name, &subject.rollout)),
+            None => (!subject.is_leaving).then(|| self.new_object(name, subject)),
         }
     }
 
-    fn new_object(&self, name: &RouteName, rollout: &str) -> Value {
-        // Who makes it fills in what else names the owner.
-        let owner = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": rollout, "controller": true,
-        });
-        json!({
+    fn new_object(&self, name: &RouteName, subject: &Subject) -> Value {
+        let mut object = json!({
             "apiVersion": format!("{}/{}", name.kind.group(), self.version(name.kind)),
             "kind": name.kind.as_str(),
-            "metadata": {"ownerReferences": [owner]},
-        })
+        });
+        take_over(&mut object, subject);
+        object
     }
 
     /// Edits an object that exists.
@@ -325,6 +322,17 @@ pub fn set(object: &mut Value, path: &[&str], value: Option<Value>) {
         (true, None) => drop(fields.remove(*field)),
         (false, value) => set(fields.entry(*field).or_insert(Value::Null), rest, value),
     }
+}
+
+/// Makes an object that nobody controls the Rollout's own.
+pub(super) fn take_over(object: &mut Value, subject: &Subject) {
+    let owner = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": subject.rollout, "uid": subject.uid,
+        "controller": true, "blockOwnerDeletion": true,
+    });
+    let owners = items(object, &["metadata", "ownerReferences"]);
+    let owners = owners.iter().cloned().chain([owner]).collect();
+    set(object, &["metadata", "ownerReferences"], Some(Value::Array(owners)));
 }
 
 /// Who controls an object.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use super::alb::Alb;
+use super::ambassador::Ambassador;
 use super::contour::{self, Contour};
 use super::gateway::{self, GatewayApi};
 use super::istio::{self, Istio};
@@ -17,7 +18,7 @@ use crate::api::traffic_routing::TrafficRouting;
 use crate::units::Weight;
 
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
-pub const SUPPORTED: [&str; 5] = ["alb", "istio", "nginx", "smi", "traefik"];
+pub const SUPPORTED: [&str; 6] = ["alb", "ambassador", "istio", "nginx", "smi", "traefik"];
 
 /// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
 pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
@@ -79,6 +80,8 @@ impl Problem {
 pub struct Subject {
     /// Its name.
     pub rollout: String,
+    /// What tells it from others that had its name before.
+    pub uid: String,
     /// Its namespace, which is its Services' too.
     pub namespace: String,
     /// Whether it is being deleted, so that nothing of its own is made any more.
@@ -118,6 +121,7 @@ impl Subject {
         let given = routing.max_traffic_weight.and_then(|given| u32::try_from(given).ok());
         let subject = Self {
             rollout: rollout.metadata.name.clone().unwrap_or_default(),
+            uid: rollout.metadata.uid.clone().unwrap_or_default(),
             namespace: rollout.metadata.namespace.clone().unwrap_or_default(),
             is_leaving: rollout.metadata.deletion_timestamp.is_some(),
             canary,
@@ -153,6 +157,9 @@ impl Routers {
         }
         if let Some(spec) = &routing.smi {
             routers.push(Box::new(Smi::new(subject.clone(), spec)));
+        }
+        if let Some(spec) = &routing.ambassador {
+            routers.push(Box::new(Ambassador::new(subject.clone(), spec)));
         }
         if let Some(spec) = &routing.traefik {
             routers.push(Box::new(Traefik::new(subject.clone(), spec)));

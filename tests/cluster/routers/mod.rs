@@ -5,6 +5,7 @@
 //! all, and is said here.
 
 mod alb;
+mod ambassador;
 mod contour;
 pub(crate) mod definitions;
 mod gateway;
@@ -84,14 +85,18 @@ impl Routed {
 
     /// Waits until the canary has this weight, as the object says it.
     pub(crate) async fn until_weight(&self, expected: u64) {
-        let (kind, name, pointer) = self.case.weight;
+        let number =
+            |value: Value| value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+        self.until(self.case.weight, move |value| number(value) == Some(expected)).await;
+    }
+
+    /// Waits until `fact` holds for what is at a place of an object.
+    pub(crate) async fn until(&self, place: (Kind, &str, &'static str), fact: impl Fn(Value) -> bool + Sync) {
+        let (kind, name, pointer) = place;
         let api = api(&self.subject.client, &self.subject.namespace, kind);
         let has = move |object: Option<&DynamicObject>| {
             let object = object.map(|object| serde_json::to_value(object).unwrap());
-            let found = object.and_then(|object| found(&object, pointer));
-            let number =
-                |value: Value| value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-            found.and_then(number) == Some(expected)
+            object.and_then(|object| found(&object, pointer)).is_some_and(&fact)
         };
         Box::pin(wait_for(&api, name, has)).await;
     }
