@@ -6,6 +6,7 @@
 
 mod alb;
 mod ambassador;
+mod apisix;
 mod contour;
 mod gateway;
 mod istio;

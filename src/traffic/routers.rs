@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use super::alb::Alb;
 use super::ambassador::Ambassador;
+use super::apisix::Apisix;
 use super::contour::{self, Contour};
 use super::gateway::{self, GatewayApi};
 use super::istio::{self, Istio};
@@ -18,7 +19,7 @@ use crate::api::traffic_routing::TrafficRouting;
 use crate::units::Weight;
 
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
-pub const SUPPORTED: [&str; 6] = ["alb", "ambassador", "istio", "nginx", "smi", "traefik"];
+pub const SUPPORTED: [&str; 7] = ["alb", "ambassador", "apisix", "istio", "nginx", "smi", "traefik"];
 
 /// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
 pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
@@ -163,6 +164,9 @@ impl Routers {
         }
         if let Some(spec) = &routing.traefik {
             routers.push(Box::new(Traefik::new(subject.clone(), spec)));
+        }
+        if let Some(spec) = &routing.apisix {
+            routers.push(Box::new(Apisix::new(subject.clone(), spec)));
         }
         for (name, config) in routing.plugins.iter().flatten() {
             match name.as_str() {

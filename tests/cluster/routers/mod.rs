@@ -6,6 +6,7 @@
 
 mod alb;
 mod ambassador;
+mod apisix;
 mod contour;
 pub(crate) mod definitions;
 mod gateway;
