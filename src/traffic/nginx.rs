@@ -2,6 +2,7 @@
 //!
 //! The canary Ingress carries the rules of the stable one that lead to the stable Service, leading to the canary's, and
 //! the annotations that make it a canary. It belongs to the Rollout and stays while there is no update, with a share of 0.
+//! One that has fallen behind the stable Ingress would be a route of its own, and is put right.
 //! Absent on purpose: header routes and mirrors, which the controller knows by annotations of its own.
 
 use std::collections::BTreeMap;
@@ -80,7 +81,11 @@ impl Nginx {
     }
 
     fn observe_one(&self, routes: &Routes, stable: &str) -> ObservedTraffic {
-        let Some(share) = self.share(routes.get(&self.canary_of(stable))) else {
+        let canary = routes.get(&self.canary_of(stable));
+        let is_behind = routes.get(&self.route(stable)).zip(canary).is_some_and(|(stable, canary)| {
+            self.canary_of_stable(stable, canary.clone(), &self.subject.canary) != *canary
+        });
+        let Some(share) = self.share(canary).filter(|_| !is_behind) else {
             return ObservedTraffic::unclear();
         };
         let rest = Weight::observed(share).rest_of(self.subject.scale).get();
@@ -90,24 +95,32 @@ impl Nginx {
     }
 
     /// The canary Ingress for a share.
-    fn canary_ingress(&self, stable: &Value, mut ingress: Value, target: &TrafficTarget) -> Value {
+    fn canary_ingress(&self, stable: &Value, ingress: Value, target: &TrafficTarget) -> Value {
+        let mut ingress = self.canary_of_stable(stable, ingress, &target.canary.name);
+        let total = (target.scale != Weight::FULL).then(|| json!(target.scale.to_string()));
+        let weight = Some(json!(target.weight.to_string()));
+        for (key, value) in [("canary-weight", weight), ("canary-weight-total", total)] {
+            set(&mut ingress, &["metadata", "annotations", &self.annotation(key)], value);
+        }
+        ingress
+    }
+
+    /// The canary Ingress as it follows from the stable one, with whatever share it has.
+    fn canary_of_stable(&self, stable: &Value, mut ingress: Value, canary: &str) -> Value {
         let class = at(stable, &["metadata", "annotations", CLASS]).as_str();
-        let mut annotate = |key: &str, value: Option<Value>| {
-            set(&mut ingress, &["metadata", "annotations", key], value);
+        let mut annotate = |key: &str, value: &str| {
+            set(&mut ingress, &["metadata", "annotations", key], Some(json!(value)));
         };
         if let Some(class) = class {
-            annotate(CLASS, Some(json!(class)));
+            annotate(CLASS, class);
         }
-        self.annotations.iter().for_each(|(key, value)| annotate(key, Some(json!(value))));
-        annotate(&self.annotation("canary"), Some(json!("true")));
-        annotate(&self.annotation("canary-weight"), Some(json!(target.weight.to_string())));
-        let total = (target.scale != Weight::FULL).then(|| json!(target.scale.to_string()));
-        annotate(&self.annotation("canary-weight-total"), total);
+        self.annotations.iter().for_each(|(key, value)| annotate(key, value));
+        annotate(&self.annotation("canary"), "true");
         for field in ["ingressClassName", "tls"] {
             let value = at(stable, &["spec", field]);
             set(&mut ingress, &["spec", field], (!value.is_null()).then(|| value.clone()));
         }
-        set(&mut ingress, &["spec", "rules"], Some(self.canary_rules(stable, &target.canary.name)));
+        set(&mut ingress, &["spec", "rules"], Some(self.canary_rules(stable, canary)));
         ingress
     }
 
@@ -195,4 +208,61 @@ fn leading_to(path: &Value, service: &str) -> Value {
     let mut path = path.clone();
     set(&mut path, &["backend", "service", "name"], Some(json!(service)));
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::Destination;
+
+    #[test]
+    fn a_canary_ingress_that_has_fallen_behind_the_stable_one_is_put_right() {
+        let check = |edit: &dyn Fn(&mut Value, &mut Value), expected: Option<u32>| {
+            let subject = Subject {
+                rollout: "web".to_owned(),
+                namespace: "shop".to_owned(),
+                canary: "canary".to_owned(),
+                stable: "stable".to_owned(),
+                scale: Weight::FULL,
+                ..Subject::default()
+            };
+            let nginx =
+                Nginx::new(subject, &serde_json::from_value(json!({"stableIngress": "shop"})).unwrap());
+            let path = |host: &str| {
+                json!({"host": host, "http": {"paths": [
+                    {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "stable", "port": {"number": 80}}}},
+                ]}})
+            };
+            let [stable, canary] = [nginx.route("shop"), nginx.canary_of("shop")];
+            let ingress = json!({"spec": {"ingressClassName": "nginx", "rules": [path("shop.example")]}});
+            let mut routes = Routes { objects: [(stable.clone(), ingress)].into(), ..Routes::default() };
+            let to = |name: &str| Destination { name: name.to_owned(), ..Destination::default() };
+            let target = TrafficTarget {
+                canary: to("canary"),
+                stable: to("stable"),
+                weight: Weight::observed(20),
+                scale: Weight::FULL,
+                managed: vec![],
+            };
+            let share = |routes: &Routes| {
+                let observed = nginx.observe(routes).unwrap();
+                (!observed.is_unclear).then(|| observed.shares["canary"])
+            };
+            nginx.render(&mut routes, &target);
+            assert_eq!(share(&routes), Some(20));
+            let mut ingresses = [&stable, &canary].map(|name| routes.get(name).unwrap().clone());
+            let [of_stable, of_canary] = &mut ingresses;
+            edit(of_stable, of_canary);
+            routes.objects.extend([stable, canary].into_iter().zip(ingresses));
+            assert_eq!(share(&routes), expected, "{routes:?}");
+            nginx.render(&mut routes, &target);
+            assert_eq!(share(&routes), Some(20));
+        };
+        let set = |value: &mut Value, pointer: &str, to: Value| *value.pointer_mut(pointer).unwrap() = to;
+        check(&|_, canary| canary["metadata"]["annotations"]["a"] = json!("b"), Some(20));
+        check(&|stable, _| set(stable, "/spec/rules/0/host", json!("other.example")), None);
+        check(&|_, canary| set(canary, "/spec/ingressClassName", json!("other")), None);
+        check(&|_, canary| set(canary, "/spec/rules/0/http/paths/0/path", json!("/other")), None);
+        check(&|stable, _| stable["spec"]["tls"] = json!([{"hosts": ["shop.example"]}]), None);
+    }
 }
