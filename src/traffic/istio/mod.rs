@@ -7,6 +7,7 @@
 
 mod choice;
 mod managed;
+mod roles;
 mod subsets;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use self::choice::{Chosen, List, Place};
+use self::roles::Roles;
 use self::subsets::Subsets;
 pub use self::subsets::destinations as subsets;
 use super::managed::{Managed, ManagedRoute};
-use super::route::{at, items, set, text};
+use super::route::{at, items, set};
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::weighted::{LARGEST_WEIGHT, Split};
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
@@ -47,31 +49,13 @@ impl Istio {
         Self { problems: problems(spec, &chosen), subject, chosen, subsets }
     }
 
-    /// The name of the role that a route's entry leads to.
-    fn role(&self, entry: &Value) -> Option<&str> {
-        let destination = at(entry, &["destination"]);
-        let is_meant = |index: usize, name: &str| match &self.subsets {
-            Some(subsets) => {
-                subsets.names.get(index).is_some_and(|name| text(destination, &["subset"]) == name)
-            }
-            None => is_host(text(destination, &["host"]), name, &self.subject.namespace),
-        };
-        self.subject
-            .names()
-            .into_iter()
-            .enumerate()
-            .find(|(index, name)| is_meant(*index, name))
-            .map(|(_, name)| name)
-    }
-
-    fn count(&self, name: &str, route: &Value) -> usize {
-        items(route, &["route"]).iter().filter(|entry| self.role(entry) == Some(name)).count()
+    fn roles(&self) -> Roles<'_> {
+        Roles::new(self)
     }
 
     /// The destination of this name in a route.
     fn destination(&self, name: &str, route: &Value) -> Option<Value> {
-        let entry = items(route, &["route"]).iter().find(|entry| self.role(entry) == Some(name))?;
-        Some(at(entry, &["destination"]).clone())
+        Some(at(self.roles().entry(name, route)?, &["destination"]).clone())
     }
 
     fn places(&self, chosen: &Chosen, object: &Value) -> Option<Vec<Place>> {
@@ -80,7 +64,8 @@ impl Istio {
 
     fn split(&self, route: &Value) -> Option<Split> {
         let weight = |found: &Value| if found.is_null() { Some(0) } else { found.as_u64() };
-        let of_entry = |entry| Some((self.role(entry).unwrap_or_default(), weight(at(entry, &["weight"]))?));
+        let of_entry =
+            |entry| Some((self.roles().of_entry(entry).unwrap_or_default(), weight(at(entry, &["weight"]))?));
         let entries: Option<Vec<_>> = items(route, &["route"]).iter().map(of_entry).collect();
         Some(Split::of(entries?, self.subject.names()))
     }
@@ -135,7 +120,7 @@ impl Istio {
         let rest = u64::from(target.weight.rest_of(target.scale).get()).saturating_sub(others);
         let entries = route.get_mut("route").and_then(Value::as_array_mut);
         for entry in entries.into_iter().flatten() {
-            let weight = match self.role(entry) {
+            let weight = match self.roles().of_entry(entry) {
                 Some(name) if name == target.canary.name => json!(target.weight.get()),
                 Some(_) => json!(rest),
                 None => continue,
@@ -157,7 +142,7 @@ impl Istio {
             Err(message) => return vec![problem(message)],
         };
         let wrong = places.iter().filter_map(|(list, index)| {
-            let message = self.problem_of_route(list.of(object).get(*index)?)?;
+            let message = self.roles().problem(list.of(object).get(*index)?)?;
             Some(problem(chosen.wrong(*list, &message)))
         });
         let lacks_http =
@@ -166,19 +151,6 @@ impl Istio {
             problem(format!("VirtualService \"{name}\" has no HTTP route that setHeaderRoute or setMirrorRoute could begin with"))
         });
         wrong.chain(lacks_http).collect()
-    }
-
-    /// What is wrong with a route: it has to lead to both roles, once each.
-    fn problem_of_route(&self, route: &Value) -> Option<String> {
-        let shown = match text(route, &["name"]) {
-            "" => "a route".to_owned(),
-            name => format!("route \"{name}\""),
-        };
-        let what = if self.subsets.is_some() { "subset" } else { "host" };
-        let name = self.subject.names().into_iter().find(|name| self.count(name, route) != 1)?;
-        let count = self.count(name, route);
-        let name = name.rsplit('/').next().unwrap_or(name);
-        Some(format!("has {shown} with {count} destinations of the {what} {name}: it must have one"))
     }
 }
 
@@ -229,13 +201,6 @@ impl Router for Istio {
 fn bases(object: &Value, places: &[Place]) -> Vec<Value> {
     let http = places.iter().filter(|(list, _)| *list == List::Http);
     http.filter_map(|(list, index)| list.of(object).get(*index).cloned()).collect()
-}
-
-/// Whether a host is a Service of the Rollout: by its name alone, or followed by its namespace and whatever the cluster's
-/// domain is.
-fn is_host(host: &str, service: &str, namespace: &str) -> bool {
-    let mut labels = host.split('.');
-    labels.next() == Some(service) && labels.next().is_none_or(|found| found == namespace)
 }
 
 /// What is wrong with the fields themselves.

@@ -1,0 +1,73 @@
+//! Which role a destination in a VirtualService has.
+
+use serde_json::Value;
+
+use super::Istio;
+use crate::traffic::route::{at, items, text};
+
+/// The roles, as a VirtualService names them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Roles<'a> {
+    /// What the roles' destinations are called, the canary's first.
+    names: [&'a str; 2],
+    /// The subsets that they are; `None` where they are Services.
+    subsets: Option<&'a [String; 2]>,
+    /// The namespace of the Services.
+    services: &'a str,
+}
+
+impl<'a> Roles<'a> {
+    pub(super) fn new(router: &'a Istio) -> Self {
+        Self {
+            names: router.subject.names(),
+            subsets: router.subsets.as_ref().map(|subsets| &subsets.names),
+            services: &router.subject.namespace,
+        }
+    }
+
+    /// The name of the role that a destination has.
+    pub(super) fn of(&self, destination: &Value) -> Option<&'a str> {
+        let is_meant = |index: usize, name: &str| match self.subsets {
+            Some(subsets) => subsets.get(index).is_some_and(|name| text(destination, &["subset"]) == name),
+            None => self.is_host(text(destination, &["host"]), name),
+        };
+        let mut names = self.names.into_iter().enumerate();
+        names.find(|(index, name)| is_meant(*index, name)).map(|(_, name)| name)
+    }
+
+    /// The name of the role that a route's entry leads to.
+    pub(super) fn of_entry(&self, entry: &Value) -> Option<&'a str> {
+        self.of(at(entry, &["destination"]))
+    }
+
+    /// The first of a route's entries that leads to the role of this name.
+    pub(super) fn entry<'v>(&self, name: &str, route: &'v Value) -> Option<&'v Value> {
+        items(route, &["route"]).iter().find(|entry| self.of_entry(entry) == Some(name))
+    }
+
+    /// What is wrong with a route: it has to lead to both roles, once each.
+    pub(super) fn problem(&self, route: &Value) -> Option<String> {
+        let what = if self.subsets.is_some() { "subset" } else { "host" };
+        let count =
+            |name| items(route, &["route"]).iter().filter(|entry| self.of_entry(entry) == Some(name)).count();
+        let name = self.names.into_iter().find(|name| count(name) != 1)?;
+        let (shown, count) = (shown(route), count(name));
+        let name = name.rsplit('/').next().unwrap_or(name);
+        Some(format!("has {shown} with {count} destinations of the {what} {name}: it must have one"))
+    }
+
+    /// Whether a host is a Service of the Rollout: by its name alone, or followed by its namespace and whatever the
+    /// cluster's domain is.
+    fn is_host(&self, host: &str, service: &str) -> bool {
+        let mut labels = host.split('.');
+        labels.next() == Some(service) && labels.next().is_none_or(|found| found == self.services)
+    }
+}
+
+/// How a route is called in messages.
+pub(super) fn shown(route: &Value) -> String {
+    match text(route, &["name"]) {
+        "" => "a route".to_owned(),
+        name => format!("route \"{name}\""),
+    }
+}
