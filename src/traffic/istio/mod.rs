@@ -19,9 +19,9 @@ use self::roles::Roles;
 use self::subsets::Subsets;
 pub use self::subsets::destinations as subsets;
 use super::managed::{Managed, ManagedRoute};
-use super::route::{at, items, set};
+use super::route::set;
 use super::routers::{Abilities, Problem, Router, Subject, both};
-use super::weighted::{LARGEST_WEIGHT, Split};
+use super::weighted::LARGEST_WEIGHT;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
 use crate::api::traffic_routing::IstioTrafficRouting;
 use crate::units::Weight;
@@ -49,30 +49,13 @@ impl Istio {
         Self { problems: problems(spec, &chosen), subject, chosen, subsets }
     }
 
-    fn roles(&self) -> Roles<'_> {
-        Roles::new(self)
-    }
-
-    /// The destination of this name in a route.
-    fn destination(&self, name: &str, route: &Value) -> Option<Value> {
-        Some(at(self.roles().entry(name, route)?, &["destination"]).clone())
-    }
-
     fn places(&self, chosen: &Chosen, object: &Value) -> Option<Vec<Place>> {
         chosen.places(object, &self.subject.managed_names).ok()
     }
 
-    fn split(&self, route: &Value) -> Option<Split> {
-        let weight = |found: &Value| if found.is_null() { Some(0) } else { found.as_u64() };
-        let of_entry =
-            |entry| Some((self.roles().of_entry(entry).unwrap_or_default(), weight(at(entry, &["weight"]))?));
-        let entries: Option<Vec<_>> = items(route, &["route"]).iter().map(of_entry).collect();
-        Some(Split::of(entries?, self.subject.names()))
-    }
-
-    fn observe_route(&self, route: &Value) -> ObservedTraffic {
+    fn observe_route(&self, roles: Roles<'_>, route: &Value) -> ObservedTraffic {
         let scale = self.subject.scale;
-        let shares = self.split(route).and_then(|split| split.shares_of_whole(scale));
+        let shares = roles.split(route).and_then(|split| split.shares_of_whole(scale));
         shares.map_or_else(ObservedTraffic::unclear, |shares| ObservedTraffic {
             shares: self.subject.names().map(str::to_owned).into_iter().zip(shares).collect(),
             ..ObservedTraffic::default()
@@ -83,18 +66,24 @@ impl Istio {
         let object = routes.get(&chosen.route)?;
         let places = self.places(chosen, object)?;
         let meant = places.iter().filter_map(|(list, index)| list.of(object).get(*index));
-        let observed = meant.map(|route| self.observe_route(route)).reduce(both)?;
-        Some(ObservedTraffic { managed: self.observe_managed(object, &places), ..observed })
+        let roles = Roles::new(self, chosen);
+        let observed = meant.map(|route| self.observe_route(roles, route)).reduce(both)?;
+        Some(ObservedTraffic { managed: self.observe_managed(object, &places, roles), ..observed })
     }
 
     /// The routes by steps that are there. Where the roles alternate, either may be the canary's.
-    fn observe_managed(&self, object: &Value, places: &[Place]) -> BTreeMap<String, Option<ManagedRoute>> {
+    fn observe_managed(
+        &self,
+        object: &Value,
+        places: &[Place],
+        roles: Roles<'_>,
+    ) -> BTreeMap<String, Option<ManagedRoute>> {
         if self.subject.managed_names.is_empty() {
             return BTreeMap::new();
         }
         let bases = bases(object, places);
         let [one, other] = self.subject.names().map(|canary| {
-            let canary = |route: &Value| self.destination(canary, route);
+            let canary = |route: &Value| roles.destination(canary, route);
             managed::observe(List::Http.of(object), &bases, &self.subject, &canary)
         });
         if one.values().all(Option::is_some) { one } else { other }
@@ -102,30 +91,17 @@ impl Istio {
 
     fn render_one(&self, object: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
         let Some(places) = self.places(chosen, object) else { return };
+        let roles = Roles::new(self, chosen);
         for (list, index) in &places {
             let route = object.pointer_mut(&format!("/spec/{}/{index}", list.field()));
             if let Some(route) = route {
-                self.render_route(route, target);
+                render_route(roles, route, target);
             }
         }
         let bases = bases(object, &places);
-        let canary = |route: &Value| self.destination(&target.canary.name, route);
+        let canary = |route: &Value| roles.destination(&target.canary.name, route);
         if let Some(http) = object.pointer_mut("/spec/http").and_then(Value::as_array_mut) {
             managed::render(http, &bases, &self.subject, &target.managed, &canary);
-        }
-    }
-
-    fn render_route(&self, route: &mut Value, target: &TrafficTarget) {
-        let others = self.split(route).map_or(0, |split| split.others);
-        let rest = u64::from(target.weight.rest_of(target.scale).get()).saturating_sub(others);
-        let entries = route.get_mut("route").and_then(Value::as_array_mut);
-        for entry in entries.into_iter().flatten() {
-            let weight = match self.roles().of_entry(entry) {
-                Some(name) if name == target.canary.name => json!(target.weight.get()),
-                Some(_) => json!(rest),
-                None => continue,
-            };
-            set(entry, &["weight"], Some(weight));
         }
     }
 
@@ -142,7 +118,7 @@ impl Istio {
             Err(message) => return vec![problem(message)],
         };
         let wrong = places.iter().filter_map(|(list, index)| {
-            let message = self.roles().problem(list.of(object).get(*index)?)?;
+            let message = Roles::new(self, chosen).problem(list.of(object).get(*index)?)?;
             Some(problem(chosen.wrong(*list, &message)))
         });
         let lacks_http =
@@ -194,6 +170,21 @@ impl Router for Istio {
         if let Some(subsets) = &self.subsets {
             subsets.render(routes, &self.subject, target);
         }
+    }
+}
+
+/// Gives the roles in a route their weights. What others have is stable's loss.
+fn render_route(roles: Roles<'_>, route: &mut Value, target: &TrafficTarget) {
+    let others = roles.split(route).map_or(0, |split| split.others);
+    let rest = u64::from(target.weight.rest_of(target.scale).get()).saturating_sub(others);
+    let entries = route.get_mut("route").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten() {
+        let weight = match roles.of_entry(entry) {
+            Some(name) if name == target.canary.name => json!(target.weight.get()),
+            Some(_) => json!(rest),
+            None => continue,
+        };
+        set(entry, &["weight"], Some(weight));
     }
 }
 

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::Istio;
+use super::choice::Chosen;
 use crate::traffic::route::{at, items, text};
+use crate::traffic::weighted::Split;
 
 /// The roles, as a VirtualService names them.
 #[derive(Clone, Copy, Debug)]
@@ -14,14 +16,17 @@ pub(super) struct Roles<'a> {
     subsets: Option<&'a [String; 2]>,
     /// The namespace of the Services.
     services: &'a str,
+    /// The namespace of the VirtualService.
+    here: &'a str,
 }
 
 impl<'a> Roles<'a> {
-    pub(super) fn new(router: &'a Istio) -> Self {
+    pub(super) fn new(router: &'a Istio, chosen: &'a Chosen) -> Self {
         Self {
             names: router.subject.names(),
             subsets: router.subsets.as_ref().map(|subsets| &subsets.names),
             services: &router.subject.namespace,
+            here: &chosen.route.namespace,
         }
     }
 
@@ -45,6 +50,20 @@ impl<'a> Roles<'a> {
         items(route, &["route"]).iter().find(|entry| self.of_entry(entry) == Some(name))
     }
 
+    /// The destination of the role of this name in a route.
+    pub(super) fn destination(&self, name: &str, route: &Value) -> Option<Value> {
+        Some(at(self.entry(name, route)?, &["destination"]).clone())
+    }
+
+    /// The weights of a route; `None` where one of them is no number.
+    pub(super) fn split(&self, route: &Value) -> Option<Split> {
+        let weight = |found: &Value| if found.is_null() { Some(0) } else { found.as_u64() };
+        let of_entry =
+            |entry| Some((self.of_entry(entry).unwrap_or_default(), weight(at(entry, &["weight"]))?));
+        let entries: Option<Vec<_>> = items(route, &["route"]).iter().map(of_entry).collect();
+        Some(Split::of(entries?, self.names))
+    }
+
     /// What is wrong with a route: it has to lead to both roles, once each.
     pub(super) fn problem(&self, route: &Value) -> Option<String> {
         let what = if self.subsets.is_some() { "subset" } else { "host" };
@@ -52,15 +71,23 @@ impl<'a> Roles<'a> {
             |name| items(route, &["route"]).iter().filter(|entry| self.of_entry(entry) == Some(name)).count();
         let name = self.names.into_iter().find(|name| count(name) != 1)?;
         let (shown, count) = (shown(route), count(name));
+        let full = if self.subsets.is_none() && self.here != self.services {
+            format!(
+                ", in namespace {} by its whole name, {name}.{}.svc.cluster.local",
+                self.here, self.services
+            )
+        } else {
+            String::new()
+        };
         let name = name.rsplit('/').next().unwrap_or(name);
-        Some(format!("has {shown} with {count} destinations of the {what} {name}: it must have one"))
+        Some(format!("has {shown} with {count} destinations of the {what} {name}: it must have one{full}"))
     }
 
-    /// Whether a host is a Service of the Rollout: by its name alone, or followed by its namespace and whatever the
-    /// cluster's domain is.
+    /// Whether a host is a Service of the Rollout: by its name, followed by its namespace and whatever the cluster's domain
+    /// is. The name alone means one in the namespace of the VirtualService.
     fn is_host(&self, host: &str, service: &str) -> bool {
         let mut labels = host.split('.');
-        labels.next() == Some(service) && labels.next().is_none_or(|found| found == self.services)
+        labels.next() == Some(service) && labels.next().unwrap_or(self.here) == self.services
     }
 }
 
