@@ -109,8 +109,13 @@ impl Istio {
         let problem = |message: String| Problem::new(&chosen.field, message);
         let (name, namespace) = (&chosen.route.name, &chosen.route.namespace);
         let Some(object) = routes.get(&chosen.route) else {
+            let elsewhere = if *namespace == self.subject.namespace {
+                ""
+            } else {
+                "; a controller that runs with --namespaced looks into its own namespace only"
+            };
             return vec![problem(format!(
-                "VirtualService \"{name}\" not found in namespace {namespace}: create it, or correct the name"
+                "VirtualService \"{name}\" not found in namespace {namespace}: create it, or correct the name{elsewhere}"
             ))];
         };
         let places = match chosen.places(object, &self.subject.managed_names) {
