@@ -154,9 +154,13 @@ impl Router for Istio {
     }
 
     fn problems(&self, routes: &Routes) -> Vec<Problem> {
+        // What is wrong with the objects depends on the fields.
+        if !self.problems.is_empty() {
+            return self.problems.clone();
+        }
         let found = self.chosen.iter().flat_map(|chosen| self.problems_of(routes, chosen));
         let of_rule = self.subsets.iter().flat_map(|subsets| subsets.problems(routes, &self.subject));
-        self.problems.iter().cloned().chain(found).chain(of_rule).collect()
+        found.chain(of_rule).collect()
     }
 
     fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
@@ -211,6 +215,13 @@ fn problems(spec: &IstioTrafficRouting, chosen: &[Chosen]) -> Vec<Problem> {
     if chosen.is_empty() {
         let message = "names no VirtualService: name the one that leads to both versions";
         return vec![Problem::new("istio.virtualService", message)];
+    }
+    if let Some(rule) = &spec.destination_rule
+        && rule.canary_subset_name == rule.stable_subset_name
+        && let Some(name) = rule.canary_subset_name.as_ref().filter(|name| !name.is_empty())
+    {
+        let message = format!("is \"{name}\", as stableSubsetName is: each role needs a subset of its own");
+        return vec![Problem::new("istio.destinationRule.canarySubsetName", message)];
     }
     let twice = chosen
         .iter()
