@@ -96,10 +96,12 @@ fn headers_by_name<'a>(headers: impl IntoIterator<Item = (&'a String, &'a String
     headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), text_of(value))).collect()
 }
 
+/// What is empty counts as not given, and API servers refuse it beside another.
 fn text_of(value: &StringMatch) -> Value {
     let kinds = [("exact", &value.exact), ("prefix", &value.prefix), ("regex", &value.regex)];
-    let given = kinds.into_iter().filter_map(|(kind, text)| Some((kind.to_owned(), json!(text.as_ref()?))));
-    Value::Object(given.collect())
+    let given = kinds.into_iter().filter_map(|(kind, text)| Some((kind, text.as_ref()?)));
+    let given = given.filter(|(_, text)| !text.is_empty());
+    Value::Object(given.map(|(kind, text)| (kind.to_owned(), json!(text))).collect())
 }
 
 /// Puts the routes that steps make before all others, and takes away those that are not made any more.
