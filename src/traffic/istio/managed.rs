@@ -11,24 +11,25 @@ use crate::api::traffic_routing::StringMatch;
 use crate::traffic::route::{at, items, set, text};
 use crate::traffic::{ManagedRoute, Rule, Subject};
 
-/// The canary's destination in a route.
+/// The canary's entry in a route.
 pub(super) type CanaryOf<'a> = &'a dyn Fn(&Value) -> Option<Value>;
 
 /// The routes that a step makes of those that lead to the Rollout: one for each.
 fn made(route: &ManagedRoute, bases: &[Value], canary: CanaryOf) -> Vec<Value> {
     let of_one = |base: &Value| {
         let mut made = base.clone();
-        let canary = canary(base)?;
+        let mut canary = canary(base)?;
         set(&mut made, &["name"], Some(json!(route.name)));
         match &route.rule {
             Rule::Header(headers) => {
                 set(&mut made, &["match"], Some(narrowed(base, &[headers_of(headers)])));
-                set(&mut made, &["route"], Some(json!([{"destination": canary, "weight": 100}])));
+                set(&mut canary, &["weight"], Some(json!(100)));
+                set(&mut made, &["route"], Some(json!([canary])));
             }
             Rule::Mirror { matches, percent } => {
                 let matches: Vec<_> = matches.iter().map(match_of).collect();
                 set(&mut made, &["match"], Some(narrowed(base, &matches)));
-                mirror(&mut made, &canary, *percent);
+                mirror(&mut made, at(&canary, &["destination"]), *percent);
             }
         }
         Some(made)

@@ -83,7 +83,7 @@ impl Istio {
         }
         let bases = bases(object, places);
         let [one, other] = self.subject.names().map(|canary| {
-            let canary = |route: &Value| roles.destination(canary, route);
+            let canary = |route: &Value| roles.entry(canary, route).cloned();
             managed::observe(List::Http.of(object), &bases, &self.subject, &canary)
         });
         if one.values().all(Option::is_some) { one } else { other }
@@ -99,7 +99,7 @@ impl Istio {
             }
         }
         let bases = bases(object, &places);
-        let canary = |route: &Value| roles.destination(&target.canary.name, route);
+        let canary = |route: &Value| roles.entry(&target.canary.name, route).cloned();
         if let Some(http) = object.pointer_mut("/spec/http").and_then(Value::as_array_mut) {
             managed::render(http, &bases, &self.subject, &target.managed, &canary);
         }

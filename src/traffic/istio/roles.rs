@@ -50,11 +50,6 @@ impl<'a> Roles<'a> {
         items(route, &["route"]).iter().find(|entry| self.of_entry(entry) == Some(name))
     }
 
-    /// The destination of the role of this name in a route.
-    pub(super) fn destination(&self, name: &str, route: &Value) -> Option<Value> {
-        Some(at(self.entry(name, route)?, &["destination"]).clone())
-    }
-
     /// The weights of a route; `None` where one of them is no number.
     pub(super) fn split(&self, route: &Value) -> Option<Split> {
         let weight = |found: &Value| if found.is_null() { Some(0) } else { found.as_u64() };
