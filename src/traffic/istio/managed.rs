@@ -11,6 +11,9 @@ use crate::api::traffic_routing::StringMatch;
 use crate::traffic::route::{at, items, set, text};
 use crate::traffic::{ManagedRoute, Rule, Subject};
 
+/// What `mirrorPercentage` was before, as whole percent.
+const OLD_PERCENTAGES: [&str; 2] = ["mirrorPercent", "mirror_percent"];
+
 /// The canary's entry in a route.
 pub(super) type CanaryOf<'a> = &'a dyn Fn(&Value) -> Option<Value>;
 
@@ -37,26 +40,34 @@ fn made(route: &ManagedRoute, bases: &[Value], canary: CanaryOf) -> Vec<Value> {
     bases.iter().filter_map(of_one).collect()
 }
 
-/// Copies requests to the canary, besides to wherever they are copied already.
+/// Copies requests to the canary, besides to wherever they are copied already. Percentages of the old kinds hold for the one
+/// `mirror` of a route, and give way to the new.
 fn mirror(route: &mut Value, canary: &Value, percent: u32) {
     let percentage = json!({"value": percent});
     let mut others = items(route, &["mirrors"]).to_vec();
     let other = at(route, &["mirror"]);
     if !other.is_null() {
         let mut entry = json!({"destination": other});
-        let share = at(route, &["mirrorPercentage"]);
-        set(&mut entry, &["percentage"], (!share.is_null()).then(|| share.clone()));
+        set(&mut entry, &["percentage"], mirrored(route));
         others.push(entry);
+    }
+    for field in ["mirror", "mirrorPercentage"].into_iter().chain(OLD_PERCENTAGES) {
+        set(route, &[field], None);
     }
     if others.is_empty() {
         set(route, &["mirror"], Some(canary.clone()));
         set(route, &["mirrorPercentage"], Some(percentage));
     } else {
         others.push(json!({"destination": canary, "percentage": percentage}));
-        set(route, &["mirror"], None);
-        set(route, &["mirrorPercentage"], None);
         set(route, &["mirrors"], Some(Value::Array(others)));
     }
+}
+
+/// How much of a route goes to its `mirror`; `None` for everything.
+fn mirrored(route: &Value) -> Option<Value> {
+    let given = |field| Some(at(route, &[field])).filter(|found| !found.is_null());
+    let old = || OLD_PERCENTAGES.into_iter().find_map(given).map(|percent| json!({"value": percent}));
+    given("mirrorPercentage").cloned().or_else(old)
 }
 
 /// What a route matches, and one of `matches` besides; where both ask something of the same, the latter does.
