@@ -147,7 +147,12 @@ impl Routers {
         let Some((subject, routing)) = Subject::of(rollout) else { return Self::default() };
         let mut routers: Vec<Box<dyn Router>> = Vec::new();
         if let Some(spec) = &routing.istio {
-            routers.push(Box::new(Istio::new(subject.clone(), spec)));
+            let canaries = if alternates(rollout) {
+                subject.names().map(str::to_owned).to_vec()
+            } else {
+                vec![subject.canary.clone()]
+            };
+            routers.push(Box::new(Istio::new(subject.clone(), canaries, spec)));
         }
         if let Some(spec) = &routing.nginx {
             routers.push(Box::new(Nginx::new(subject.clone(), spec)));

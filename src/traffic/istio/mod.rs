@@ -30,6 +30,8 @@ use crate::units::Weight;
 #[derive(Debug)]
 pub(super) struct Istio {
     subject: Subject,
+    /// What the canary's destination may be called: either name where the roles alternate.
+    canaries: Vec<String>,
     /// The VirtualServices.
     chosen: Vec<Chosen>,
     /// The subsets that are the roles; `None` where Services are.
@@ -39,14 +41,14 @@ pub(super) struct Istio {
 }
 
 impl Istio {
-    pub(super) fn new(subject: Subject, spec: &IstioTrafficRouting) -> Self {
+    pub(super) fn new(subject: Subject, canaries: Vec<String>, spec: &IstioTrafficRouting) -> Self {
         let one = spec.virtual_service.iter().map(|found| ("istio.virtualService".to_owned(), found));
         let several = spec.virtual_services.iter().flatten().enumerate();
         let several = several.map(|(index, found)| (format!("istio.virtualServices[{index}]"), found));
         let chosen: Vec<_> =
             one.chain(several).map(|(field, found)| Chosen::read(field, found, &subject.namespace)).collect();
         let subsets = spec.destination_rule.as_ref().map(|rule| Subsets::new(rule, &subject.namespace));
-        Self { problems: problems(spec, &chosen), subject, chosen, subsets }
+        Self { problems: problems(spec, &chosen), subject, canaries, chosen, subsets }
     }
 
     fn places(&self, chosen: &Chosen, object: &Value) -> Option<Vec<Place>> {
@@ -71,7 +73,7 @@ impl Istio {
         Some(ObservedTraffic { managed: self.observe_managed(object, &places, roles), ..observed })
     }
 
-    /// The routes by steps that are there. Where the roles alternate, either may be the canary's.
+    /// The routes by steps that are there.
     fn observe_managed(
         &self,
         object: &Value,
@@ -82,11 +84,12 @@ impl Istio {
             return BTreeMap::new();
         }
         let bases = bases(object, places);
-        let [one, other] = self.subject.names().map(|canary| {
+        let observed = self.canaries.iter().map(|canary| {
             let canary = |route: &Value| roles.entry(canary, route).cloned();
             managed::observe(List::Http.of(object), &bases, &self.subject, &canary)
         });
-        if one.values().all(Option::is_some) { one } else { other }
+        let is_whole = |found: &BTreeMap<_, Option<_>>| found.values().all(Option::is_some);
+        observed.reduce(|one, other| if is_whole(&one) { one } else { other }).unwrap_or_default()
     }
 
     fn render_one(&self, object: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
@@ -232,3 +235,6 @@ fn problems(spec: &IstioTrafficRouting, chosen: &[Chosen]) -> Vec<Problem> {
     });
     twice.collect()
 }
+
+#[cfg(test)]
+mod tests;

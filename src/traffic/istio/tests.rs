@@ -1,0 +1,87 @@
+//! What golden files cannot show: objects that somebody else edited, and those that are in the way.
+
+use serde_json::{Value, json};
+
+use crate::traffic::{
+    Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, TrafficTarget, of_step,
+};
+use crate::units::Weight;
+
+/// A Rollout with one VirtualService.
+struct Case {
+    routers: Routers,
+    routes: Routes,
+    name: RouteName,
+}
+
+impl Case {
+    /// With `fields` of the canary, and these HTTP routes.
+    fn new(fields: &Value, managed: &[&str], chosen: &[&str], http: &Value) -> Self {
+        let managed: Vec<_> = managed.iter().map(|name| json!({"name": name})).collect();
+        let routing = json!({
+            "managedRoutes": managed, "istio": {"virtualService": {"name": "web", "routes": chosen}},
+        });
+        let mut canary =
+            json!({"canaryService": "canary", "stableService": "stable", "trafficRouting": routing});
+        canary.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let rollout = json!({
+            "metadata": {"name": "web", "namespace": "shop"}, "spec": {"strategy": {"canary": canary}},
+        });
+        let rollout = serde_json::from_value(rollout).unwrap();
+        let name = RouteName::new(RouteKind::VirtualService, "shop", "web");
+        let objects = [(name.clone(), json!({"spec": {"http": http}}))].into();
+        Self { routers: Routers::of(&rollout), routes: Routes { objects, ..Routes::default() }, name }
+    }
+
+    fn http(&mut self) -> &mut Vec<Value> {
+        self.routes.objects.get_mut(&self.name).unwrap()["spec"]["http"].as_array_mut().unwrap()
+    }
+
+    fn render(&mut self, [canary, stable]: [&str; 2], managed: &[ManagedRoute]) {
+        let destination = |name: &str| Destination { name: name.to_owned(), hash: None };
+        let target = TrafficTarget {
+            canary: destination(canary),
+            stable: destination(stable),
+            weight: Weight::observed(20),
+            scale: Weight::FULL,
+            managed: managed.to_vec(),
+        };
+        self.routers.render(&mut self.routes, &target);
+    }
+
+    fn managed(&self) -> Vec<(String, Option<ManagedRoute>)> {
+        self.routers.observe(&self.routes).unwrap().managed.into_iter().collect()
+    }
+}
+
+const ROLES: [&str; 2] = ["canary", "stable"];
+
+/// A step that makes a route by a header.
+fn step(name: &str) -> Value {
+    json!({"setHeaderRoute": {"name": name, "match": [{"headerName": "x", "headerValue": {"exact": "1"}}]}})
+}
+
+fn header(name: &str) -> ManagedRoute {
+    let (name, rule) = of_step(&serde_json::from_value(step(name)).unwrap()).unwrap();
+    ManagedRoute { name, rule: rule.unwrap() }
+}
+
+fn both(name: &str) -> Value {
+    json!({"name": name, "route": [{"destination": {"host": "stable"}}, {"destination": {"host": "canary"}}]})
+}
+
+#[test]
+fn a_route_that_leads_to_stable_is_right_only_where_roles_alternate() {
+    let beta = || vec![header("beta")];
+    let check = |fields: Value, expected: Option<ManagedRoute>| {
+        let mut case = Case::new(&fields, &["beta"], &["main"], &json!([both("main")]));
+        case.render(ROLES, &beta());
+        assert_eq!(case.managed(), [("beta".to_owned(), Some(header("beta")))]);
+        case.http()[0]["route"][0]["destination"]["host"] = json!("stable");
+        assert_eq!(case.managed(), [("beta".to_owned(), expected)]);
+    };
+    let steps = json!([step("beta")]);
+    check(json!({"steps": steps}), None);
+    let pair = json!({"pingService": "canary", "pongService": "stable"});
+    check(json!({"steps": steps, "pingPong": pair}), Some(header("beta")));
+}
