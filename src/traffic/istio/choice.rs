@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::roles::Roles;
 use crate::api::traffic_routing::{IstioVirtualService, TcpRoute, TlsRoute};
 use crate::traffic::route::{at, items, text};
-use crate::traffic::{RouteKind, RouteName};
+use crate::traffic::{RouteKind, RouteName, Subject};
 
 /// A VirtualService, and which of its routes are meant.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Chosen {
     http: Vec<String>,
     tls: Vec<TlsRoute>,
     tcp: Vec<TcpRoute>,
+    /// The names of routes that are the steps' to make.
+    pub(super) made: Vec<String>,
 }
 
 /// Lists of routes in a VirtualService.
@@ -68,24 +71,49 @@ pub(super) type Place = (List, usize);
 
 impl Chosen {
     /// What a field of the Rollout says; the VirtualService may be in another namespace than the Rollout's.
-    pub(super) fn read(field: String, spec: &IstioVirtualService, namespace: &str) -> Self {
-        let (name, namespace) = spec.name.rsplit_once('.').unwrap_or((&spec.name, namespace));
+    pub(super) fn read(field: String, spec: &IstioVirtualService, subject: &Subject) -> Self {
+        let (name, namespace) = spec.name.rsplit_once('.').unwrap_or((&spec.name, &subject.namespace));
+        let is_chosen = |name: &&String| spec.routes.as_ref().is_some_and(|routes| routes.contains(name));
         Self {
             field,
             route: RouteName::new(RouteKind::VirtualService, namespace, name),
             http: spec.routes.clone().unwrap_or_default(),
             tls: spec.tls_routes.clone().unwrap_or_default(),
             tcp: spec.tcp_routes.clone().unwrap_or_default(),
+            made: subject.managed_names.iter().filter(|name| !is_chosen(name)).cloned().collect(),
         }
     }
 
-    /// The routes that are meant, apart from those of the names in `managed`, which are made by steps.
+    /// A route that is meant and has the name of one that steps make.
+    pub(super) fn ambiguous<'a>(&'a self, subject: &Subject) -> Option<&'a str> {
+        self.http
+            .iter()
+            .map(String::as_str)
+            .find(|name| subject.managed_names.iter().any(|made| made == name))
+    }
+
+    /// The role's destination that an HTTP route leads or mirrors to as those do that steps make; `None` for another route.
+    /// The name alone may be one that a user chose.
+    pub(super) fn made_for<'v>(&self, roles: Roles<'_>, route: &'v Value) -> Option<&'v Value> {
+        if self.made.iter().all(|name| name != text(route, &["name"])) {
+            return None;
+        }
+        let led = match items(route, &["route"]) {
+            [entry] if asks_for_headers(route) => Some(at(entry, &["destination"])),
+            _ => None,
+        };
+        let mirrors = items(route, &["mirrors"]).iter().map(|mirror| at(mirror, &["destination"]));
+        let mut all = led.into_iter().chain(mirrors).chain([at(route, &["mirror"])]);
+        all.find(|destination| roles.of(destination).is_some())
+    }
+
+    /// The routes that are meant, apart from those that steps make.
     ///
     /// # Errors
     /// What is wrong when it is not clear which are.
-    pub(super) fn places(&self, object: &Value, managed: &[String]) -> Result<Vec<Place>, String> {
+    pub(super) fn places(&self, object: &Value, roles: Roles<'_>) -> Result<Vec<Place>, String> {
         let chosen = if self.http.is_empty() && self.tls.is_empty() && self.tcp.is_empty() {
-            self.only(object, managed)?
+            self.only(object, roles)?
         } else {
             let http = self.http.iter().map(|name| self.by_name(object, name));
             let tls = self.tls.iter().map(|wanted| self.by_match(object, List::Tls, |m| is_tls(wanted, m)));
@@ -99,11 +127,12 @@ impl Chosen {
     }
 
     /// Without a choice, each list has one route at most.
-    fn only(&self, object: &Value, managed: &[String]) -> Result<Vec<Place>, String> {
+    fn only(&self, object: &Value, roles: Roles<'_>) -> Result<Vec<Place>, String> {
         let mut places = Vec::new();
         for list in List::ALL {
             let routes = list.of(object).iter().enumerate();
-            let mut routes = routes.filter(|(_, route)| !is_managed(route, managed));
+            let mut routes =
+                routes.filter(|(_, route)| list != List::Http || self.made_for(roles, route).is_none());
             places.extend(routes.next().map(|(index, _)| (list, index)));
             if routes.next().is_some() {
                 let message =
@@ -149,9 +178,11 @@ impl Chosen {
     }
 }
 
-/// Whether a route has one of the names of those that steps make.
-pub(super) fn is_managed(route: &Value, managed: &[String]) -> bool {
-    at(route, &["name"]).as_str().is_some_and(|name| managed.iter().any(|managed| managed == name))
+/// Whether a route is only for requests with some header.
+fn asks_for_headers(route: &Value) -> bool {
+    let matches = items(route, &["match"]);
+    let has_headers = |found: &Value| at(found, &["headers"]).as_object().is_some_and(|all| !all.is_empty());
+    !matches.is_empty() && matches.iter().all(has_headers)
 }
 
 fn has_port(port: i64, found: &Value) -> bool {

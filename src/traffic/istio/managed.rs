@@ -1,11 +1,12 @@
 //! Routes that steps make: HTTP routes before all others, copies of those that lead to the Rollout but for what they match
 //! and where they lead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::choice::is_managed;
+use super::choice::{Chosen, List, Place};
+use super::roles::Roles;
 use crate::api::canary_step::{HeaderRoutingMatch, RouteMatch};
 use crate::api::traffic_routing::StringMatch;
 use crate::traffic::route::{at, items, set, text};
@@ -14,14 +15,102 @@ use crate::traffic::{ManagedRoute, Rule, Subject};
 /// What `mirrorPercentage` was before, as whole percent.
 const OLD_PERCENTAGES: [&str; 2] = ["mirrorPercent", "mirror_percent"];
 
-/// The canary's entry in a route.
-pub(super) type CanaryOf<'a> = &'a dyn Fn(&Value) -> Option<Value>;
+/// The HTTP routes of a VirtualService, as far as steps make some of them.
+pub(super) struct Maker<'a> {
+    subject: &'a Subject,
+    chosen: &'a Chosen,
+    roles: Roles<'a>,
+    /// The HTTP routes as they are.
+    http: &'a [Value],
+    /// Where those are that lead to the Rollout.
+    bases: BTreeSet<usize>,
+}
 
-/// The routes that a step makes of those that lead to the Rollout: one for each.
-fn made(route: &ManagedRoute, bases: &[Value], canary: CanaryOf) -> Vec<Value> {
-    let of_one = |base: &Value| {
+/// What a route is to the Rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It leads to the Rollout.
+    Base,
+    /// A step made it.
+    Made,
+    /// It is somebody else's.
+    Other,
+}
+
+impl<'a> Maker<'a> {
+    pub(super) fn new(
+        subject: &'a Subject,
+        chosen: &'a Chosen,
+        roles: Roles<'a>,
+        object: &'a Value,
+        places: &[Place],
+    ) -> Self {
+        let bases = places.iter().filter(|(list, _)| *list == List::Http).map(|(_, index)| *index).collect();
+        Self { subject, chosen, roles, http: List::Http.of(object), bases }
+    }
+
+    /// All routes, and what they are.
+    fn routes(&self) -> impl Iterator<Item = (Kind, &'a Value)> {
+        self.http.iter().enumerate().map(|(index, route)| (self.kind(index, route), route))
+    }
+
+    fn of_kind(&self, wanted: Kind) -> impl Iterator<Item = &'a Value> {
+        self.routes().filter(move |(kind, _)| *kind == wanted).map(|(_, route)| route)
+    }
+
+    fn kind(&self, index: usize, route: &Value) -> Kind {
+        let is_base = self.bases.contains(&index);
+        match self.chosen.made_for(self.roles, route) {
+            _ if is_base => Kind::Base,
+            Some(destination) if self.is_of_a_base(destination) => Kind::Made,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Whether a destination is at the Service of a base: subsets of another one may be called the same.
+    fn is_of_a_base(&self, destination: &Value) -> bool {
+        let service = self.roles.service(destination);
+        let of_entry = |entry| {
+            self.roles.of_entry(entry).is_some() && self.roles.service(at(entry, &["destination"])) == service
+        };
+        let mut bases = self.bases.iter().filter_map(|index| self.http.get(*index));
+        bases.any(|base| items(base, &["route"]).iter().any(of_entry))
+    }
+
+    /// The HTTP routes with those that are wanted before all others, and without those that steps make no more.
+    pub(super) fn render(&self, routes: &[ManagedRoute], canary: &str) -> Vec<Value> {
+        let is_ours = |route: &&ManagedRoute| self.chosen.made.contains(&route.name);
+        let made = routes.iter().filter(is_ours).flat_map(|route| self.made(route, canary));
+        let others = self.routes().filter(|(kind, _)| *kind != Kind::Made).map(|(_, route)| route.clone());
+        made.chain(others).collect()
+    }
+
+    /// The routes by steps that are there: `None` for one that is not as any step makes it, or not where it has to be.
+    pub(super) fn observe(&self, canary: &str) -> BTreeMap<String, Option<ManagedRoute>> {
+        let there: Vec<&Value> = self.of_kind(Kind::Made).collect();
+        let first = self.http.iter().take(there.len());
+        let mut order: Vec<&str> = first.map(|route| text(route, &["name"])).collect();
+        order.dedup();
+        let of_name = |name: &str| {
+            there.iter().copied().filter(|route| text(route, &["name"]) == name).collect::<Vec<_>>()
+        };
+        let names: Vec<&String> = self.chosen.made.iter().filter(|name| !of_name(name).is_empty()).collect();
+        let is_in_order = order == names;
+        let found = |name: &str| {
+            let mut candidates = self.subject.managed.iter().filter(|route| route.name == name);
+            candidates.find(|route| is_in_order && self.made(route, canary).iter().eq(of_name(name))).cloned()
+        };
+        names.into_iter().map(|name| (name.clone(), found(name))).collect()
+    }
+
+    /// The routes that a step makes of those that lead to the Rollout: one for each.
+    fn made(&self, route: &ManagedRoute, canary: &str) -> Vec<Value> {
+        self.of_kind(Kind::Base).filter_map(|base| self.made_of(base, route, canary)).collect()
+    }
+
+    fn made_of(&self, base: &Value, route: &ManagedRoute, canary: &str) -> Option<Value> {
+        let mut canary = self.roles.entry(canary, base)?.clone();
         let mut made = base.clone();
-        let mut canary = canary(base)?;
         set(&mut made, &["name"], Some(json!(route.name)));
         match &route.rule {
             Rule::Header(headers) => {
@@ -36,8 +125,22 @@ fn made(route: &ManagedRoute, bases: &[Value], canary: CanaryOf) -> Vec<Value> {
             }
         }
         Some(made)
-    };
-    bases.iter().filter_map(of_one).collect()
+    }
+
+    /// What is in the way of the routes that steps make: others that are called the same.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let others = self.routes().filter(|(kind, _)| *kind != Kind::Made);
+        let names = others.map(|(_, route)| text(route, &["name"]));
+        let taken = names.filter(|name| self.chosen.made.iter().any(|made| made == name));
+        let message = |name| {
+            let message = format!(
+                "has a route {name:?} that no step of this Rollout made, and one would call its own so: choose another name \
+                 in managedRoutes"
+            );
+            self.chosen.wrong(List::Http, &message)
+        };
+        taken.map(message).collect()
+    }
 }
 
 /// Copies requests to the canary, besides to wherever they are copied already. Percentages of the old kinds hold for the one
@@ -114,38 +217,4 @@ fn text_of(value: &StringMatch) -> Value {
     let given = kinds.into_iter().filter_map(|(kind, text)| Some((kind, text.as_ref()?)));
     let given = given.filter(|(_, text)| !text.is_empty());
     Value::Object(given.map(|(kind, text)| (kind.to_owned(), json!(text))).collect())
-}
-
-/// Puts the routes that steps make before all others, and takes away those that are not made any more.
-pub(super) fn render(
-    http: &mut Vec<Value>,
-    bases: &[Value],
-    subject: &Subject,
-    routes: &[ManagedRoute],
-    canary: CanaryOf,
-) {
-    http.retain(|route| !is_managed(route, &subject.managed_names));
-    http.splice(0..0, routes.iter().flat_map(|route| made(route, bases, canary)));
-}
-
-/// The routes by steps that are there: `None` for one that is not as any step makes it, or not where it has to be.
-pub(super) fn observe(
-    http: &[Value],
-    bases: &[Value],
-    subject: &Subject,
-    canary: CanaryOf,
-) -> BTreeMap<String, Option<ManagedRoute>> {
-    let is_made = |route: &&Value| is_managed(route, &subject.managed_names);
-    let there: Vec<&Value> = http.iter().filter(is_made).collect();
-    let mut order: Vec<&str> = http.iter().take(there.len()).map(|route| text(route, &["name"])).collect();
-    order.dedup();
-    let of_name =
-        |name: &str| there.iter().copied().filter(|route| text(route, &["name"]) == name).collect::<Vec<_>>();
-    let names: Vec<&String> = subject.managed_names.iter().filter(|name| !of_name(name).is_empty()).collect();
-    let is_in_order = order == names;
-    let found = |name: &str| {
-        let mut candidates = subject.managed.iter().filter(|route| route.name == name);
-        candidates.find(|route| is_in_order && made(route, bases, canary).iter().eq(of_name(name))).cloned()
-    };
-    names.into_iter().map(|name| (name.clone(), found(name))).collect()
 }

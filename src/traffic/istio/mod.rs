@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use self::choice::{Chosen, List, Place};
+use self::managed::Maker;
 use self::roles::Roles;
 use self::subsets::Subsets;
 pub use self::subsets::destinations as subsets;
@@ -46,13 +47,19 @@ impl Istio {
         let several = spec.virtual_services.iter().flatten().enumerate();
         let several = several.map(|(index, found)| (format!("istio.virtualServices[{index}]"), found));
         let chosen: Vec<_> =
-            one.chain(several).map(|(field, found)| Chosen::read(field, found, &subject.namespace)).collect();
+            one.chain(several).map(|(field, found)| Chosen::read(field, found, &subject)).collect();
         let subsets = spec.destination_rule.as_ref().map(|rule| Subsets::new(rule, &subject.namespace));
         Self { problems: problems(spec, &chosen), subject, canaries, chosen, subsets }
     }
 
     fn places(&self, chosen: &Chosen, object: &Value) -> Option<Vec<Place>> {
-        chosen.places(object, &self.subject.managed_names).ok()
+        chosen.places(object, Roles::new(self, chosen)).ok()
+    }
+
+    /// What makes routes in a VirtualService; `None` where it is not clear which of its routes lead to the Rollout.
+    fn maker<'a>(&'a self, chosen: &'a Chosen, object: &'a Value) -> Option<Maker<'a>> {
+        let places = self.places(chosen, object)?;
+        Some(Maker::new(&self.subject, chosen, Roles::new(self, chosen), object, &places))
     }
 
     fn observe_route(&self, roles: Roles<'_>, route: &Value) -> ObservedTraffic {
@@ -70,24 +77,12 @@ impl Istio {
         let meant = places.iter().filter_map(|(list, index)| list.of(object).get(*index));
         let roles = Roles::new(self, chosen);
         let observed = meant.map(|route| self.observe_route(roles, route)).reduce(both)?;
-        Some(ObservedTraffic { managed: self.observe_managed(object, &places, roles), ..observed })
+        Some(ObservedTraffic { managed: self.observe_managed(&self.maker(chosen, object)?), ..observed })
     }
 
     /// The routes by steps that are there.
-    fn observe_managed(
-        &self,
-        object: &Value,
-        places: &[Place],
-        roles: Roles<'_>,
-    ) -> BTreeMap<String, Option<ManagedRoute>> {
-        if self.subject.managed_names.is_empty() {
-            return BTreeMap::new();
-        }
-        let bases = bases(object, places);
-        let observed = self.canaries.iter().map(|canary| {
-            let canary = |route: &Value| roles.entry(canary, route).cloned();
-            managed::observe(List::Http.of(object), &bases, &self.subject, &canary)
-        });
+    fn observe_managed(&self, maker: &Maker<'_>) -> BTreeMap<String, Option<ManagedRoute>> {
+        let observed = self.canaries.iter().map(|canary| maker.observe(canary));
         let is_whole = |found: &BTreeMap<_, Option<_>>| found.values().all(Option::is_some);
         observed.reduce(|one, other| if is_whole(&one) { one } else { other }).unwrap_or_default()
     }
@@ -101,10 +96,10 @@ impl Istio {
                 render_route(roles, route, target);
             }
         }
-        let bases = bases(object, &places);
-        let canary = |route: &Value| roles.entry(&target.canary.name, route).cloned();
-        if let Some(http) = object.pointer_mut("/spec/http").and_then(Value::as_array_mut) {
-            managed::render(http, &bases, &self.subject, &target.managed, &canary);
+        let made = self.maker(chosen, object).map(|maker| maker.render(&target.managed, &target.canary.name));
+        let http = object.pointer_mut("/spec/http").and_then(Value::as_array_mut);
+        if let (Some(made), Some(http)) = (made, http) {
+            *http = made;
         }
     }
 
@@ -121,12 +116,13 @@ impl Istio {
                 "VirtualService \"{name}\" not found in namespace {namespace}: create it, or correct the name{elsewhere}"
             ))];
         };
-        let places = match chosen.places(object, &self.subject.managed_names) {
+        let roles = Roles::new(self, chosen);
+        let places = match chosen.places(object, roles) {
             Ok(places) => places,
             Err(message) => return vec![problem(message)],
         };
         let wrong = places.iter().filter_map(|(list, index)| {
-            let message = Roles::new(self, chosen).problem(list.of(object).get(*index)?)?;
+            let message = roles.problem(list.of(object).get(*index)?)?;
             Some(problem(chosen.wrong(*list, &message)))
         });
         let lacks_http =
@@ -134,7 +130,14 @@ impl Istio {
         let lacks_http = lacks_http.then(|| {
             problem(format!("VirtualService \"{name}\" has no HTTP route that setHeaderRoute or setMirrorRoute could begin with"))
         });
-        wrong.chain(lacks_http).collect()
+        let maker = Maker::new(&self.subject, chosen, roles, object, &places);
+        let ambiguous = chosen.ambiguous(&self.subject).map(|name| {
+            let message = format!(
+                "leads to the Rollout by route {name:?}, which steps make, too: choose another name in managedRoutes"
+            );
+            Problem::new(format!("{}.routes", chosen.field), message)
+        });
+        wrong.chain(lacks_http).chain(ambiguous).chain(maker.problems().into_iter().map(problem)).collect()
     }
 }
 
@@ -198,12 +201,6 @@ fn render_route(roles: Roles<'_>, route: &mut Value, target: &TrafficTarget) {
         };
         set(entry, &["weight"], Some(weight));
     }
-}
-
-/// The HTTP routes that lead to the Rollout.
-fn bases(object: &Value, places: &[Place]) -> Vec<Value> {
-    let http = places.iter().filter(|(list, _)| *list == List::Http);
-    http.filter_map(|(list, index)| list.of(object).get(*index).cloned()).collect()
 }
 
 /// What is wrong with the fields themselves.

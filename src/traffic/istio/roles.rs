@@ -34,7 +34,7 @@ impl<'a> Roles<'a> {
     pub(super) fn of(&self, destination: &Value) -> Option<&'a str> {
         let is_meant = |index: usize, name: &str| match self.subsets {
             Some(subsets) => subsets.get(index).is_some_and(|name| text(destination, &["subset"]) == name),
-            None => self.is_host(text(destination, &["host"]), name),
+            None => self.service(destination) == (name, self.services),
         };
         let mut names = self.names.into_iter().enumerate();
         names.find(|(index, name)| is_meant(*index, name)).map(|(_, name)| name)
@@ -78,11 +78,14 @@ impl<'a> Roles<'a> {
         Some(format!("has {shown} with {count} destinations of the {what} {name}: it must have one{full}"))
     }
 
-    /// Whether a host is a Service of the Rollout: by its name, followed by its namespace and whatever the cluster's domain
-    /// is. The name alone means one in the namespace of the VirtualService.
-    fn is_host(&self, host: &str, service: &str) -> bool {
-        let mut labels = host.split('.');
-        labels.next() == Some(service) && labels.next().unwrap_or(self.here) == self.services
+    /// The Service that a host is: its name, and the namespace that follows it, whatever the cluster's domain is. The name
+    /// alone means one in the namespace of the VirtualService.
+    pub(super) fn service<'v>(&self, destination: &'v Value) -> (&'v str, &'v str)
+    where
+        'a: 'v,
+    {
+        let mut labels = text(destination, &["host"]).split('.');
+        (labels.next().unwrap_or_default(), labels.next().unwrap_or(self.here))
     }
 }
 

@@ -85,3 +85,34 @@ fn a_route_that_leads_to_stable_is_right_only_where_roles_alternate() {
     let pair = json!({"pingService": "canary", "pongService": "stable"});
     check(json!({"steps": steps, "pingPong": pair}), Some(header("beta")));
 }
+
+#[test]
+fn a_route_that_leads_to_the_rollout_is_never_one_that_steps_make() {
+    let http = json!([both("main")]);
+    let mut case = Case::new(&json!({"steps": [step("main")]}), &["main"], &["main"], &http);
+    assert_eq!(case.routers.problems(&case.routes).len(), 1);
+    case.render(ROLES, &[header("main")]);
+    assert_eq!(case.http().len(), 1);
+    assert_eq!(case.managed(), []);
+}
+
+#[test]
+fn what_somebody_else_has_by_the_name_of_a_route_stays() {
+    let check = |foreign: Value| {
+        let http = json!([foreign, both("main")]);
+        let mut case = Case::new(&json!({"steps": [step("beta")]}), &["beta"], &["main"], &http);
+        assert_eq!(case.routers.problems(&case.routes).len(), 1, "{foreign}");
+        assert_eq!(case.managed(), [], "{foreign}");
+        case.render(ROLES, &[]);
+        assert_eq!(case.http()[0], foreign);
+        assert_eq!(case.http().len(), 2, "{foreign}");
+    };
+    check(both("beta"));
+    check(json!({"name": "beta", "route": [{"destination": {"host": "canary"}}]}));
+    check(json!({"name": "beta", "redirect": {"uri": "/"}}));
+    let testers = json!([{"headers": {"x": {"exact": "1"}}}]);
+    check(json!({"name": "beta", "match": testers, "route": [{"destination": {"host": "canary.other"}}]}));
+    check(
+        json!({"name": "beta", "match": testers, "route": [{"destination": {"host": "other"}}], "mirror": {"host": "audit"}}),
+    );
+}
