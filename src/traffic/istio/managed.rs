@@ -1,5 +1,5 @@
-//! Routes that steps make: HTTP routes before all others, copies of those that lead to the Rollout but for what they match
-//! and where they lead.
+//! Routes that steps make: copies of each HTTP route that leads to the Rollout but for what they match and where they lead,
+//! right before that one, so that no other route loses its precedence. Their order is that of `managedRoutes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,10 +54,6 @@ impl<'a> Maker<'a> {
         self.http.iter().enumerate().map(|(index, route)| (self.kind(index, route), route))
     }
 
-    fn of_kind(&self, wanted: Kind) -> impl Iterator<Item = &'a Value> {
-        self.routes().filter(move |(kind, _)| *kind == wanted).map(|(_, route)| route)
-    }
-
     fn kind(&self, index: usize, route: &Value) -> Kind {
         let is_base = self.bases.contains(&index);
         match self.chosen.made_for(self.roles, route) {
@@ -77,37 +73,57 @@ impl<'a> Maker<'a> {
         bases.any(|base| items(base, &["route"]).iter().any(of_entry))
     }
 
-    /// The HTTP routes with those that are wanted before all others, and without those that steps make no more.
+    /// The HTTP routes, with those that are wanted and without those that steps make no more.
     pub(super) fn render(&self, routes: &[ManagedRoute], canary: &str) -> Vec<Value> {
-        let is_ours = |route: &&ManagedRoute| self.chosen.made.contains(&route.name);
-        let made = routes.iter().filter(is_ours).flat_map(|route| self.made(route, canary));
-        let others = self.routes().filter(|(kind, _)| *kind != Kind::Made).map(|(_, route)| route.clone());
-        made.chain(others).collect()
+        let routes: Vec<_> = routes.iter().filter(|route| self.chosen.made.contains(&route.name)).collect();
+        let with_copies = |(kind, route): (Kind, &Value)| {
+            let mut all = match kind {
+                Kind::Base => {
+                    routes.iter().filter_map(|wanted| self.made_of(route, wanted, canary)).collect()
+                }
+                Kind::Made | Kind::Other => Vec::new(),
+            };
+            all.extend((kind != Kind::Made).then(|| route.clone()));
+            all
+        };
+        self.routes().flat_map(with_copies).collect()
     }
 
     /// The routes by steps that are there: `None` for one that is not as any step makes it, or not where it has to be.
     pub(super) fn observe(&self, canary: &str) -> BTreeMap<String, Option<ManagedRoute>> {
-        let there: Vec<&Value> = self.of_kind(Kind::Made).collect();
-        let first = self.http.iter().take(there.len());
-        let mut order: Vec<&str> = first.map(|route| text(route, &["name"])).collect();
-        order.dedup();
-        let of_name = |name: &str| {
-            there.iter().copied().filter(|route| text(route, &["name"]) == name).collect::<Vec<_>>()
+        let groups = self.groups();
+        let there: BTreeSet<&str> =
+            groups.iter().flat_map(|(_, made)| made).map(|route| name_of(route)).collect();
+        let rank = |route: &&Value| self.chosen.made.iter().position(|name| name == name_of(route));
+        let is_in_order = groups.iter().all(|(_, made)| made.iter().is_sorted_by_key(rank));
+        let is_there = |route: &ManagedRoute| {
+            groups.iter().all(|(base, made)| {
+                let made = made.iter().copied().filter(|found| name_of(found) == route.name);
+                base.and_then(|base| self.made_of(base, route, canary)).iter().eq(made)
+            })
         };
-        let names: Vec<&String> = self.chosen.made.iter().filter(|name| !of_name(name).is_empty()).collect();
-        let is_in_order = order == names;
         let found = |name: &str| {
             let mut candidates = self.subject.managed.iter().filter(|route| route.name == name);
-            candidates.find(|route| is_in_order && self.made(route, canary).iter().eq(of_name(name))).cloned()
+            candidates.find(|route| is_in_order && is_there(route)).cloned()
         };
-        names.into_iter().map(|name| (name.clone(), found(name))).collect()
+        there.into_iter().map(|name| (name.to_owned(), found(name))).collect()
     }
 
-    /// The routes that a step makes of those that lead to the Rollout: one for each.
-    fn made(&self, route: &ManagedRoute, canary: &str) -> Vec<Value> {
-        self.of_kind(Kind::Base).filter_map(|base| self.made_of(base, route, canary)).collect()
+    /// Each base with the routes between it and the one before that steps made; last, those behind all bases.
+    fn groups(&self) -> Vec<(Option<&'a Value>, Vec<&'a Value>)> {
+        let (mut groups, mut made) = (Vec::new(), Vec::new());
+        for (kind, route) in self.routes() {
+            match kind {
+                Kind::Base => groups.push((Some(route), std::mem::take(&mut made))),
+                Kind::Made => made.push(route),
+                Kind::Other => {}
+            }
+        }
+        groups.push((None, made));
+        groups
     }
 
+    /// The route that a step makes of one that leads to the Rollout.
     fn made_of(&self, base: &Value, route: &ManagedRoute, canary: &str) -> Option<Value> {
         let mut canary = self.roles.entry(canary, base)?.clone();
         let mut made = base.clone();
@@ -141,6 +157,10 @@ impl<'a> Maker<'a> {
         };
         taken.map(message).collect()
     }
+}
+
+fn name_of(route: &Value) -> &str {
+    text(route, &["name"])
 }
 
 /// Copies requests to the canary, besides to wherever they are copied already. Percentages of the old kinds hold for the one

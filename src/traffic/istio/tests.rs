@@ -116,3 +116,31 @@ fn what_somebody_else_has_by_the_name_of_a_route_stays() {
         json!({"name": "beta", "match": testers, "route": [{"destination": {"host": "other"}}], "mirror": {"host": "audit"}}),
     );
 }
+
+#[test]
+fn a_route_by_a_step_may_stand_among_those_of_others_before_what_it_is_a_copy_of() {
+    let http = json!([both("api"), {"name": "docs", "redirect": {"uri": "/"}}, both("main")]);
+    let (names, chosen) = (["beta", "staff"], ["api", "main"]);
+    let steps = json!({"steps": [step("beta"), step("staff")]});
+    let all = || [header("beta"), header("staff")];
+    let check = |edit: &dyn Fn(&mut Vec<Value>), expected: [bool; 2]| {
+        let mut case = Case::new(&steps, &names, &chosen, &http);
+        case.render(ROLES, &all());
+        let rendered = case.http().clone();
+        edit(case.http());
+        let found: Vec<_> = case.managed().into_iter().map(|(_, found)| found.is_some()).collect();
+        assert_eq!(found, expected, "{:#?}", case.http());
+        case.render(ROLES, &all());
+        case.http().retain(|route| route["name"] != "foreign");
+        assert_eq!(*case.http(), rendered);
+    };
+    let foreign = json!({"name": "foreign", "redirect": {"uri": "/"}});
+    check(&|_| {}, [true, true]);
+    check(&|http| http.insert(0, foreign.clone()), [true, true]);
+    check(&|http| http.insert(1, foreign.clone()), [true, true]);
+    check(&|http| http.insert(2, foreign.clone()), [true, true]);
+    check(&|http| http.swap(0, 1), [false, false]);
+    check(&|http| http.swap(1, 2), [false, false]);
+    check(&|http| http[1]["timeout"] = json!("1s"), [true, false]);
+    check(&|http| drop(http.remove(0)), [false, true]);
+}
