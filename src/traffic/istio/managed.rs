@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::choice::{Chosen, List, Place};
-use super::roles::Roles;
-use crate::api::canary_step::{HeaderRoutingMatch, RouteMatch};
-use crate::api::traffic_routing::StringMatch;
+use super::matches::{asked, narrowed, unclear};
+use super::roles::{Roles, shown};
 use crate::traffic::route::{at, items, set, text};
-use crate::traffic::{ManagedRoute, Rule, Subject};
+use crate::traffic::{ManagedRoute, Problem, Rule, Subject};
 
+/// The field of problems that are of no VirtualService alone.
+const FIELD: &str = "istio";
 /// What `mirrorPercentage` was before, as whole percent.
 const OLD_PERCENTAGES: [&str; 2] = ["mirrorPercent", "mirror_percent"];
 
@@ -69,8 +70,7 @@ impl<'a> Maker<'a> {
         let of_entry = |entry| {
             self.roles.of_entry(entry).is_some() && self.roles.service(at(entry, &["destination"])) == service
         };
-        let mut bases = self.bases.iter().filter_map(|index| self.http.get(*index));
-        bases.any(|base| items(base, &["route"]).iter().any(of_entry))
+        self.bases().any(|base| items(base, &["route"]).iter().any(of_entry))
     }
 
     /// The HTTP routes, with those that are wanted and without those that steps make no more.
@@ -89,24 +89,18 @@ impl<'a> Maker<'a> {
         self.routes().flat_map(with_copies).collect()
     }
 
-    /// The routes by steps that are there: `None` for one that is not as any step makes it, or not where it has to be.
-    pub(super) fn observe(&self, canary: &str) -> BTreeMap<String, Option<ManagedRoute>> {
-        let groups = self.groups();
-        let there: BTreeSet<&str> =
-            groups.iter().flat_map(|(_, made)| made).map(|route| name_of(route)).collect();
+    /// Whether the routes that steps make stand in order.
+    fn is_in_order(&self) -> bool {
         let rank = |route: &&Value| self.chosen.made.iter().position(|name| name == name_of(route));
-        let is_in_order = groups.iter().all(|(_, made)| made.iter().is_sorted_by_key(rank));
-        let is_there = |route: &ManagedRoute| {
-            groups.iter().all(|(base, made)| {
-                let made = made.iter().copied().filter(|found| name_of(found) == route.name);
-                base.and_then(|base| self.made_of(base, route, canary)).iter().eq(made)
-            })
-        };
-        let found = |name: &str| {
-            let mut candidates = self.subject.managed.iter().filter(|route| route.name == name);
-            candidates.find(|route| is_in_order && is_there(route)).cloned()
-        };
-        there.into_iter().map(|name| (name.to_owned(), found(name))).collect()
+        self.groups().iter().all(|(_, made)| made.iter().is_sorted_by_key(rank))
+    }
+
+    /// Whether a step's route is there, wherever it has to be and nowhere else.
+    fn has(&self, route: &ManagedRoute, canary: &str) -> bool {
+        self.groups().iter().all(|(base, made)| {
+            let made = made.iter().copied().filter(|found| name_of(found) == route.name);
+            base.and_then(|base| self.made_of(base, route, canary)).iter().eq(made)
+        })
     }
 
     /// Each base with the routes between it and the one before that steps made; last, those behind all bases.
@@ -126,25 +120,48 @@ impl<'a> Maker<'a> {
     /// The route that a step makes of one that leads to the Rollout.
     fn made_of(&self, base: &Value, route: &ManagedRoute, canary: &str) -> Option<Value> {
         let mut canary = self.roles.entry(canary, base)?.clone();
+        let matches = narrowed(base, &asked(&route.rule).ok()?);
+        if matches.is_empty() {
+            return None;
+        }
         let mut made = base.clone();
         set(&mut made, &["name"], Some(json!(route.name)));
+        // Istio refuses a match that asks for nothing.
+        let are_all = matches.iter().any(|found| found.as_object().is_some_and(Map::is_empty));
+        set(&mut made, &["match"], (!are_all).then_some(Value::Array(matches)));
         match &route.rule {
-            Rule::Header(headers) => {
-                set(&mut made, &["match"], Some(narrowed(base, &[headers_of(headers)])));
+            Rule::Header(_) => {
                 set(&mut canary, &["weight"], Some(json!(100)));
                 set(&mut made, &["route"], Some(json!([canary])));
             }
-            Rule::Mirror { matches, percent } => {
-                let matches: Vec<_> = matches.iter().map(match_of).collect();
-                set(&mut made, &["match"], Some(narrowed(base, &matches)));
-                mirror(&mut made, at(&canary, &["destination"]), *percent);
-            }
+            Rule::Mirror { percent, .. } => mirror(&mut made, at(&canary, &["destination"]), *percent),
         }
         Some(made)
     }
 
+    fn bases(&self) -> impl Iterator<Item = &'a Value> {
+        self.bases.iter().filter_map(|index| self.http.get(*index))
+    }
+
+    /// The routes that a step makes.
+    fn made(&self, route: &ManagedRoute, canary: &str) -> Vec<Value> {
+        self.bases().filter_map(|base| self.made_of(base, route, canary)).collect()
+    }
+
+    /// Why a step's route cannot be made here.
+    fn why_not(&self, route: &ManagedRoute, asked: &[Value]) -> Option<Problem> {
+        let (base, field) = self.bases().find_map(|base| Some((base, unclear(base, asked)?)))?;
+        let message = format!(
+            "cannot have the route {:?} of a step: {} asks for something of {field}, as the step does, and nobody can say \
+             which requests are of both; correct one of them",
+            route.name,
+            shown(base)
+        );
+        Some(Problem::new(&self.chosen.field, self.chosen.wrong(List::Http, &message)))
+    }
+
     /// What is in the way of the routes that steps make: others that are called the same.
-    pub(super) fn problems(&self) -> Vec<String> {
+    pub(super) fn taken(&self) -> Vec<String> {
         let others = self.routes().filter(|(kind, _)| *kind != Kind::Made);
         let names = others.map(|(_, route)| text(route, &["name"]));
         let taken = names.filter(|name| self.chosen.made.iter().any(|made| made == name));
@@ -157,6 +174,69 @@ impl<'a> Maker<'a> {
         };
         taken.map(message).collect()
     }
+}
+
+/// The routes by steps that are there: `None` for one that is not as any step makes it, or not where it has to be.
+pub(super) fn observe(makers: &[Maker<'_>], canary: &str) -> BTreeMap<String, Option<ManagedRoute>> {
+    let made = makers.iter().flat_map(Maker::routes).filter(|(kind, _)| *kind == Kind::Made);
+    let there: BTreeSet<&str> = made.map(|(_, route)| name_of(route)).collect();
+    let are_in_order = makers.iter().all(Maker::is_in_order);
+    let found = |name: &str| {
+        let candidates = makers.first().into_iter().flat_map(|maker| &maker.subject.managed);
+        let mut candidates = candidates.filter(|route| route.name == name && are_in_order);
+        candidates.find(|route| makers.iter().all(|maker| maker.has(route, canary))).cloned()
+    };
+    there.into_iter().map(|name| (name.to_owned(), found(name))).collect()
+}
+
+/// What is in the way of the routes that steps make in these.
+pub(super) fn problems(makers: &[Maker<'_>], subject: &Subject, canary: &str) -> Vec<Problem> {
+    let problems = subject.managed.iter().flat_map(|route| problems_of_route(makers, route));
+    let mut problems: Vec<_> = problems.collect();
+    problems.dedup();
+    if problems.is_empty() { alike(makers, subject, canary).into_iter().collect() } else { problems }
+}
+
+/// Two steps make the same of one route, so that which of them is there could not be told.
+fn alike(makers: &[Maker<'_>], subject: &Subject, canary: &str) -> Option<Problem> {
+    let made =
+        |route: &ManagedRoute| makers.iter().map(|maker| maker.made(route, canary)).collect::<Vec<_>>();
+    let is_alike = |(index, one): &(usize, &ManagedRoute)| {
+        let mut others = subject.managed.iter().take(*index).filter(|other| other.name == one.name);
+        others.any(|other| other.rule != one.rule && made(other) == made(one))
+    };
+    let (_, route) = subject.managed.iter().enumerate().find(is_alike)?;
+    let message = format!(
+        "the route {:?} is made by two steps in different ways that come to the same here: write both alike",
+        route.name
+    );
+    Some(Problem::new(FIELD, message))
+}
+
+fn problems_of_route(makers: &[Maker<'_>], route: &ManagedRoute) -> Vec<Problem> {
+    let name = &route.name;
+    let asked = match asked(&route.rule) {
+        Ok(asked) => asked,
+        Err(why) => {
+            return vec![Problem::new(FIELD, format!("cannot make the route {name:?} of a step: {why}"))];
+        }
+    };
+    let unclear: Vec<_> = makers.iter().filter_map(|maker| maker.why_not(route, &asked)).collect();
+    if !unclear.is_empty() {
+        return unclear;
+    }
+    let is_missed = |(_, asked): &(usize, &Value)| {
+        let mut bases = makers.iter().flat_map(Maker::bases);
+        bases.all(|base| narrowed(base, std::slice::from_ref(asked)).is_empty())
+    };
+    let problem = |(index, _)| {
+        let message = format!(
+            "the route {name:?} of a step gets no requests by match[{index}]: no HTTP route that leads to both versions has \
+             any; correct the match, or that route"
+        );
+        Problem::new(FIELD, message)
+    };
+    asked.iter().enumerate().filter(is_missed).map(problem).collect()
 }
 
 fn name_of(route: &Value) -> &str {
@@ -191,50 +271,4 @@ fn mirrored(route: &Value) -> Option<Value> {
     let given = |field| Some(at(route, &[field])).filter(|found| !found.is_null());
     let old = || OLD_PERCENTAGES.into_iter().find_map(given).map(|percent| json!({"value": percent}));
     given("mirrorPercentage").cloned().or_else(old)
-}
-
-/// What a route matches, and one of `matches` besides; where both ask something of the same, the latter does.
-fn narrowed(base: &Value, matches: &[Map<String, Value>]) -> Value {
-    let all = [json!({})];
-    let bases = Some(items(base, &["match"])).filter(|found| !found.is_empty()).unwrap_or(&all);
-    let narrow = |base: &Value, wanted: &Map<String, Value>| {
-        let mut narrow = base.clone();
-        for (field, value) in wanted {
-            match value.as_object().filter(|_| field == "headers") {
-                Some(headers) => headers.iter().for_each(|(name, value)| {
-                    set(&mut narrow, &["headers", name], Some(value.clone()));
-                }),
-                None => set(&mut narrow, &[field], Some(value.clone())),
-            }
-        }
-        narrow
-    };
-    bases.iter().flat_map(|base| matches.iter().map(move |wanted| narrow(base, wanted))).collect()
-}
-
-fn headers_of(headers: &[HeaderRoutingMatch]) -> Map<String, Value> {
-    let named =
-        headers.iter().filter_map(|found| Some((found.header_name.as_ref()?, found.header_value.as_ref()?)));
-    Map::from_iter([("headers".to_owned(), headers_by_name(named))])
-}
-
-fn match_of(found: &RouteMatch) -> Map<String, Value> {
-    let texts = [("method", &found.method), ("uri", &found.path)];
-    let texts =
-        texts.into_iter().filter_map(|(field, value)| Some((field.to_owned(), text_of(value.as_ref()?))));
-    let headers = found.headers.as_ref().filter(|headers| !headers.is_empty());
-    texts.chain(headers.map(|headers| ("headers".to_owned(), headers_by_name(headers)))).collect()
-}
-
-/// Istio knows headers by their names in small letters.
-fn headers_by_name<'a>(headers: impl IntoIterator<Item = (&'a String, &'a StringMatch)>) -> Value {
-    headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), text_of(value))).collect()
-}
-
-/// What is empty counts as not given, and API servers refuse it beside another.
-fn text_of(value: &StringMatch) -> Value {
-    let kinds = [("exact", &value.exact), ("prefix", &value.prefix), ("regex", &value.regex)];
-    let given = kinds.into_iter().filter_map(|(kind, text)| Some((kind, text.as_ref()?)));
-    let given = given.filter(|(_, text)| !text.is_empty());
-    Value::Object(given.map(|(kind, text)| (kind.to_owned(), json!(text))).collect())
 }

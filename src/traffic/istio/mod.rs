@@ -7,6 +7,7 @@
 
 mod choice;
 mod managed;
+mod matches;
 mod roles;
 mod subsets;
 
@@ -62,6 +63,11 @@ impl Istio {
         Some(Maker::new(&self.subject, chosen, Roles::new(self, chosen), object, &places))
     }
 
+    fn makers<'a>(&'a self, routes: &'a Routes) -> Vec<Maker<'a>> {
+        let maker = |chosen: &'a Chosen| self.maker(chosen, routes.get(&chosen.route)?);
+        self.chosen.iter().filter_map(maker).collect()
+    }
+
     fn observe_route(&self, roles: Roles<'_>, route: &Value) -> ObservedTraffic {
         let scale = self.subject.scale;
         let shares = roles.split(route).and_then(|split| split.shares_of_whole(scale));
@@ -76,15 +82,23 @@ impl Istio {
         let places = self.places(chosen, object)?;
         let meant = places.iter().filter_map(|(list, index)| list.of(object).get(*index));
         let roles = Roles::new(self, chosen);
-        let observed = meant.map(|route| self.observe_route(roles, route)).reduce(both)?;
-        Some(ObservedTraffic { managed: self.observe_managed(&self.maker(chosen, object)?), ..observed })
+        meant.map(|route| self.observe_route(roles, route)).reduce(both)
     }
 
     /// The routes by steps that are there.
-    fn observe_managed(&self, maker: &Maker<'_>) -> BTreeMap<String, Option<ManagedRoute>> {
-        let observed = self.canaries.iter().map(|canary| maker.observe(canary));
+    fn observe_managed(&self, routes: &Routes) -> BTreeMap<String, Option<ManagedRoute>> {
+        if self.subject.managed_names.is_empty() {
+            return BTreeMap::new();
+        }
+        let makers = self.makers(routes);
+        let observed = self.canaries.iter().map(|canary| managed::observe(&makers, canary));
         let is_whole = |found: &BTreeMap<_, Option<_>>| found.values().all(Option::is_some);
         observed.reduce(|one, other| if is_whole(&one) { one } else { other }).unwrap_or_default()
+    }
+
+    fn problems_of_managed(&self, routes: &Routes) -> Vec<Problem> {
+        let canary = self.canaries.first().map(String::as_str).unwrap_or_default();
+        managed::problems(&self.makers(routes), &self.subject, canary)
     }
 
     fn render_one(&self, object: &mut Value, chosen: &Chosen, target: &TrafficTarget) {
@@ -137,7 +151,7 @@ impl Istio {
             );
             Problem::new(format!("{}.routes", chosen.field), message)
         });
-        wrong.chain(lacks_http).chain(ambiguous).chain(maker.problems().into_iter().map(problem)).collect()
+        wrong.chain(lacks_http).chain(ambiguous).chain(maker.taken().into_iter().map(problem)).collect()
     }
 }
 
@@ -166,13 +180,15 @@ impl Router for Istio {
         }
         let found = self.chosen.iter().flat_map(|chosen| self.problems_of(routes, chosen));
         let of_rule = self.subsets.iter().flat_map(|subsets| subsets.problems(routes, &self.subject));
-        found.chain(of_rule).collect()
+        let problems: Vec<_> = found.chain(of_rule).collect();
+        if problems.is_empty() { self.problems_of_managed(routes) } else { problems }
     }
 
     fn observe(&self, routes: &Routes) -> Option<ObservedTraffic> {
         let observed: Option<Vec<_>> =
             self.chosen.iter().map(|chosen| self.observe_one(routes, chosen)).collect();
         let observed = observed?.into_iter().reduce(both)?;
+        let observed = ObservedTraffic { managed: self.observe_managed(routes), ..observed };
         let Some(subsets) = &self.subsets else { return Some(observed) };
         let behind = subsets.behind(routes, self.subject.names())?;
         Some(ObservedTraffic { behind, owner: subsets.owner(routes).map(str::to_owned), ..observed })
