@@ -83,6 +83,44 @@ async fn a_virtual_service_is_left_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routes_by_steps_come_before_their_route_and_go_with_the_update() {
+    let steps = json!([
+        {"setCanaryScale": {"replicas": 1}},
+        {"setHeaderRoute": {
+            "name": "testers", "match": [{"headerName": "X-Tester", "headerValue": {"exact": "yes", "prefix": ""}}],
+        }},
+        {"setMirrorRoute": {"name": "shadow", "percentage": 5, "match": [{}]}},
+        {"pause": {}},
+    ]);
+    let routing = json!({"managedRoutes": [{"name": "testers"}, {"name": "shadow"}]});
+    let mut service = service(json!({"host": "stable"}), json!({"host": "canary"}));
+    service["spec"]["http"][1]["mirrorPercent"] = json!(7);
+    let case = Case { name: "istio-steps", objects: vec![(SERVICE, service)], ..case() };
+    let spec = json!({"strategy": {"canary": {"steps": steps, "trafficRouting": routing}}});
+    let routed = Box::pin(Routed::deploy(case, spec)).await;
+    let subject = &routed.subject;
+    let services = api(&subject.client, &subject.namespace, SERVICE);
+    let before = services.get("shop").await.unwrap().data;
+    subject.release("v2").await;
+    routed.until_at_step(3).await;
+    let during = services.get("shop").await.unwrap().data;
+    let http = during["spec"]["http"].as_array().unwrap();
+    let names: Vec<_> = http.iter().map(|route| &route["name"]).collect();
+    assert_eq!(names, ["docs", "testers", "shadow", "primary"], "{during:#}");
+    assert_eq!(http[1]["match"], json!([{"headers": {"x-tester": {"exact": "yes"}}}]));
+    assert_eq!(http[1]["route"], json!([{"destination": {"host": "canary"}, "weight": 100}]));
+    assert_eq!(http[2]["match"], json!(null));
+    assert_eq!(http[2]["mirrorPercent"], json!(null));
+    assert_eq!(http[2]["mirrorPercentage"], json!({"value": 5}));
+    routed.resume().await;
+    subject.until_phase("Healthy").await;
+    // Stable takes over after it was seen to lead to the new pods, so the last write comes after the status.
+    let is_as_before =
+        move |object: Option<&DynamicObject>| object.is_some_and(|object| object.data == before);
+    Box::pin(wait_for(&services, "shop", is_as_before)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn subsets_lead_to_the_pods_of_their_roles() {
     let spec = json!({"strategy": {"canary": {"canaryService": null, "stableService": null}}});
     let routed = Box::pin(Routed::deploy(by_subset(), spec)).await;
