@@ -92,19 +92,19 @@ impl Chosen {
             .find(|name| subject.managed_names.iter().any(|made| made == name))
     }
 
-    /// The role's destination that an HTTP route leads or mirrors to as those do that steps make; `None` for another route.
+    /// The roles' destinations that an HTTP route leads and mirrors to as those do that steps make; none for another route.
     /// The name alone may be one that a user chose.
-    pub(super) fn made_for<'v>(&self, roles: Roles<'_>, route: &'v Value) -> Option<&'v Value> {
+    pub(super) fn made_for<'v>(&self, roles: Roles<'_>, route: &'v Value) -> Vec<&'v Value> {
         if self.made.iter().all(|name| name != text(route, &["name"])) {
-            return None;
+            return vec![];
         }
         let led = match items(route, &["route"]) {
             [entry] if asks_for_headers(route) => Some(at(entry, &["destination"])),
             _ => None,
         };
         let mirrors = items(route, &["mirrors"]).iter().map(|mirror| at(mirror, &["destination"]));
-        let mut all = led.into_iter().chain(mirrors).chain([at(route, &["mirror"])]);
-        all.find(|destination| roles.of(destination).is_some())
+        let all = led.into_iter().chain(mirrors).chain([at(route, &["mirror"])]);
+        all.filter(|destination| roles.of(destination).is_some()).collect()
     }
 
     /// The routes that are meant, apart from those that steps make.
@@ -132,7 +132,7 @@ impl Chosen {
         for list in List::ALL {
             let routes = list.of(object).iter().enumerate();
             let mut routes =
-                routes.filter(|(_, route)| list != List::Http || self.made_for(roles, route).is_none());
+                routes.filter(|(_, route)| list != List::Http || self.made_for(roles, route).is_empty());
             places.extend(routes.next().map(|(index, _)| (list, index)));
             if routes.next().is_some() {
                 let message =

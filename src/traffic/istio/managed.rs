@@ -56,12 +56,11 @@ impl<'a> Maker<'a> {
     }
 
     fn kind(&self, index: usize, route: &Value) -> Kind {
-        let is_base = self.bases.contains(&index);
-        match self.chosen.made_for(self.roles, route) {
-            _ if is_base => Kind::Base,
-            Some(destination) if self.is_of_a_base(destination) => Kind::Made,
-            _ => Kind::Other,
+        if self.bases.contains(&index) {
+            return Kind::Base;
         }
+        let made_for = self.chosen.made_for(self.roles, route);
+        if made_for.into_iter().any(|found| self.is_of_a_base(found)) { Kind::Made } else { Kind::Other }
     }
 
     /// Whether a destination is at the Service of a base: subsets of another one may be called the same.
