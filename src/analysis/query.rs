@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::args::Secret;
 use super::condition;
 use super::metric::{FieldError, number};
-use crate::api::metric_provider::{Authentication, MetricProvider, PrometheusMetric, PrometheusRangeQuery};
+use crate::api::metric_provider::{
+    Authentication, MetricProvider, OAuth2Config, PrometheusMetric, PrometheusRangeQuery,
+};
 use crate::units::{Timestamp, parse_duration};
 
 /// Seconds a query may take when it does not say.
@@ -234,14 +238,16 @@ fn moment(
 }
 
 impl Credentials {
+    /// An empty object counts as absent: Argo Rollouts writes it for those that are not used into every run it makes.
     fn parse(wire: &Authentication, problems: &mut Vec<FieldError>) -> Option<Self> {
-        if wire.sigv4.is_some() {
+        let oauth2 = wire.oauth2.as_ref().filter(|oauth2| **oauth2 != OAuth2Config::default());
+        if wire.sigv4.as_ref().is_some_and(|sigv4| *sigv4 != json!({})) {
             problems.push(FieldError::new(
                 "authentication.sigv4",
                 "is not supported yet; basicAuth and oauth2 are",
             ));
         }
-        if wire.basic_auth.is_some() && wire.oauth2.is_some() {
+        if wire.basic_auth.is_some() && oauth2.is_some() {
             problems.push(FieldError::new("authentication", "has both basicAuth and oauth2; one is allowed"));
         }
         if let Some(basic) = &wire.basic_auth {
@@ -249,7 +255,7 @@ impl Credentials {
             let password = Secret::new(basic.password.clone().unwrap_or_default());
             return Some(Self::Basic { username, password });
         }
-        let oauth2 = wire.oauth2.as_ref()?;
+        let oauth2 = oauth2?;
         let mut required = |name: &str, field: &Option<String>| {
             let text = field.clone().unwrap_or_default();
             if text.is_empty() {
@@ -269,7 +275,6 @@ impl Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const NOW: i64 = 1_700_000_000_000;
 
@@ -338,6 +343,16 @@ mod tests {
                 .unwrap_err(),
             ["prometheus.authentication.sigv4 is not supported yet; basicAuth and oauth2 are"]
         );
+    }
+
+    #[test]
+    fn an_authentication_that_says_nothing_is_none() {
+        let with = |authentication: serde_json::Value| {
+            parse(json!({"prometheus": {"query": "up", "authentication": authentication}}))
+        };
+        assert_eq!(with(json!({"oauth2": {}, "sigv4": {}})).unwrap().credentials, None);
+        let basic = json!({"oauth2": {}, "sigv4": {}, "basicAuth": {"username": "u", "password": "p"}});
+        assert!(matches!(with(basic).unwrap().credentials, Some(Credentials::Basic { .. })));
     }
 
     #[test]

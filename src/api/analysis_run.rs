@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::analysis_template::{Argument, DryRun, MeasurementRetention, Metric};
+use super::schema::phase_or_empty;
 use crate::units::Timestamp;
 
 /// What is measured in this run.
@@ -112,12 +114,20 @@ impl std::fmt::Display for AnalysisPhase {
     }
 }
 
+/// Reads a phase that may be an empty text: Argo Rollouts writes that before there is one.
+pub(super) fn phase_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AnalysisPhase>, D::Error> {
+    let text = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty());
+    text.map(|text| AnalysisPhase::deserialize(text.into_deserializer())).transpose()
+}
+
 /// What a run has found.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisRunStatus {
     /// Phase of the run; absent before its first pass.
+    #[serde(default, deserialize_with = "phase_if_any")]
+    #[schemars(schema_with = "phase_or_empty")]
     pub phase: Option<AnalysisPhase>,
     /// Why it has that phase.
     pub message: Option<String>,
@@ -202,4 +212,23 @@ pub struct Measurement {
     pub metadata: Option<BTreeMap<String, String>>,
     /// When an unfinished measurement is looked at again.
     pub resume_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_phase_may_be_the_empty_text_that_stands_for_none() {
+        let phase = |status: serde_json::Value| {
+            serde_json::from_value::<AnalysisRunStatus>(status).map(|status| status.phase).ok()
+        };
+        assert_eq!(phase(json!({})), Some(None));
+        assert_eq!(phase(json!({"phase": null})), Some(None));
+        assert_eq!(phase(json!({"phase": ""})), Some(None));
+        assert_eq!(phase(json!({"phase": "Running"})), Some(Some(AnalysisPhase::Running)));
+        assert_eq!(phase(json!({"phase": "Walking"})), None);
+    }
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
-use super::analysis_run::AnalysisPhase;
+use super::analysis_run::{AnalysisPhase, phase_if_any};
 use super::analysis_template::{Argument, DryRun, MeasurementRetention};
 use super::canary_step::ExperimentService;
 use super::conditions::Condition;
 use super::rollout::PodMetadata;
-use super::schema::any;
+use super::schema::{any, phase_or_empty};
 use crate::units::Timestamp;
 
 /// What is run side by side, and how it is judged.
@@ -109,6 +109,8 @@ pub struct ExperimentAnalysis {
 #[serde(rename_all = "camelCase")]
 pub struct ExperimentStatus {
     /// Its phase.
+    #[serde(default, deserialize_with = "phase_if_any")]
+    #[schemars(schema_with = "phase_or_empty")]
     pub phase: Option<AnalysisPhase>,
     /// Why it has that phase.
     pub message: Option<String>,
@@ -161,6 +163,8 @@ pub struct ExperimentAnalysisRunStatus {
     /// Name of the AnalysisRun.
     pub analysis_run: Option<String>,
     /// Its phase.
+    #[serde(default, deserialize_with = "phase_if_any")]
+    #[schemars(schema_with = "phase_or_empty")]
     pub phase: Option<AnalysisPhase>,
     /// Its message.
     pub message: Option<String>,

@@ -16,3 +16,9 @@ pub(super) fn any_map(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-int-or-string": true})
 }
+
+/// A phase, or the empty text that Argo Rollouts writes before there is one.
+pub(super) fn phase_or_empty(_: &mut SchemaGenerator) -> Schema {
+    let phases = ["", "Successful", "Running", "Pending", "Inconclusive", "Error", "Failed"];
+    json_schema!({"type": "string", "enum": phases})
+}

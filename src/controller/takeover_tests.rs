@@ -316,6 +316,16 @@ fn a_running_background_analysis_is_watched_on() {
 }
 
 #[test]
+fn an_empty_list_of_steps_is_none() {
+    let mut taken = Taken::read("aborted-basic");
+    taken.rollout()["spec"]["strategy"]["canary"]["steps"] = json!([]);
+    taken.rollout()["status"]["currentStepHash"] = json!(pod_hash::steps_hash(None));
+    taken.rollout()["status"]["currentStepIndex"] = Value::Null;
+    taken.set("r-6996b5b5b5")["metadata"]["annotations"][OUTCOME] = json!("aborted");
+    taken.assert_continues("Degraded");
+}
+
+#[test]
 fn old_revisions_are_kept_and_numbered_on() {
     let mut taken = Taken::read("paused-basic");
     for number in 0..8 {

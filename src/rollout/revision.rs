@@ -84,14 +84,16 @@ pub fn exists(snapshot: &Snapshot) -> bool {
     Revisions::of(&snapshot.replica_sets).find(Some(&wanted_hash(snapshot))).is_some()
 }
 
-/// The identity of the steps that the spec asks for; `None` for blue-green, which has none.
+/// The identity of the steps that the spec asks for; `None` for blue-green, which has none. An empty list counts as no list, as
+/// for Argo Rollouts.
 #[must_use]
 pub fn wanted_step_hash(snapshot: &Snapshot) -> Option<String> {
     let strategy = snapshot.rollout.spec.strategy.as_ref();
     if strategy.is_some_and(|strategy| strategy.canary.is_none() && strategy.blue_green.is_some()) {
         return None;
     }
-    let steps = steps(snapshot).and_then(|steps| serde_json::to_value(steps).ok());
+    let steps = steps(snapshot).filter(|steps| !steps.is_empty());
+    let steps = steps.and_then(|steps| serde_json::to_value(steps).ok());
     Some(pod_hash::steps_hash(steps.as_ref()))
 }
 

@@ -110,6 +110,9 @@ pub(super) fn set(
         stored: before.duration.clone().unwrap_or_default(),
         finished: Vec::new(),
     };
+    if is_over(before) {
+        watch.forget();
+    }
     progress.milestones.iter().for_each(|milestone| watch.pass(*milestone));
     if watch.goes_back() && progress.is_settled() && world.is_stable_available(progress) {
         watch.finish(None);
@@ -124,6 +127,13 @@ pub(super) fn set(
     }
     next.duration = duration;
     watch.finished
+}
+
+/// Whether the update that a status tells of has ended, one way or the other.
+fn is_over(status: &RolloutStatus) -> bool {
+    let is_promoted = status.stable_rs.is_some() && status.stable_rs == status.current_pod_hash;
+    let is_aborted = status.abort == Some(true) && status.aborted_at.is_some();
+    is_promoted || is_aborted
 }
 
 /// Whether a person is waited for.
@@ -181,6 +191,13 @@ impl Stopwatch {
         };
     }
 
+    /// Forgets an update that somebody ended who does not write that down, as Argo Rollouts up to 1.9: nobody knows when.
+    fn forget(&mut self) {
+        if self.is_running() && !self.goes_back() {
+            self.stored = DurationStatus::default();
+        }
+    }
+
     const fn is_running(&self) -> bool {
         self.stored.rollout_started_at.is_some() && self.stored.finished_at.is_none()
     }
@@ -228,6 +245,8 @@ impl Stopwatch {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -243,6 +262,7 @@ mod tests {
                 Moment::Is(milestone) => watch.pass(*milestone),
                 Moment::Held(is_held) => watch.hold(*is_held),
                 Moment::Available => watch.finish(None),
+                Moment::Over => watch.forget(),
             }
         }
         let finished = watch.finished.iter();
@@ -253,13 +273,14 @@ mod tests {
     }
 
     enum Moment {
+        Over,
         Is(Milestone),
         Held(bool),
         Available,
     }
 
     use Completion::{Aborted, FastPromoted, FastRolledBack, Promoted, RolledBack, Superseded};
-    use Moment::{Available, Held, Is};
+    use Moment::{Available, Held, Is, Over};
 
     const BEGAN: Moment = Is(Milestone::Began(Direction::Forward));
 
@@ -321,6 +342,34 @@ mod tests {
             (23, Is(Milestone::Promoted)),
         ];
         check(&moments, &[(Aborted, 5, 0), (Promoted, 3, 0)]);
+    }
+
+    #[test]
+    fn an_update_that_was_ended_by_somebody_who_keeps_no_time_is_forgotten() {
+        let left = [(0, BEGAN), (5, Held(true)), (90, Over), (91, Held(false))];
+        assert_eq!(check(&left, &[]), DurationStatus::default());
+        check(&[(0, BEGAN), (90, Over), (95, BEGAN), (99, Is(Milestone::Promoted))], &[(Promoted, 4, 0)]);
+        let ended = [(0, BEGAN), (5, Is(Milestone::Promoted)), (9, Over)];
+        assert_eq!(check(&ended, &[(Promoted, 5, 0)]).finished_at, Some(at(5)));
+        let back = [(0, BEGAN), (5, Is(Milestone::Began(Direction::ToStable))), (8, Over), (9, Available)];
+        check(&back, &[(FastRolledBack, 9, 0)]);
+    }
+
+    #[test]
+    fn an_update_is_over_when_its_version_is_stable_or_its_abort_is_written_down() {
+        let status = |value: serde_json::Value| serde_json::from_value::<RolloutStatus>(value).unwrap();
+        for (stored, expected) in [
+            (json!({}), false),
+            (json!({"currentPodHash": "b", "stableRS": "a"}), false),
+            (json!({"currentPodHash": "b", "stableRS": "b"}), true),
+            (json!({"currentPodHash": "b", "stableRS": "a", "abort": true}), false),
+            (
+                json!({"currentPodHash": "b", "stableRS": "a", "abort": true, "abortedAt": "2026-11-21T08:20:50Z"}),
+                true,
+            ),
+        ] {
+            assert_eq!(is_over(&status(stored.clone())), expected, "{stored}");
+        }
     }
 
     #[test]
