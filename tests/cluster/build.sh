@@ -3,13 +3,15 @@
 #   etcd, kube-apiserver, kube-controller-manager, kubectl, prometheus.
 #
 #   build.sh              builds what is missing; prints nothing more than one line when all is there
-#   build.sh --tests      fetches in addition what tests alone need: the definitions that definitions.txt pins
+#   build.sh --tests      makes in addition what tests alone need: the definitions that definitions.txt pins, and the
+#                         programs that programs.txt pins
 #   build.sh --print-dir  prints the folder of the tools and does nothing else
 #
 # The folder is ${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/<key>; the key is a hash of the module
 # files, so every clone that pins the same versions shares one build (src/sandbox/tools.rs computes the same key).
 # The definitions are below it, in definitions/<hash of the list> (tests/cluster/routers/definitions.rs knows the place):
-# a new list builds no tool again.
+# a new list builds no tool again. Each program is below it, too, in programs/<hash of its line in the list>
+# (tests/cluster/pinned.rs knows the places).
 # A tool on PATH in a fitting version is linked into the folder instead of being built.
 # Any number of copies of this script may run at once.
 set -euo pipefail
@@ -20,6 +22,7 @@ readonly here
 readonly module_files=(go.mod etcd/go.mod prometheus/go.mod)
 readonly tools=(etcd kube-apiserver kube-controller-manager kubectl prometheus)
 readonly definitions=definitions.txt
+readonly programs=programs.txt
 # The first Go that can fetch the newer one that the module files ask for.
 readonly oldest_go=1.21
 
@@ -32,6 +35,14 @@ tools_dir() {
 # The folder of the definitions: definitions_dir <folder of the tools>
 definitions_dir() {
   echo "$1/definitions/$(sha256sum <"$here/$definitions" | cut -c1-16)"
+}
+
+# The line of the list that pins a program: program_line <name>
+program_line() { grep "^$1 " "$here/$programs"; }
+
+# The folder of a program: program_dir <folder of the tools> <name>
+program_dir() {
+  echo "$1/programs/$(program_line "$2" | sha256sum | cut -c1-16)"
 }
 
 # The version of a module as pinned: pinned <module file> <module>
@@ -147,6 +158,19 @@ prometheus_version() {
   pinned prometheus/go.mod github.com/prometheus/prometheus | sed -E 's/^v0\.([0-9])([0-9]{2})\./\1.\2./; s/\.0([0-9])/.\1/'
 }
 
+# Compiles a program of the list: compile_program <name> <output file>
+#
+# In a copy of its module: one that replaces modules it needs cannot be installed by its path. One package at a time, since
+# it may be far larger than the tools.
+compile_program() {
+  local module version sum package source
+  read -r _ module version sum package < <(program_line "$1")
+  source=$(fetch_module "$programs" "$module" "$version" "$sum")
+  cp -R "$source" "$2.source"
+  chmod -R u+w "$2.source"
+  go -C "$2.source" build -p 1 -trimpath -ldflags "-s -w" -o "$2" "$package"
+}
+
 # Compiles a tool: compile <tool> <output file>
 compile() {
   local tool=$1 out=$2
@@ -160,8 +184,11 @@ compile() {
         -ldflags "-s -w -X github.com/prometheus/common/version.Version=$(prometheus_version)" \
         -o "$out" github.com/prometheus/prometheus/cmd/prometheus
       ;;
-    *)
+    kube*)
       go -C "$here" build -trimpath -ldflags "-s -w$(kubernetes_flags)" -o "$out" "k8s.io/kubernetes/cmd/$tool"
+      ;;
+    *)
+      compile_program "$tool" "$out"
       ;;
   esac
 }
@@ -182,9 +209,10 @@ show_progress() {
   if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi
 }
 
-# Builds one tool under a temporary name and moves it into place: build <tool> <folder> <n> <m>
+# Builds one tool or program under a temporary name and moves it into place: build <name> <folder> <n> <m>
 build() {
   local tool=$1 dir=$2 title="building $1 ($3 of $4)" start=$SECONDS
+  mkdir -p "$dir"
   work=$(mktemp -d "$dir/.building.XXXXXX")
   say "$title"
   compile "$tool" "$work/$tool" >"$work/log" 2>&1 9>&- &
@@ -200,26 +228,28 @@ build() {
   say "built $tool in $((SECONDS - start)) s, $(($(wc -c <"$dir/$tool") / 1048576)) MiB"
 }
 
-# --- Definitions ------------------------------------------------------------------------------------------------
+# --- Modules ----------------------------------------------------------------------------------------------------
 
 # A field of the JSON object that go prints, one field to a line: json_field <name> <text>
 json_field() { sed -nE "s/^[[:space:]]*\"$1\": \"(.*)\",?\$/\1/p" <<<"$2"; }
 
-# Fetches a module and prints its folder: fetch_module <module> <version> <sum>
+# Fetches a module and prints its folder: fetch_module <list that pins it> <module> <version> <sum>
 fetch_module() {
   local output sum
-  if ! output=$(go -C / mod download -json "$1@$2" 2>&1); then
-    say "$1 $2 cannot be fetched:"
+  if ! output=$(go -C / mod download -json "$2@$3" 2>&1); then
+    say "$2 $3 cannot be fetched:"
     tail -n 20 <<<"$output" >&2
     return 1
   fi
   sum=$(json_field Sum "$output")
-  if [[ $sum != "$3" ]]; then
-    say "$1 $2 is not what $definitions pins: it has the sum $sum instead of $3"
+  if [[ $sum != "$4" ]]; then
+    say "$2 $3 is not what $1 pins: it has the sum $sum instead of $4"
     return 1
   fi
   json_field Dir "$output"
 }
+
+# --- Definitions ------------------------------------------------------------------------------------------------
 
 # Copies every file of the list under a temporary name and moves the whole into place: fetch_definitions <folder>
 fetch_definitions() {
@@ -233,7 +263,7 @@ fetch_definitions() {
       module)
         n=$((n + 1))
         say "fetching definitions ($n of $all): $second $third"
-        source=$(fetch_module "$second" "$third" "$fourth")
+        source=$(fetch_module "$definitions" "$second" "$third" "$fourth")
         ;;
       *)
         install -D -m 644 "$source/$second" "$work/$first"
@@ -274,8 +304,17 @@ missing_tools() {
   done
 }
 
+# Prints the programs of the list that are not there: missing_programs <folder of the tools>
+missing_programs() {
+  local name
+  while read -r name _; do
+    if [[ -z $name || $name == '#'* || -x $(program_dir "$1" "$name")/$name ]]; then continue; fi
+    echo "$name"
+  done <"$here/$programs"
+}
+
 main() {
-  local dir missing wanted n=0
+  local dir missing wanted="" absent=() all n=0
   dir=$(tools_dir)
   if [[ ${1:-} == --print-dir ]]; then
     echo "$dir"
@@ -288,21 +327,29 @@ main() {
     flock -n 9 || { say "waiting for another build"; flock 9; }
   fi
   mapfile -t missing < <(missing_tools "$dir")
-  wanted=$(definitions_dir "$dir")
-  if [[ ${1:-} != --tests || -d $wanted ]]; then wanted=""; fi
-  if ((${#missing[@]} > 0)) || [[ -n $wanted ]]; then
+  if [[ ${1:-} == --tests ]]; then
+    wanted=$(definitions_dir "$dir")
+    if [[ -d $wanted ]]; then wanted=""; fi
+    mapfile -t absent < <(missing_programs "$dir")
+  fi
+  all=("${missing[@]}" "${absent[@]}")
+  if ((${#all[@]} > 0)) || [[ -n $wanted ]]; then
     require_go
     trap clean_up EXIT
     trap 'exit 130' INT TERM
   fi
-  if ((${#missing[@]} > 0)); then
-    say "to build, once for this machine: ${missing[*]}; together some minutes on a small one"
+  if ((${#all[@]} > 0)); then
+    say "to build, once for this machine: ${all[*]}; together some minutes on a small one"
   fi
   for tool in "${missing[@]}"; do
     n=$((n + 1))
-    build "$tool" "$dir" "$n" "${#missing[@]}"
+    build "$tool" "$dir" "$n" "${#all[@]}"
   done
   if [[ -n $wanted ]]; then fetch_definitions "$wanted"; fi
+  for program in "${absent[@]}"; do
+    n=$((n + 1))
+    build "$program" "$(program_dir "$dir" "$program")" "$n" "${#all[@]}"
+  done
   say "ready in $dir"
 }
 

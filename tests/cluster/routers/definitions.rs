@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::shared::{DEADLINE, options};
+use crate::pinned;
+use crate::shared::DEADLINE;
 
 /// What `build.sh` names the folder after.
 const LIST: &str = include_str!("../definitions.txt");
@@ -92,7 +93,7 @@ fn find(file: &str) -> PathBuf {
     if local.is_file() {
         return local;
     }
-    let folder = options().tools.folder().join("definitions").join(key());
+    let folder = pinned::folder("definitions", &[LIST]);
     let fetched = folder.join(file);
     assert!(
         fetched.is_file(),
@@ -100,12 +101,6 @@ fn find(file: &str) -> PathBuf {
         folder.display()
     );
     fetched
-}
-
-/// What `build.sh` computes with sha256sum.
-fn key() -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, LIST.as_bytes());
-    digest.as_ref().iter().take(8).fold(String::new(), |key, byte| format!("{key}{byte:02x}"))
 }
 
 /// The definition as today's API servers take it. Projects that have come to rest still publish `v1beta1`: one schema for
