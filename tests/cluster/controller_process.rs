@@ -1,5 +1,7 @@
-//! The real `serin controller` as a child process that watches one namespace and can be killed.
+//! A controller as a child process that watches one namespace and can be killed: the real `serin controller`, or that of Argo
+//! Rollouts.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use kube::Client;
@@ -8,9 +10,18 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
+use crate::pinned;
+
+/// What `build.sh` builds for tests alone.
+const PROGRAMS: &str = include_str!("programs.txt");
+/// The controller of Argo Rollouts.
+const ARGO_ROLLOUTS: &str = "rollouts-controller";
+
 /// A controller that works on one namespace. It is killed when this is dropped.
 pub(crate) struct ControllerProcess {
+    program: PathBuf,
     arguments: Vec<String>,
+    log: fn() -> Stdio,
     child: Child,
     // Read by the child.
     _kubeconfig: NamedTempFile,
@@ -19,44 +30,70 @@ pub(crate) struct ControllerProcess {
 impl ControllerProcess {
     /// Starts a controller for `namespace` with the access that `kubeconfig` gives.
     pub(crate) fn start(kubeconfig: &str, namespace: &str, more: &[&str]) -> Self {
+        let own = ["controller", "--bind-address=127.0.0.1", "--loglevel=warn"];
+        let own: Vec<_> = own.iter().chain(more).copied().collect();
+        Self::spawn(env!("CARGO_BIN_EXE_serin").into(), kubeconfig, namespace, &own, Stdio::inherit)
+    }
+
+    /// Starts the controller of Argo Rollouts in its place. What it logs is dropped: to it, every conflict between two of its own
+    /// writes is an error.
+    ///
+    /// # Panics
+    /// When it is missing; the message says how to build it.
+    pub(crate) fn start_argo_rollouts(kubeconfig: &str, namespace: &str) -> Self {
+        Self::spawn(argo_rollouts(), kubeconfig, namespace, &[], Stdio::null)
+    }
+
+    fn spawn(program: PathBuf, kubeconfig: &str, namespace: &str, own: &[&str], log: fn() -> Stdio) -> Self {
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubeconfig).unwrap();
-        let arguments: Vec<String> = [
-            "controller",
+        let shared = [
             "--kubeconfig",
             file.path().to_str().unwrap(),
             "--namespaced",
             "--namespace",
             namespace,
             "--leader-elect=false",
-            "--bind-address=127.0.0.1",
             "--metricsPort=0",
             "--healthzPort=0",
-            "--loglevel=warn",
-        ]
-        .iter()
-        .chain(more)
-        .map(ToString::to_string)
-        .collect();
-        let child = spawn(&arguments);
-        Self { arguments, child, _kubeconfig: file }
+        ];
+        let arguments: Vec<String> = own.iter().chain(&shared).map(ToString::to_string).collect();
+        let child = spawn(&program, &arguments, log());
+        Self { program, arguments, log, child, _kubeconfig: file }
     }
 
     /// Kills it without warning, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.child.kill().await.unwrap();
-        self.child = spawn(&self.arguments);
+        self.child = spawn(&self.program, &self.arguments, (self.log)());
+    }
+
+    /// Ends it, and returns once it does nothing any more.
+    pub(crate) async fn stop(mut self) {
+        self.child.kill().await.unwrap();
     }
 }
 
-fn spawn(arguments: &[String]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_serin"))
+fn spawn(program: &Path, arguments: &[String], log: Stdio) -> Child {
+    Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(log)
         .kill_on_drop(true)
         .spawn()
         .unwrap()
+}
+
+fn argo_rollouts() -> PathBuf {
+    let line = PROGRAMS.lines().find(|line| line.split(' ').next() == Some(ARGO_ROLLOUTS)).unwrap();
+    let program = pinned::folder("programs", &[line, "\n"]).join(ARGO_ROLLOUTS);
+    assert!(
+        program.is_file(),
+        "{} is missing; build what is missing with `make test-tools`",
+        program.display()
+    );
+    program
 }
 
 /// Creates the definitions on the shared control plane, once.

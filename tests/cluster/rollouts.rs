@@ -21,13 +21,23 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Creates a Rollout `web` of `replicas` pods that run `app:<tag>`.
+    /// Creates a Rollout `web` of four pods that run `app:<tag>`.
     pub(crate) async fn create(client: &Client, namespace: &str, tag: &str, spec: Value) -> Self {
+        Self::create_named("web", client, namespace, tag, spec).await
+    }
+
+    /// Creates a Rollout of four pods that run `app:<tag>`, beside others in the namespace.
+    pub(crate) async fn create_named(
+        name: &'static str,
+        client: &Client,
+        namespace: &str,
+        tag: &str,
+        spec: Value,
+    ) -> Self {
         let rollouts: Api<Rollout> = Api::namespaced(client.clone(), namespace);
-        let name = "web";
         let mut rollout = json!({
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": name},
-            "spec": {"replicas": 4, "selector": {"matchLabels": {"app": name}}, "template": template(tag)},
+            "spec": {"replicas": 4, "selector": {"matchLabels": {"app": name}}, "template": template_of(name, tag)},
         });
         merge(&mut rollout["spec"], spec);
         rollouts.create(&PostParams::default(), &serde_json::from_value(rollout).unwrap()).await.unwrap();
@@ -48,7 +58,7 @@ impl Subject {
 
     /// Asks for another version.
     pub(crate) async fn release(&self, tag: &str) {
-        self.change(json!({"template": template(tag)})).await;
+        self.change(json!({"template": template_of(self.name, tag)})).await;
     }
 
     /// Waits until it is as `condition` says.
@@ -148,10 +158,15 @@ fn sizes<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> Vec<(String, i32
     sizes
 }
 
-/// A pod template whose image tag tells the virtual node what its pods do.
+/// The pod template of a Rollout `web`, whose image tag tells the virtual node what its pods do.
 pub(crate) fn template(tag: &str) -> Value {
+    template_of("web", tag)
+}
+
+/// The same of a Rollout of this name.
+pub(crate) fn template_of(name: &str, tag: &str) -> Value {
     json!({
-        "metadata": {"labels": {"app": "web"}},
+        "metadata": {"labels": {"app": name}},
         "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "main", "image": format!("app:{tag}")}]},
     })
 }
