@@ -8,10 +8,10 @@ use super::watched::{Change, Watched};
 use super::workload::place;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
-use crate::rollout::Snapshot;
 use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings, Told};
 use crate::rollout::workload::{Generations, Referenced, Workload, WorkloadKind};
+use crate::rollout::{Effect, Snapshot};
 use crate::traffic::ObservedTraffic;
 use crate::units::Timestamp;
 
@@ -109,6 +109,15 @@ pub struct Refusal {
 }
 
 impl Memory {
+    /// Remembers what the router was told.
+    pub(super) fn keep_told(&mut self, made: &[&Effect], now: Timestamp) {
+        for effect in made {
+            if let Effect::SetTraffic(target) = effect {
+                self.told = Some(Told::next(self.told.as_ref(), (**target).clone(), now));
+            }
+        }
+    }
+
     /// The refusal as long as it counts: not for another generation.
     fn refusal(&self, generations: Generations, now: Timestamp) -> Option<snapshot::Refusal> {
         let refusal = self.refusal.as_ref().filter(|refusal| refusal.generations == generations)?;

@@ -15,7 +15,6 @@ use super::runs::RunAgenda;
 pub use super::writes::Write;
 use crate::api::Rollout;
 use crate::events::Event;
-use crate::rollout::snapshot::Told;
 use crate::rollout::told::told;
 use crate::rollout::{self, Effect, Plan, Snapshot};
 use crate::units::Timestamp;
@@ -251,7 +250,7 @@ impl Controller {
         if matches!(done, Err(Stop::Crashed)) {
             return done;
         }
-        self.remember_told(cluster.controller_now(), &made);
+        self.agenda.rollout.keep_told(&made, cluster.controller_now());
         for event in told(plan.events.clone(), &made) {
             match self.write(cluster, Write::Event, |_, _| Ok(())) {
                 Ok(()) => announced.push(event),
@@ -261,15 +260,6 @@ impl Controller {
             }
         }
         done
-    }
-
-    fn remember_told(&mut self, now: Timestamp, made: &[&Effect]) {
-        for effect in made {
-            if let Effect::SetTraffic(target) = effect {
-                let told = &mut self.agenda.rollout.told;
-                *told = Some(Told::next(told.as_ref(), (**target).clone(), now));
-            }
-        }
     }
 
     /// Makes the effects, stage by stage; those that were made.
