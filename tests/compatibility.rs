@@ -166,7 +166,7 @@ fn is_value_refused(path: &str, value: Value) -> bool {
     };
     let message = rollout::decide(&snapshot).status.and_then(|status| status.message).unwrap_or_default();
     let path = path.trim_end_matches("[]").replace("[]", "[0]");
-    let answers = [format!("spec.{path}: is not supported yet"), format!("spec.{path}.x: is no router")];
+    let answers = [format!("spec.{path}: is not supported"), format!("spec.{path}.x: is no router")];
     answers.iter().any(|answer| message.contains(answer))
 }
 
@@ -193,7 +193,12 @@ fn table() -> String {
         } else if is_refused(path, schema) {
             refused.push(format!("{path}."));
             refused.push(format!("{path}[]."));
-            "**refused**: not supported yet".to_owned()
+            if path.ends_with("appMesh") {
+                "**refused**: AWS ended App Mesh in September 2026"
+            } else {
+                "**refused**: not supported yet"
+            }
+            .to_owned()
         } else {
             better.map_or_else(|| "supported".to_owned(), |(_, why)| format!("better: {why}"))
         };

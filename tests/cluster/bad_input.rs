@@ -76,7 +76,7 @@ async fn every_wrong_field_is_named_and_heals_when_it_is_mended() {
         (
             json!({"strategy": {"canary": {"trafficRouting": {"appMesh": {}}}}}),
             json!({"strategy": {"canary": {"trafficRouting": null}}}),
-            "spec.strategy.canary.trafficRouting.appMesh: is not supported yet",
+            "spec.strategy.canary.trafficRouting.appMesh: is not supported",
         ),
         (
             json!({"template": {"metadata": {"labels": {"app": "other"}}}}),

@@ -69,7 +69,10 @@ fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut V
     let others: Vec<_> = others.filter(|(name, value)| *name != "plugins" && value.is_object()).collect();
     let is_supported = |name: &&String| SUPPORTED.contains(&name.as_str());
     for name in others.iter().map(|(name, _)| *name).filter(|name| !is_supported(name)) {
-        let message = "is not supported yet; remove it to let this Rollout run";
+        let message = match name.as_str() {
+            "appMesh" => "is not supported: AWS ended App Mesh in September 2026; name another router",
+            _ => "is not supported yet; remove it to let this Rollout run",
+        };
         problems.push(SpecError::new(format!("{PATH}.{name}"), message));
     }
     if traffic::subsets(routing).is_some() && others.len() + known > 1 {
