@@ -21,10 +21,13 @@ use self::behaviour::{Behaviour, Start};
 use self::server::Server;
 use super::node::{Outcome, PodPlan, Workload};
 
+/// The first half of the addresses of all pods.
+pub type Network = [u8; 2];
+
 /// The port of a pod that declares none.
 pub const DEFAULT_PORT: u16 = 8080;
 /// Pods get addresses in 127.20.0.0/16; other ranges stay free for other uses.
-const NETWORK: [u8; 2] = [127, 20];
+pub const LOOPBACK: Network = [127, 20];
 /// Addresses tried for one pod. Those of other sandboxes on the machine are taken, and more than a few in a row only
 /// when some program holds the port on every address.
 const ATTEMPTS: u16 = 64;
@@ -49,6 +52,7 @@ enum ListenError {
 #[derive(Debug)]
 pub struct Applications {
     starts_after: Duration,
+    network: Network,
     running: Mutex<BTreeMap<String, Server>>,
 }
 
@@ -63,7 +67,7 @@ impl Workload for Applications {
     async fn start(&self, pod: &Pod) -> PodPlan {
         let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
         // A pod that does not serve has an address as well.
-        let silent = PodPlan::serving(IpAddr::V4(pod_address(&uid, 0)), Duration::ZERO);
+        let silent = PodPlan::serving(IpAddr::V4(pod_address(self.network, &uid, 0)), Duration::ZERO);
         let behaviour = match Behaviour::of_image(image(pod)) {
             Ok(behaviour) => behaviour,
             Err(error) => {
@@ -85,9 +89,9 @@ impl Workload for Applications {
     /// A pod that is being deleted serves on until no request comes any more: clients need not have heard of the deletion
     /// yet. A well-kept service has a `preStop` hook for the same reason.
     async fn drained(&self, uid: &str) {
-        let arrivals = self.lock().get(uid).map(Server::arrivals);
-        if let Some(arrivals) = arrivals {
-            arrivals.ceased().await;
+        let drain = self.lock().get(uid).map(Server::drain);
+        if let Some(drain) = drain {
+            drain.await;
         }
     }
 
@@ -100,7 +104,14 @@ impl Applications {
     /// Applications whose pods become ready `delay` after their start, unless their tag says otherwise.
     #[must_use]
     pub fn starting_after(delay: Duration) -> Self {
-        Self { starts_after: delay, running: Mutex::default() }
+        Self { starts_after: delay, network: LOOPBACK, running: Mutex::default() }
+    }
+
+    /// The same with addresses of another network, all of which this machine has to have: objects of Kubernetes take no
+    /// loopback addresses, so a proxy that reads them needs pods elsewhere.
+    #[must_use]
+    pub fn on(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     async fn serve(
@@ -111,7 +122,7 @@ impl Applications {
         delay: Duration,
         silent: PodPlan,
     ) -> PodPlan {
-        match listen(uid, port(pod)).await {
+        match listen(self.network, uid, port(pod)).await {
             Ok((listener, address)) => {
                 let server = Server::start(listener, address, &greeting(pod), behaviour);
                 self.lock().insert(uid.to_owned(), server);
@@ -161,7 +172,7 @@ pub fn port(pod: &Pod) -> u16 {
 /// address. Manifests that name a port of their own need that one.
 #[must_use]
 pub fn free_port() -> u16 {
-    let [first, second] = NETWORK;
+    let [first, second] = LOOPBACK;
     let probe = Ipv4Addr::new(first, second, u8::MAX, u8::MAX);
     let is_free = |port: &u16| std::net::TcpListener::bind((probe, *port)).is_ok();
     (DEFAULT_PORT..DEFAULT_PORT + ATTEMPTS).find(is_free).unwrap_or(DEFAULT_PORT)
@@ -172,21 +183,21 @@ fn greeting(pod: &Pod) -> String {
 }
 
 /// Listens on the first free address of the pod's series.
-async fn listen(uid: &str, port: u16) -> Result<(TcpListener, SocketAddr), ListenError> {
+async fn listen(network: Network, uid: &str, port: u16) -> Result<(TcpListener, SocketAddr), ListenError> {
     for attempt in 0..ATTEMPTS {
-        let address = SocketAddr::from((pod_address(uid, attempt), port));
+        let address = SocketAddr::from((pod_address(network, uid, attempt), port));
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok((listener, address)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(source) => return Err(ListenError::Other { address, source }),
         }
     }
-    Err(ListenError::PortTaken { port, first: pod_address(uid, 0) })
+    Err(ListenError::PortTaken { port, first: pod_address(network, uid, 0) })
 }
 
 /// The address of a pod at the given attempt. It depends on the uid alone, so that pods of several sandboxes on one
 /// machine rarely meet; a last byte of 0 or 255 is left out for clarity's sake.
-fn pod_address(uid: &str, attempt: u16) -> Ipv4Addr {
+fn pod_address(network: Network, uid: &str, attempt: u16) -> Ipv4Addr {
     // FNV-1a, spread well enough over two bytes by folding the halves together.
     let hash =
         uid.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -194,7 +205,7 @@ fn pod_address(uid: &str, attempt: u16) -> Ipv4Addr {
     let number = u32::from(u16::from_be_bytes([a ^ c, b ^ d]).wrapping_add(attempt));
     let high = u8::try_from(number / 254 % 256).unwrap_or_default();
     let low = u8::try_from(number % 254 + 1).unwrap_or(1);
-    let [first, second] = NETWORK;
+    let [first, second] = network;
     Ipv4Addr::new(first, second, high, low)
 }
 
@@ -210,17 +221,18 @@ mod tests {
     fn addresses_stay_in_the_network_and_attempts_differ() {
         let mut seen = BTreeSet::new();
         for attempt in 0..ATTEMPTS {
-            let [a, b, _, d] = pod_address("0f3c-uid", attempt).octets();
-            assert_eq!([a, b], NETWORK);
+            let [a, b, _, d] = pod_address(LOOPBACK, "0f3c-uid", attempt).octets();
+            assert_eq!([a, b], LOOPBACK);
             assert!((1..=254).contains(&d));
-            seen.insert(pod_address("0f3c-uid", attempt));
+            seen.insert(pod_address(LOOPBACK, "0f3c-uid", attempt));
         }
         assert_eq!(seen.len(), usize::from(ATTEMPTS));
     }
 
     #[test]
     fn few_of_many_pods_meet_at_their_first_attempt() {
-        let first: BTreeSet<_> = (0..1000).map(|pod| pod_address(&format!("uid-{pod:04}"), 0)).collect();
+        let first: BTreeSet<_> =
+            (0..1000).map(|pod| pod_address(LOOPBACK, &format!("uid-{pod:04}"), 0)).collect();
         assert!(first.len() > 950, "{}", first.len());
     }
 

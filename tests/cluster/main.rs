@@ -16,6 +16,7 @@ mod blue_green;
 mod control_plane;
 mod controller;
 mod controller_process;
+mod data_plane;
 mod faults;
 mod going_back;
 mod model;

@@ -91,6 +91,8 @@ pub(super) fn api_server(state: &Path, ports: Ports, audit: Audit) -> Vec<String
     let mut arguments = vec![
         option("etcd-servers", format!("http://127.0.0.1:{}", ports.etcd)),
         option("bind-address", "127.0.0.1"),
+        // Nobody is told; without it, a machine that is offline has no address to tell and the server ends.
+        option("advertise-address", "127.0.0.1"),
         option("secure-port", ports.api_server),
         option("permit-port-sharing", true),
         option("tls-cert-file", in_state(file::SERVER_CERTIFICATE)),

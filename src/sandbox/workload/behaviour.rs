@@ -8,6 +8,7 @@
 //! | `err30` | answers 30 % of requests with status 500 |
 //! | `lat20ms`, `lat1.5s` | takes that long to answer |
 //! | `slow-start5s` | becomes ready 5 s after its start |
+//! | `slow-stop5s` | serves on for 5 s after its deletion, and then until no request comes any more |
 //! | `crash` | ends with an error right after its start, again and again |
 //! | `never` | runs and never becomes ready |
 //! | `badimage` | never starts: its image does not exist |
@@ -28,6 +29,8 @@ pub struct Behaviour {
     pub error_percent: u8,
     /// Time to answer a request.
     pub latency: Duration,
+    /// From the deletion of the pod until it looks whether requests still come; it ends once none does.
+    pub stops_after: Duration,
 }
 
 /// How a pod starts.
@@ -47,7 +50,7 @@ pub enum Start {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { start: Start::Usual, error_percent: 0, latency: Duration::ZERO }
+        Self { start: Start::Usual, error_percent: 0, latency: Duration::ZERO, stops_after: Duration::ZERO }
     }
 }
 
@@ -79,10 +82,11 @@ impl Behaviour {
                 "never" => behaviour.start = Start::NeverReady,
                 "badimage" => behaviour.start = Start::ImageMissing,
                 "slow" => {
-                    let time = words.next().and_then(|next| next.strip_prefix("start")).and_then(time);
-                    let time =
-                        time.ok_or_else(|| wrong("followed by a time up to 1h, as in slow-start5s"))?;
-                    behaviour.start = Start::ReadyAfter(time);
+                    let slow = words.next().and_then(slow);
+                    match slow.ok_or_else(|| wrong("followed by a time up to 1h, as in slow-start5s"))? {
+                        Slow::Start(time) => behaviour.start = Start::ReadyAfter(time),
+                        Slow::Stop(time) => behaviour.stops_after = time,
+                    }
                 }
                 _ => {
                     if let Some(number) = quantity(word, "err") {
@@ -96,6 +100,20 @@ impl Behaviour {
             }
         }
         Ok(behaviour)
+    }
+}
+
+/// What takes its time.
+enum Slow {
+    Start(Duration),
+    Stop(Duration),
+}
+
+/// The word after `slow`.
+fn slow(word: &str) -> Option<Slow> {
+    match word.strip_prefix("stop") {
+        Some(text) => time(text).map(Slow::Stop),
+        None => word.strip_prefix("start").and_then(time).map(Slow::Start),
     }
 }
 
@@ -128,7 +146,8 @@ mod tests {
     use super::*;
 
     fn check(image: &str, start: Start, error_percent: u8, latency_ms: u64) {
-        let expected = Behaviour { start, error_percent, latency: Duration::from_millis(latency_ms) };
+        let latency = Duration::from_millis(latency_ms);
+        let expected = Behaviour { start, error_percent, latency, ..Behaviour::default() };
         assert_eq!(Behaviour::of_image(image), Ok(expected), "{image}");
     }
 
@@ -143,6 +162,13 @@ mod tests {
         check("serin-demo:v2-crash", Start::Crash, 0, 0);
         check("serin-demo:never", Start::NeverReady, 0, 0);
         check("serin-demo:badimage", Start::ImageMissing, 0, 0);
+    }
+
+    #[test]
+    fn a_tag_says_how_long_a_pod_goes_on_after_its_deletion() {
+        let behaviour = Behaviour::of_image("serin-demo:v2-slow-start1s-slow-stop2s").unwrap();
+        assert_eq!(behaviour.start, Start::ReadyAfter(Duration::from_secs(1)));
+        assert_eq!(behaviour.stops_after, Duration::from_secs(2));
     }
 
     #[test]
@@ -164,6 +190,7 @@ mod tests {
             ("x:lat2h", "'lat2h'", "lat20ms"),
             ("x:slow", "'slow'", "slow-start5s"),
             ("x:slow-err5", "'slow'", "slow-start5s"),
+            ("x:slow-stop5", "'slow'", "slow-start5s"),
         ] {
             let error = Behaviour::of_image(image).unwrap_err().to_string();
             assert!(error.contains(word) && error.ends_with(example), "{image}: {error}");

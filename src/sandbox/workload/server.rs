@@ -44,6 +44,7 @@ const BUCKETS: (f64, f64, u16) = (0.001, 2.0, 15);
 pub(super) struct Server {
     address: SocketAddr,
     arrivals: Arrivals,
+    stops_after: Duration,
     _stop: oneshot::Sender<Infallible>,
 }
 
@@ -59,7 +60,7 @@ impl Server {
         let application = Application::new(name, behaviour);
         let arrivals = application.arrivals.clone();
         tokio::spawn(serve(listener, router(Arc::new(application)), stopped));
-        Self { address, arrivals, _stop: stop }
+        Self { address, arrivals, stops_after: behaviour.stops_after, _stop: stop }
     }
 
     /// Where it listens.
@@ -67,15 +68,19 @@ impl Server {
         self.address
     }
 
-    /// The requests that it gets.
-    pub(super) fn arrivals(&self) -> Arrivals {
-        self.arrivals.clone()
+    /// Returns when it may end after the deletion of its pod; it may be dropped meanwhile.
+    pub(super) fn drain(&self) -> impl Future<Output = ()> + use<> {
+        let (arrivals, stops_after) = (self.arrivals.clone(), self.stops_after);
+        async move {
+            sleep(stops_after).await;
+            arrivals.ceased().await;
+        }
     }
 }
 
 /// How many requests have come so far, those for metrics left out.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Arrivals(Arc<AtomicU64>);
+struct Arrivals(Arc<AtomicU64>);
 
 impl Arrivals {
     fn came(&self) {
@@ -83,7 +88,7 @@ impl Arrivals {
     }
 
     /// Returns when no request has come for a while.
-    pub(super) async fn ceased(&self) {
+    async fn ceased(&self) {
         let (mut before, mut silent) = (self.0.load(Ordering::Relaxed), 0);
         while silent < SILENT_LOOKS {
             sleep(LOOK).await;

@@ -1,0 +1,137 @@
+//! Steady load on one host name through the proxy, counted by the version that answered.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::plane::EDGE;
+use crate::shared::DEADLINE;
+
+/// Users who each wait for their answer before they ask again.
+const USERS: usize = 4;
+/// Between an answer and the next request: some hundred requests a second of all users together.
+const PAUSE: Duration = Duration::from_millis(15);
+/// Failed requests that are told in full.
+const TOLD: usize = 5;
+
+type Http = Client<HttpConnector, Body>;
+
+/// What came back so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    /// Answers by the version of the pod.
+    pub(super) answers: BTreeMap<String, u64>,
+    /// Requests without the answer of a pod, and what came instead.
+    pub(super) failures: Vec<String>,
+}
+
+impl Tally {
+    fn total(&self) -> u64 {
+        self.answers.values().sum::<u64>() + u64::try_from(self.failures.len()).unwrap()
+    }
+}
+
+/// Requests that go on until this is dropped.
+pub(super) struct Load {
+    tally: Arc<Mutex<Tally>>,
+    counted: watch::Receiver<()>,
+    users: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Begins once the first request for `host` is answered, since a new route takes its time.
+    pub(super) async fn start(host: &str) -> Self {
+        let http: Http = Client::builder(TokioExecutor::new()).build_http();
+        let answered = async {
+            while ask(&http, host).await.is_err() {
+                sleep(PAUSE).await;
+            }
+        };
+        timeout(DEADLINE, answered).await.unwrap_or_else(|_| panic!("no request for {host} is answered"));
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let (count, counted) = watch::channel(());
+        let user = |_| {
+            let (http, host, tally, count) =
+                (http.clone(), host.to_owned(), Arc::clone(&tally), count.clone());
+            tokio::spawn(async move {
+                loop {
+                    let answer = ask(&http, &host).await;
+                    record(&mut tally.lock().unwrap(), answer);
+                    count.send_replace(());
+                    sleep(PAUSE).await;
+                }
+            })
+        };
+        let users = (0..USERS).map(user).collect();
+        Self { tally, counted, users }
+    }
+
+    /// The answers by version to the next `count` requests.
+    pub(super) async fn next(&self, count: u64) -> BTreeMap<String, u64> {
+        let before = self.tally();
+        let mut counted = self.counted.clone();
+        let all = async {
+            while self.tally().total() < before.total() + count {
+                counted.changed().await.unwrap();
+            }
+        };
+        timeout(DEADLINE, all).await.expect("requests do not go on");
+        let mut since = self.tally().answers;
+        for (version, count) in &mut since {
+            *count -= before.answers.get(version).copied().unwrap_or_default();
+        }
+        since.retain(|_, count| *count > 0);
+        since
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        self.tally.lock().unwrap().clone()
+    }
+
+    /// Panics when a single request has failed.
+    pub(super) fn assert_unfailing(&self) {
+        let Tally { answers, failures } = self.tally();
+        let told: Vec<_> = failures.iter().take(TOLD).collect();
+        assert!(failures.is_empty(), "{} requests failed beside {answers:?}: {told:#?}", failures.len());
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.users.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn record(tally: &mut Tally, answer: Result<String, String>) {
+    match answer {
+        Ok(version) => *tally.answers.entry(version).or_default() += 1,
+        Err(failure) => tally.failures.push(failure),
+    }
+}
+
+/// The version that answers, which is the first word of its tag.
+async fn ask(http: &Http, host: &str) -> Result<String, String> {
+    let request = Request::get(format!("http://{EDGE}/")).header("host", host).body(Body::empty()).unwrap();
+    let exchange = async {
+        let answer = http.request(request).await.map_err(|error| format!("{error:?}"))?;
+        let status = answer.status();
+        let body =
+            to_bytes(Body::new(answer.into_body()), usize::MAX).await.map_err(|error| error.to_string())?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let tag = body.split_whitespace().nth(1).and_then(|tag| tag.split('-').next());
+        match tag {
+            Some(version) if status.is_success() => Ok(version.to_owned()),
+            _ => Err(format!("{status} {body}")),
+        }
+    };
+    timeout(DEADLINE, exchange).await.unwrap_or_else(|_| Err("no answer".to_owned()))
+}

@@ -1,0 +1,174 @@
+//! A cluster with a real data plane: pods that serve, Contour that reads routes and endpoints, Envoy that follows it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::json;
+use serin::sandbox::cluster::define;
+use serin::sandbox::control_plane::{ControlPlane, ControlPlaneOptions};
+use serin::sandbox::node::VirtualNode;
+use serin::sandbox::process::{Program, Supervised};
+use serin::sandbox::workload::Applications;
+
+use crate::pinned;
+use crate::routers::definitions::install_file;
+use crate::routers::{Kind, create};
+use crate::shared::options;
+
+/// What `build.sh` names the folder after.
+const PINS: [&str; 2] = [include_str!("../contour/go.mod"), include_str!("../envoy.txt")];
+/// The pods' network; all of it is this machine's in the test's own one.
+const NETWORK: [u8; 2] = [10, 244];
+/// Where Envoy takes requests: Contour moves the Gateway's port 80 up to where anybody may listen.
+pub(super) const EDGE: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const XDS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8001);
+/// Where Contour and the Gateway are.
+pub(super) const NAMESPACE: &str = "projectcontour";
+pub(super) const GATEWAY: &str = "edge";
+const GATEWAY_CLASS: Kind = ("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses");
+const GATEWAYS: Kind = ("gateway.networking.k8s.io", "v1", "Gateway", "gateways");
+const DEFINITIONS: [&str; 5] = [
+    "contour/crds.yaml",
+    "gateway-api/gatewayclasses.yaml",
+    "gateway-api/gateways.yaml",
+    "gateway-api/httproutes.yaml",
+    "gateway-api/referencegrants.yaml",
+];
+/// Kinds that no test here routes by.
+const UNUSED: [&str; 5] = ["extensionservices", "tlsroutes", "grpcroutes", "tcproutes", "backendtlspolicies"];
+
+/// The cluster. Everything ends when this is dropped.
+pub(super) struct DataPlane {
+    control_plane: ControlPlane,
+    contour: Supervised,
+    envoy: Supervised,
+    _node: VirtualNode,
+}
+
+impl DataPlane {
+    /// Starts it. Envoy takes requests as soon as there is a route.
+    pub(super) async fn start() -> Self {
+        let more_controllers = vec!["endpointslice-controller".to_owned()];
+        let control_plane = ControlPlane::start(ControlPlaneOptions { more_controllers, ..options() }).await;
+        let control_plane = control_plane.unwrap_or_else(|error| panic!("{error}"));
+        let client = control_plane.client();
+        define(&client).await.unwrap();
+        for file in DEFINITIONS {
+            install_file(&client, file).await;
+        }
+        make_gateway(&client).await;
+        let applications = Applications::starting_after(Duration::from_millis(300)).on(NETWORK);
+        let node = VirtualNode::start(client, Arc::new(applications)).await.unwrap();
+        let contour = start_contour(&control_plane).await;
+        let envoy = start_envoy(&control_plane).await;
+        Self { control_plane, contour, envoy, _node: node }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.control_plane.client()
+    }
+
+    pub(super) fn kubeconfig(&self) -> &str {
+        self.control_plane.kubeconfig()
+    }
+}
+
+impl Drop for DataPlane {
+    /// Says what the proxy has logged when a test fails.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("contour:\n{}\nenvoy:\n{}", self.contour.last_lines(40), self.envoy.last_lines(40));
+        }
+    }
+}
+
+async fn make_gateway(client: &Client) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let class =
+        json!({"metadata": {"name": GATEWAY}, "spec": {"controllerName": "projectcontour.io/gateway"}});
+    let class: kube::api::DynamicObject = serde_json::from_value({
+        let mut class = class;
+        class["apiVersion"] = json!("gateway.networking.k8s.io/v1");
+        class["kind"] = json!("GatewayClass");
+        class
+    })
+    .unwrap();
+    let (group, version, kind, plural) = GATEWAY_CLASS;
+    let resource = kube::api::ApiResource::from_gvk_with_plural(
+        &kube::api::GroupVersionKind::gvk(group, version, kind),
+        plural,
+    );
+    let classes: Api<kube::api::DynamicObject> = Api::all_with(client.clone(), &resource);
+    classes.create(&PostParams::default(), &class).await.unwrap();
+    let gateway = json!({
+        "metadata": {"name": GATEWAY},
+        "spec": {"gatewayClassName": GATEWAY, "listeners": [
+            {"name": "http", "protocol": "HTTP", "port": 80, "allowedRoutes": {"namespaces": {"from": "All"}}},
+        ]},
+    });
+    create(client, NAMESPACE, GATEWAYS, gateway).await;
+}
+
+fn program(name: &str) -> PathBuf {
+    let path = pinned::folder("data-plane", &PINS).join(name);
+    assert!(path.is_file(), "{} is missing; build what is missing with `make test-tools`", path.display());
+    path
+}
+
+async fn start(name: &'static str, control_plane: &ControlPlane, arguments: Vec<String>) -> Supervised {
+    let program = Program {
+        name,
+        path: program(name),
+        arguments: arguments.into_iter().map(Into::into).collect(),
+        environment: Vec::new(),
+    };
+    Supervised::start(&program, control_plane.state_dir()).await.unwrap()
+}
+
+async fn start_contour(control_plane: &ControlPlane) -> Supervised {
+    let configuration = control_plane.state_dir().join("contour.yaml");
+    let gateway = json!({"gateway": {"gatewayRef": {"namespace": NAMESPACE, "name": GATEWAY}}});
+    std::fs::write(&configuration, gateway.to_string()).unwrap();
+    let mut arguments = vec![
+        "serve".to_owned(),
+        "--no-incluster".to_owned(),
+        "--insecure".to_owned(),
+        "--disable-leader-election".to_owned(),
+        format!("--kubeconfig={}", control_plane.kubeconfig_path().display()),
+        format!("--config-path={}", configuration.display()),
+        format!("--xds-address={}", XDS.ip()),
+        format!("--xds-port={}", XDS.port()),
+        format!("--envoy-service-http-address={}", EDGE.ip()),
+        "--kubernetes-client-qps=1000".to_owned(),
+        "--kubernetes-client-burst=1000".to_owned(),
+    ];
+    arguments.extend(UNUSED.map(|kind| format!("--disable-feature={kind}")));
+    start("contour", control_plane, arguments).await
+}
+
+async fn start_envoy(control_plane: &ControlPlane) -> Supervised {
+    let bootstrap = control_plane.state_dir().join("envoy.json");
+    let made = std::process::Command::new(program("contour"))
+        .arg("bootstrap")
+        .arg(&bootstrap)
+        .args([format!("--xds-address={}", XDS.ip()), format!("--xds-port={}", XDS.port())])
+        .arg(format!("--admin-address={}", control_plane.state_dir().join("envoy.sock").display()))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "contour bootstrap: {}", String::from_utf8_lossy(&made.stderr));
+    let bootstrap = bootstrap.display().to_string();
+    let options =
+        [("-c", &*bootstrap), ("--service-cluster", NAMESPACE), ("--service-node", "envoy"), ("-l", "warn")];
+    let mut arguments: Vec<_> =
+        options.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
+    arguments.extend(["--concurrency", "1", "--disable-hot-restart"].map(str::to_owned));
+    start("envoy", control_plane, arguments).await
+}
