@@ -17,7 +17,7 @@ use super::plane::EDGE;
 use crate::shared::DEADLINE;
 
 /// Users who each wait for their answer before they ask again.
-const USERS: usize = 4;
+const USERS: usize = 8;
 /// Between an answer and the next request: some hundred requests a second of all users together.
 const PAUSE: Duration = Duration::from_millis(15);
 /// Failed requests that are told in full.

@@ -38,7 +38,7 @@ fn http_route() -> Edge {
         object: json!({
             "metadata": {"name": "shop"},
             "spec": {
-                "parentRefs": [{"name": GATEWAY, "namespace": NAMESPACE}], "hostnames": ["route.example"],
+                "parentRefs": [{"name": GATEWAY, "namespace": NAMESPACE}], "hostnames": [],
                 "rules": [{"backendRefs": [
                     {"name": "stable", "port": 80, "weight": 100}, {"name": "canary", "port": 80, "weight": 0},
                 ]}],
@@ -87,7 +87,11 @@ impl Shop {
         for name in ["stable", "canary"] {
             create_service(&client, &namespace, name).await;
         }
-        create(&client, &namespace, edge.kind, edge.object).await;
+        let mut object = edge.object;
+        if edge.kind == HTTP_ROUTE {
+            object["spec"]["hostnames"] = json!([format!("{}.example", edge.name)]);
+        }
+        create(&client, &namespace, edge.kind, object).await;
         let controller = ControllerProcess::start(plane.kubeconfig(), &namespace, &[]);
         let steps = json!([{"setWeight": 10}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
         let mut whole = json!({"template": template("v1"), "strategy": {"canary": {
@@ -182,7 +186,16 @@ async fn walk(shop: &Shop) {
 fn no_request_fails_and_shares_follow_the_weights() {
     in_own_network("data_plane::no_request_fails_and_shares_follow_the_weights", async || {
         let plane = DataPlane::start().await;
-        let shop = Shop::open(&plane, http_route(), json!({})).await;
-        Box::pin(walk(&shop)).await;
+        let dynamic = Edge { name: "dynamic", ..http_route() };
+        let scenarios = [
+            (http_route(), json!({})),
+            (http_proxy(), json!({})),
+            (dynamic, json!({"dynamicStableScale": true, "scaleDownDelaySeconds": null})),
+        ];
+        let walks = scenarios.map(|(edge, canary)| async {
+            let shop = Shop::open(&plane, edge, canary).await;
+            walk(&shop).await;
+        });
+        futures::future::join_all(walks).await;
     });
 }

@@ -40,6 +40,8 @@ const DEFINITIONS: [&str; 5] = [
     "gateway-api/httproutes.yaml",
     "gateway-api/referencegrants.yaml",
 ];
+/// Lines of a log that a failure quotes.
+const QUOTED: usize = 40;
 /// Kinds that no test here routes by.
 const UNUSED: [&str; 5] = ["extensionservices", "tlsroutes", "grpcroutes", "tcproutes", "backendtlspolicies"];
 
@@ -80,10 +82,16 @@ impl DataPlane {
 }
 
 impl Drop for DataPlane {
-    /// Says what the proxy has logged when a test fails.
+    /// Says what was out of the ordinary in the proxy when a test fails.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("contour:\n{}\nenvoy:\n{}", self.contour.last_lines(40), self.envoy.last_lines(40));
+            let told = |process: &Supervised, usual: &[&str]| {
+                let log = std::fs::read_to_string(process.log()).unwrap_or_default();
+                let lines = log.lines().filter(|line| !usual.iter().any(|usual| line.contains(usual)));
+                eprintln!("{}:\n{}", process.name(), lines.take(QUOTED).collect::<Vec<_>>().join("\n"));
+            };
+            told(&self.contour, &["level=info"]);
+            told(&self.envoy, &["HTTP/1.1\" 200"]);
         }
     }
 }
