@@ -157,6 +157,7 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         refusal: None,
         taken_names: [].into(),
         route_refusal: None,
+        endpoints: [].into(),
         counts_pending_since: None,
         settings: Settings::default(),
     };

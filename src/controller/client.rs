@@ -181,7 +181,7 @@ fn purpose(method: &Method, path: &str, query: Option<&str>) -> (Verb, &'static 
 
 /// The resources that this program touches: a closed set, because it is a metric's label.
 fn known_resource(name: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 14] = [
         "rollouts",
         "analysisruns",
         "analysistemplates",
@@ -191,6 +191,7 @@ fn known_resource(name: &str) -> Option<&'static str> {
         "podtemplates",
         "services",
         "pods",
+        "endpointslices",
         "events",
         "leases",
         "secrets",

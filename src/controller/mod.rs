@@ -14,6 +14,7 @@ mod demand;
 mod departed;
 mod difference;
 mod dispatch;
+mod endpoints;
 mod error;
 mod figures;
 mod http;

@@ -23,7 +23,7 @@ use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
 use crate::rollout::snapshot::{Settings, Told};
 use crate::rollout::workload::Generations;
-use crate::rollout::{Plan, Snapshot, pods};
+use crate::rollout::{Plan, Snapshot, endpoints, pods};
 
 /// How long an older state may take to be replaced before it is looked at again anyway.
 const STALE_PATIENCE: Duration = Duration::from_secs(1);
@@ -90,6 +90,9 @@ impl Rollouts {
         self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
         if pods::are_needed(&snapshot) {
             snapshot.pods.listed = self.list_pods(identity).await;
+        }
+        if endpoints::are_needed(&snapshot) {
+            snapshot.endpoints = self.list_endpoints(identity, snapshot.services.keys()).await;
         }
         trace!(rollout = %key, ?snapshot, "snapshot");
         let plan = (self.decide)(&snapshot);

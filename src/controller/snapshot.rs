@@ -10,6 +10,7 @@ use super::store::{Identity, Key};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisTemplateSpec, Rollout, RolloutSpec};
 use crate::rollout::Snapshot;
+use crate::rollout::endpoints::Endpoints;
 use crate::rollout::pods::{Pods, Refused};
 use crate::rollout::snapshot::{self, Service, Settings, Told};
 use crate::rollout::workload::Generations;
@@ -88,6 +89,7 @@ pub(crate) fn rollout(
         taken_names: memory.taken_names.clone(),
         route_refusal: memory.route_refusal.clone(),
         pods: Pods { listed: None, refused: memory.refused_evictions },
+        endpoints: Endpoints::default(),
         counts_pending_since: memory.counts_pending_since,
         settings: settings.clone(),
         rollout,

@@ -22,6 +22,8 @@ pub enum Deadline {
     PodMetadata,
     /// The router was told something else by somebody, and may be told the same as before again.
     RouteReverted,
+    /// Pods are available and not published as endpoints yet.
+    Endpoints,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }

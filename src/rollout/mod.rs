@@ -17,6 +17,7 @@
 mod annotations;
 pub mod deadline;
 pub mod effect;
+pub mod endpoints;
 mod history;
 pub mod injection;
 mod leaving;

@@ -17,7 +17,7 @@ use super::snapshot::{Outcome, ReplicaSet, Told};
 use super::status::{self, Finished, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
-use super::{annotations, history, injection, runs, services, weights, workload};
+use super::{annotations, endpoints, history, injection, runs, services, weights, workload};
 use crate::api::RolloutStatus;
 use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
@@ -101,7 +101,14 @@ pub fn build(
     let counts_pending = counts_wait.is_some();
     let stuck = stuck_wake(world, progress, targets.clock);
     let wake = deadline::earliest(
-        targets.wakes.into_iter().chain(counts_wait).chain(stuck).chain(pod_wakes).chain(route_wake),
+        targets
+            .wakes
+            .into_iter()
+            .chain(counts_wait)
+            .chain(stuck)
+            .chain(pod_wakes)
+            .chain(route_wake)
+            .chain(endpoints::wake(world)),
     );
     Plan { stages, status, finished, counts_pending, events, wake }
 }

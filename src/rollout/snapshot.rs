@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::endpoints::Endpoints;
 use super::injection::Injected;
 use super::pods::Pods;
 use super::workload::Referenced;
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub taken_names: BTreeSet<String>,
     /// The pods, as far as they were looked at.
     pub pods: Pods,
+    /// The pods behind the Services, as far as they were looked at.
+    pub endpoints: Endpoints,
     /// Since when a change of counts has been waiting to be written; `None` when none waits.
     pub counts_pending_since: Option<Timestamp>,
     /// Settings of the controller that show in what it writes.

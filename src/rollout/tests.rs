@@ -46,6 +46,7 @@ impl Bench {
             taken_names: [].into(),
             route_refusal: None,
             pods: crate::rollout::pods::Pods::default(),
+            endpoints: [].into(),
             counts_pending_since: None,
             settings: Settings::default(),
         };

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use super::endpoints;
 use super::progress::{PingPong, Progress};
 use super::replicas::{Split, pods_for, share_of};
-use super::snapshot::Snapshot;
+use super::snapshot::{ReplicaSet, Snapshot};
 use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step, Strategy};
 use super::world::{World, is_exactly};
 use crate::traffic::{Destination, ManagedRoute, ObservedTraffic, TrafficTarget};
@@ -243,8 +244,9 @@ fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) ->
         return Weight::ZERO;
     }
     let wanted = wanted_size(world, progress, routing, goal);
-    let is_ready =
-        set.observed && set.size.get() >= wanted && world.spec.threshold.is_met(set.available.get(), wanted);
+    let reached = endpoints::reached(world, roles(routing, progress).canary, set);
+    let available = set.available.min(reached.unwrap_or(set.available)).get();
+    let is_ready = set.observed && set.size.get() >= wanted && world.spec.threshold.is_met(available, wanted);
     match told(world, progress, routing) {
         Some(told) if !is_ready => told.min(goal),
         Some(_) | None => goal,
@@ -254,15 +256,21 @@ fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) ->
 /// The share that the canary's destination must keep because stable could not take it up; none of pods that are dead.
 /// What the router was told counts, as it may follow at any moment.
 fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
-    let behind = world.selected(roles(routing, progress).canary);
+    let roles = roles(routing, progress);
+    let behind = world.selected(roles.canary);
     let is_alive =
         |hash: &PodHash| world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0);
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
     let Some(told) = told(world, progress, routing) else { return Weight::ZERO };
-    if behind.as_ref() == stable || !behind.as_ref().is_some_and(is_alive) {
+    let set = world.revisions().find(stable);
+    let available = set.map(ReplicaSet::lasting).unwrap_or_default();
+    // Stable's Service may lead to nobody yet, although stable has the pods.
+    let reached = set.and_then(|set| endpoints::reached(world, roles.stable, set)).unwrap_or(available);
+    let is_reached = reached >= available;
+    if behind.as_ref() == stable && is_reached || !behind.as_ref().is_some_and(is_alive) {
         return Weight::ZERO;
     }
-    let available = world.revisions().find(stable).map_or(0, |set| set.lasting().get());
+    let available = available.min(reached).get();
     if routing.stable_scale == StableScale::Full && available > 0 {
         // It has the pods for everything, but for those that are coming back.
         return Weight::ZERO;

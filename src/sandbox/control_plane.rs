@@ -46,6 +46,8 @@ pub struct ControlPlaneOptions {
     pub audit: Audit,
     /// Controllers of the controller manager to run besides the usual ones, for example `endpointslice-controller`.
     pub more_controllers: Vec<String>,
+    /// From a change of pods until the controller of endpoints, should it run, looks at them.
+    pub endpoints_wait: Duration,
     /// Folder for the state folder; `None` is the system's folder for temporary files.
     pub state_parent: Option<PathBuf>,
 }
@@ -54,7 +56,13 @@ impl ControlPlaneOptions {
     /// The usual control plane, made of `tools`.
     #[must_use]
     pub fn new(tools: Tools) -> Self {
-        Self { tools, audit: Audit::Off, more_controllers: Vec::new(), state_parent: None }
+        Self {
+            tools,
+            audit: Audit::Off,
+            more_controllers: Vec::new(),
+            endpoints_wait: Duration::ZERO,
+            state_parent: None,
+        }
     }
 }
 
@@ -90,7 +98,8 @@ impl ControlPlane {
         let arguments = arguments::api_server(state.path(), ports, options.audit);
         let mut api_server = run(&options, state.path(), Tool::ApiServer, arguments).await?;
         wait_api_server(&mut api_server, &client, READY_DEADLINE).await?;
-        let arguments = arguments::controller_manager(state.path(), &options.more_controllers);
+        let arguments =
+            arguments::controller_manager(state.path(), &options.more_controllers, options.endpoints_wait);
         let mut controller_manager = run(&options, state.path(), Tool::ControllerManager, arguments).await?;
         wait_controllers(&mut controller_manager, &client).await?;
         Ok(Self {

@@ -8,6 +8,7 @@ use super::watched::{Change, Watched};
 use super::workload::place;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use crate::rollout::endpoints::Endpoints;
 use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings, Told};
 use crate::rollout::workload::{Generations, Referenced, Workload, WorkloadKind};
@@ -204,6 +205,7 @@ impl Cluster {
             refusal: memory.refusal(generations, self.controller_now()),
             taken_names: BTreeSet::new(),
             route_refusal: None,
+            endpoints: Endpoints::default(),
             counts_pending_since: memory.counts_pending_since,
             rollout,
             pods: Pods { listed: None, refused: memory.refused_evictions },

@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 /// The controllers that run: what owns pods, what cleans up, and what tests of delivery look at.
 ///
@@ -119,7 +120,11 @@ pub(super) fn api_server(state: &Path, ports: Ports, audit: Audit) -> Vec<String
 }
 
 /// Arguments of the controller manager.
-pub(super) fn controller_manager(state: &Path, more_controllers: &[String]) -> Vec<String> {
+pub(super) fn controller_manager(
+    state: &Path,
+    more_controllers: &[String],
+    endpoints_wait: Duration,
+) -> Vec<String> {
     let in_state = |name: &str| state.join(name).display().to_string();
     let controllers = more_controllers.iter().fold(CONTROLLERS.to_owned(), |all, name| all + "," + name);
     let mut arguments = vec![
@@ -128,6 +133,7 @@ pub(super) fn controller_manager(state: &Path, more_controllers: &[String]) -> V
         option("service-account-private-key-file", in_state(file::TOKEN_KEY)),
         option("root-ca-file", in_state(file::AUTHORITY)),
         option("leader-elect", false),
+        option("endpointslice-updates-batch-period", format!("{}ms", endpoints_wait.as_millis())),
         // It serves nothing, so it needs no port.
         option("secure-port", 0),
         option("kube-api-qps", 5000),

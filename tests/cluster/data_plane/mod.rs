@@ -1,5 +1,6 @@
 //! A real data plane: requests of users go through a real Envoy, which a real Contour leads by the routes that Serin writes,
-//! to pods that really serve. Not one request may fail, whatever happens to a Rollout; pods are slow to start and to stop.
+//! to pods that really serve. Not one request may fail, whatever happens to a Rollout: pods are slow to start and slow to
+//! stop, and endpoints are published late, as where the controller of endpoints has much to do.
 
 mod load;
 mod own_network;
@@ -7,64 +8,74 @@ mod plane;
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
+use kube::api::DynamicObject;
 use kube::runtime::wait::Condition;
 use serde_json::{Value, json};
+use serin::api::Rollout;
 
 use self::load::Load;
 use self::own_network::in_own_network;
 use self::plane::{DataPlane, GATEWAY, NAMESPACE};
 use crate::controller_process::ControllerProcess;
 use crate::rollouts::{Subject, is_in, merge, says};
-use crate::routers::{Kind, create, create_service};
-use crate::shared::namespace;
+use crate::routers::{Kind, api, create, create_service};
+use crate::shared::{namespace, wait_for};
 
 const HTTP_ROUTE: Kind = ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
 const HTTP_PROXY: Kind = ("projectcontour.io", "v1", "HTTPProxy", "httpproxies");
 /// Requests that a share is measured by.
 const SAMPLE: u64 = 500;
+/// The last step, a pause at full weight.
+const LAST_STEP: i32 = 5;
 
-/// A router's objects as users write them.
+/// What stands between the users and the pods of a Rollout.
 struct Edge {
+    /// Name of the host, and prefix of the namespace.
     name: &'static str,
     kind: Kind,
     object: Value,
-    routing: Value,
+    /// Fields of the canary strategy.
+    canary: Value,
 }
 
-fn http_route() -> Edge {
-    Edge {
-        name: "route",
-        kind: HTTP_ROUTE,
-        object: json!({
-            "metadata": {"name": "shop"},
-            "spec": {
-                "parentRefs": [{"name": GATEWAY, "namespace": NAMESPACE}], "hostnames": [],
-                "rules": [{"backendRefs": [
-                    {"name": "stable", "port": 80, "weight": 100}, {"name": "canary", "port": 80, "weight": 0},
-                ]}],
-            },
-        }),
-        routing: json!({"plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": "shop"}}}),
-    }
-}
-
-fn http_proxy() -> Edge {
-    Edge {
-        name: "proxy",
-        kind: HTTP_PROXY,
-        object: json!({
-            "metadata": {"name": "shop"},
-            "spec": {"virtualhost": {"fqdn": "proxy.example"}, "routes": [{"services": [
+fn http_route(name: &'static str, canary: Value) -> Edge {
+    let object = json!({
+        "metadata": {"name": "shop"},
+        "spec": {
+            "parentRefs": [{"name": GATEWAY, "namespace": NAMESPACE}], "hostnames": [host(name)],
+            "rules": [{"backendRefs": [
                 {"name": "stable", "port": 80, "weight": 100}, {"name": "canary", "port": 80, "weight": 0},
-            ]}]},
-        }),
-        routing: json!({"plugins": {"argoproj-labs/contour": {"httpProxies": ["shop"]}}}),
-    }
+            ]}],
+        },
+    });
+    let mut whole =
+        json!({"trafficRouting": {"plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": "shop"}}}});
+    merge(&mut whole, canary);
+    Edge { name, kind: HTTP_ROUTE, object, canary: whole }
+}
+
+fn http_proxy(name: &'static str) -> Edge {
+    let object = json!({
+        "metadata": {"name": "shop"},
+        "spec": {"virtualhost": {"fqdn": host(name)}, "routes": [{"services": [
+            {"name": "stable", "port": 80, "weight": 100}, {"name": "canary", "port": 80, "weight": 0},
+        ]}]},
+    });
+    let canary = json!({
+        "trafficRouting": {"plugins": {"argoproj-labs/contour": {"httpProxies": ["shop"]}}},
+        "scaleDownDelaySeconds": 1,
+    });
+    Edge { name, kind: HTTP_PROXY, object, canary }
+}
+
+fn host(name: &str) -> String {
+    format!("{name}.example")
 }
 
 /// A pod template whose pods are slow to start and slow to stop.
 fn template(version: &str) -> Value {
-    let image = format!("app:{version}-slow-start1s-slow-stop2s-lat5ms");
+    let image = format!("app:{version}-slow-start500ms-slow-stop2s-lat5ms");
     json!({
         "metadata": {"labels": {"app": "web"}},
         "spec": {"terminationGracePeriodSeconds": 30, "containers": [
@@ -76,49 +87,49 @@ fn template(version: &str) -> Value {
 /// A Rollout behind the proxy, and the users of its first version.
 struct Shop {
     subject: Subject,
+    kind: Kind,
     load: Load,
     _controller: ControllerProcess,
 }
 
 impl Shop {
-    async fn open(plane: &DataPlane, edge: Edge, canary: Value) -> Self {
+    async fn open(plane: &DataPlane, edge: Edge) -> Self {
         let client = plane.client();
         let namespace = namespace(&client, edge.name).await;
         for name in ["stable", "canary"] {
             create_service(&client, &namespace, name).await;
         }
-        let mut object = edge.object;
-        if edge.kind == HTTP_ROUTE {
-            object["spec"]["hostnames"] = json!([format!("{}.example", edge.name)]);
-        }
-        create(&client, &namespace, edge.kind, object).await;
+        create(&client, &namespace, edge.kind, edge.object).await;
         let controller = ControllerProcess::start(plane.kubeconfig(), &namespace, &[]);
-        let steps = json!([{"setWeight": 10}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
-        let mut whole = json!({"template": template("v1"), "strategy": {"canary": {
-            "canaryService": "canary", "stableService": "stable", "steps": steps,
-            "scaleDownDelaySeconds": 1, "abortScaleDownDelaySeconds": 1, "trafficRouting": edge.routing,
-        }}});
-        merge(&mut whole["strategy"]["canary"], canary);
-        let subject = Subject::create(&client, &namespace, "v1", whole).await;
+        let pause = || json!({"pause": {}});
+        let steps = json!([
+            {"setWeight": 10}, pause(), {"setWeight": 50}, pause(), {"setWeight": 100}, pause(),
+        ]);
+        let mut canary = json!({
+            "canaryService": "canary", "stableService": "stable", "steps": steps, "abortScaleDownDelaySeconds": 1,
+        });
+        merge(&mut canary, edge.canary);
+        let spec = json!({"template": template("v1"), "strategy": {"canary": canary}});
+        let subject = Subject::create(&client, &namespace, "v1", spec).await;
         subject.until_phase("Healthy").await;
-        let load = Load::start(&format!("{}.example", edge.name)).await;
-        Self { subject, load, _controller: controller }
+        let load = Load::start(&host(edge.name)).await;
+        Self { subject, kind: edge.kind, load, _controller: controller }
     }
 
     async fn release(&self, version: &str) {
         self.subject.change(json!({"template": template(version)})).await;
     }
 
-    /// Waits for the pause at a step, and then until the proxy gives the new version its share.
+    /// Waits for the pause at a step, by which the proxy gives the version its share.
     async fn until_paused(&self, step: i32, version: &str, percent: u64) {
-        let at = move |rollout: Option<&serin::api::Rollout>| {
+        let at = move |rollout: Option<&Rollout>| {
             let status = rollout.and_then(|rollout| rollout.status.as_ref());
             status.is_some_and(|status| status.current_step_index == Some(step))
                 && says("CanaryPauseStep").matches_object(rollout)
         };
         self.subject.until(at).await;
         let found = self.load.next(SAMPLE).await;
-        println!("{} step {step}: {found:?}", self.subject.namespace);
+        println!("{} at step {step}: {found:?}", self.subject.namespace);
         assert_share(&found, version, percent);
     }
 
@@ -126,8 +137,24 @@ impl Shop {
         self.subject.change_status(json!({"pauseConditions": null})).await;
     }
 
-    async fn abort(&self) {
+    /// Goes on until the pause at `step`, the share measured at each pause on the way.
+    async fn go_to(&self, step: i32, version: &str) {
+        for (pause, percent) in [(1, 10), (3, 50), (LAST_STEP, 100)] {
+            self.until_paused(pause, version, percent).await;
+            if pause == step {
+                return;
+            }
+            self.resume().await;
+        }
+    }
+
+    /// Takes the update back, and waits until nobody gets it and none of its pods is left.
+    async fn abort(&self, stable: (&str, &str)) {
+        let (version, revision) = stable;
         self.subject.change_status(json!({"abort": true})).await;
+        self.subject.until(is_in("Degraded")).await;
+        self.until_only(version).await;
+        self.subject.until_sizes(&[(revision, 4)]).await;
     }
 
     async fn retry(&self) {
@@ -136,12 +163,23 @@ impl Shop {
 
     /// Waits until no other version answers any more.
     async fn until_only(&self, version: &str) {
-        loop {
-            let found = self.load.next(SAMPLE).await;
-            if found.keys().eq([version]) {
-                return;
-            }
-        }
+        while !self.load.next(SAMPLE / 5).await.keys().eq([version]) {}
+    }
+
+    /// Waits until the route leads to stable's Service alone, as its owner has written it.
+    async fn until_given_back(&self) {
+        let weights = match self.kind {
+            HTTP_ROUTE => "/spec/rules/0/backendRefs",
+            _ => "/spec/routes/0/services",
+        };
+        let is_given_back = |object: Option<&DynamicObject>| {
+            let object = object.map(|object| serde_json::to_value(object).unwrap());
+            let weight =
+                |index: usize| object.as_ref()?.pointer(&format!("{weights}/{index}/weight"))?.as_u64();
+            [weight(0), weight(1)] == [Some(100), Some(0)]
+        };
+        let objects = api(&self.subject.client, &self.subject.namespace, self.kind);
+        Box::pin(wait_for(&objects, "shop", is_given_back)).await;
     }
 }
 
@@ -153,32 +191,26 @@ fn assert_share(found: &BTreeMap<String, u64>, version: &str, percent: u64) {
     assert!(difference.pow(2) <= 25 * variance, "{version} should have {percent} %: {found:?}");
 }
 
-/// An update to the end, and one that is aborted at each of its steps.
-async fn walk(shop: &Shop) {
-    let subject = &shop.subject;
+/// An update to the end, during which endpoints stay as they are for a while once it is promoted; then one that is taken
+/// back from each of its steps.
+async fn walk(plane: &DataPlane, edge: Edge) {
+    let shop = Shop::open(plane, edge).await;
     shop.release("v2").await;
-    shop.until_paused(1, "v2", 10).await;
+    shop.go_to(LAST_STEP, "v2").await;
+    plane.freeze_controllers();
     shop.resume().await;
-    shop.until_paused(3, "v2", 50).await;
-    shop.resume().await;
-    subject.until(is_in("Healthy")).await;
+    shop.subject.until(is_in("Healthy")).await;
+    shop.load.next(SAMPLE).await;
+    plane.thaw_controllers();
+    shop.until_given_back().await;
     shop.until_only("v2").await;
 
     shop.release("v3").await;
-    shop.until_paused(1, "v3", 10).await;
-    shop.abort().await;
-    subject.until(is_in("Degraded")).await;
-    shop.until_only("v2").await;
-    subject.until_sizes(&[("2", 4)]).await;
-
-    shop.retry().await;
-    shop.until_paused(1, "v3", 10).await;
-    shop.resume().await;
-    shop.until_paused(3, "v3", 50).await;
-    shop.abort().await;
-    subject.until(is_in("Degraded")).await;
-    shop.until_only("v2").await;
-    subject.until_sizes(&[("2", 4)]).await;
+    for step in [1, 3, LAST_STEP] {
+        shop.go_to(step, "v3").await;
+        shop.abort(("v2", "2")).await;
+        shop.retry().await;
+    }
     shop.load.assert_unfailing();
 }
 
@@ -186,16 +218,11 @@ async fn walk(shop: &Shop) {
 fn no_request_fails_and_shares_follow_the_weights() {
     in_own_network("data_plane::no_request_fails_and_shares_follow_the_weights", async || {
         let plane = DataPlane::start().await;
-        let dynamic = Edge { name: "dynamic", ..http_route() };
-        let scenarios = [
-            (http_route(), json!({})),
-            (http_proxy(), json!({})),
-            (dynamic, json!({"dynamicStableScale": true, "scaleDownDelaySeconds": null})),
+        let edges = [
+            http_route("route", json!({"scaleDownDelaySeconds": 1})),
+            http_route("dynamic", json!({"dynamicStableScale": true})),
+            http_proxy("proxy"),
         ];
-        let walks = scenarios.map(|(edge, canary)| async {
-            let shop = Shop::open(&plane, edge, canary).await;
-            walk(&shop).await;
-        });
-        futures::future::join_all(walks).await;
+        join_all(edges.map(|edge| walk(&plane, edge))).await;
     });
 }

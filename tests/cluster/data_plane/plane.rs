@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -40,6 +41,8 @@ const DEFINITIONS: [&str; 5] = [
     "gateway-api/httproutes.yaml",
     "gateway-api/referencegrants.yaml",
 ];
+/// How late endpoints follow pods.
+const ENDPOINTS_WAIT: Duration = Duration::from_secs(1);
 /// Lines of a log that a failure quotes.
 const QUOTED: usize = 40;
 /// Kinds that no test here routes by.
@@ -50,6 +53,8 @@ pub(super) struct DataPlane {
     control_plane: ControlPlane,
     contour: Supervised,
     envoy: Supervised,
+    /// Tests that want the controllers stopped.
+    frozen: Mutex<usize>,
     _node: VirtualNode,
 }
 
@@ -57,7 +62,8 @@ impl DataPlane {
     /// Starts it. Envoy takes requests as soon as there is a route.
     pub(super) async fn start() -> Self {
         let more_controllers = vec!["endpointslice-controller".to_owned()];
-        let control_plane = ControlPlane::start(ControlPlaneOptions { more_controllers, ..options() }).await;
+        let options = ControlPlaneOptions { more_controllers, endpoints_wait: ENDPOINTS_WAIT, ..options() };
+        let control_plane = ControlPlane::start(options).await;
         let control_plane = control_plane.unwrap_or_else(|error| panic!("{error}"));
         let client = control_plane.client();
         define(&client).await.unwrap();
@@ -69,11 +75,34 @@ impl DataPlane {
         let node = VirtualNode::start(client, Arc::new(applications)).await.unwrap();
         let contour = start_contour(&control_plane).await;
         let envoy = start_envoy(&control_plane).await;
-        Self { control_plane, contour, envoy, _node: node }
+        Self { control_plane, contour, envoy, frozen: Mutex::default(), _node: node }
     }
 
     pub(super) fn client(&self) -> Client {
         self.control_plane.client()
+    }
+
+    /// Stops the controllers of the cluster, those of endpoints and of ReplicaSets among them, until as many thaws as
+    /// freezes were asked for.
+    pub(super) fn freeze_controllers(&self) {
+        let mut frozen = self.frozen.lock().unwrap();
+        *frozen += 1;
+        self.signal_controllers("STOP");
+    }
+
+    /// Takes one freeze back.
+    pub(super) fn thaw_controllers(&self) {
+        let mut frozen = self.frozen.lock().unwrap();
+        *frozen -= 1;
+        if *frozen == 0 {
+            self.signal_controllers("CONT");
+        }
+    }
+
+    fn signal_controllers(&self, signal: &str) {
+        let [.., (_, process_id)] = self.control_plane.process_ids();
+        let kill = Command::new("kill").args(["-s", signal, &process_id.to_string()]).status().unwrap();
+        assert!(kill.success(), "kill {kill}");
     }
 
     pub(super) fn kubeconfig(&self) -> &str {
@@ -164,7 +193,7 @@ async fn start_contour(control_plane: &ControlPlane) -> Supervised {
 
 async fn start_envoy(control_plane: &ControlPlane) -> Supervised {
     let bootstrap = control_plane.state_dir().join("envoy.json");
-    let made = std::process::Command::new(program("contour"))
+    let made = Command::new(program("contour"))
         .arg("bootstrap")
         .arg(&bootstrap)
         .args([format!("--xds-address={}", XDS.ip()), format!("--xds-port={}", XDS.port())])

@@ -1,0 +1,219 @@
+//! The pods that requests through a Service reach, as the cluster publishes them.
+//!
+//! A pod counts as available in its ReplicaSet a moment before proxies are told of it, or long before where the controller of
+//! endpoints lags. As a rule nobody notices: until then a Service leads to pods that still serve. But stable's pods come and
+//! go with its share under `dynamicStableScale`, so that its Service may lead nowhere; only there a pass looks, and only while
+//! it is about two versions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::deadline::{Deadline, Wake};
+use super::pods;
+use super::snapshot::{ReplicaSet, Snapshot};
+use super::world::World;
+use crate::units::{ReplicaCount, Weight};
+
+/// Names of the pods behind each Service; one that nobody looked at, or whose endpoints nobody publishes, is absent.
+pub type Endpoints = BTreeMap<String, BTreeSet<String>>;
+
+/// How soon a pass looks again, as nothing tells that endpoints have changed.
+const CHECK: Duration = Duration::from_secs(1);
+/// Letters of a pod's name that come from its ReplicaSet, at most, and those that follow.
+const NAME: (usize, usize) = (58, 5);
+
+/// Whether a pass has to look at endpoints.
+#[must_use]
+pub fn are_needed(snapshot: &Snapshot) -> bool {
+    let canary = snapshot.rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+    let Some(canary) = canary.filter(|canary| canary.dynamic_stable_scale == Some(true)) else {
+        return false;
+    };
+    let has_pods = |set: &&ReplicaSet| set.size.max(set.replicas) > ReplicaCount::ZERO;
+    let share = |name: &String| snapshot.traffic.as_ref()?.share(name);
+    let has_share = canary.canary_service.as_ref().and_then(share).is_some_and(|share| share > Weight::ZERO);
+    has_share || snapshot.replica_sets.iter().filter(has_pods).count() > 1
+}
+
+/// Pods of a ReplicaSet that requests through a Service reach; `None` when that is not known.
+pub(super) fn reached(world: &World, service: &str, set: &ReplicaSet) -> Option<ReplicaCount> {
+    let names = world.snapshot.endpoints.get(service)?;
+    Some(pods::count(names.iter().filter(|name| is_of(name, set)).count()))
+}
+
+/// When to look again: soon, while some pod of the revision that a Service selects is not behind it yet.
+pub(super) fn wake(world: &World) -> Option<Wake> {
+    let lags = |service: &String| {
+        let set = world.revisions().find(world.selected(service).as_ref())?;
+        Some(reached(world, service, set)? < set.lasting())
+    };
+    let is_awaited = world.snapshot.endpoints.keys().any(|service| lags(service) == Some(true));
+    is_awaited.then(|| Wake { at: world.now().plus(CHECK), why: Deadline::Endpoints })
+}
+
+/// Whether a pod has a name that its ReplicaSet gives.
+fn is_of(name: &str, set: &ReplicaSet) -> bool {
+    let (most, random) = NAME;
+    let base = format!("{}-", set.name);
+    let base = base.get(..most).unwrap_or(&base);
+    name.strip_prefix(base).is_some_and(|rest| rest.len() == random)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rollout::snapshot::Service;
+    use crate::rollout::tests::Bench;
+    use crate::rollout::{Effect, decide};
+    use crate::traffic::ObservedTraffic;
+
+    /// An update of four pods whose Services and router obey at once; who is behind a Service is up to each test.
+    struct Shop(Bench);
+
+    impl Shop {
+        /// At the pause at full weight, with none of stable's pods left.
+        fn at_full_weight() -> Self {
+            let mut bench = Bench::new(4, &json!([{"setWeight": 100}, {"pause": {}}]));
+            bench.settle();
+            let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+            canary.canary_service = Some("canary".to_owned());
+            canary.stable_service = Some("stable".to_owned());
+            canary.dynamic_stable_scale = Some(true);
+            canary.traffic_routing = Some(serde_json::from_value(json!({"nginx": {}})).unwrap());
+            bench.snapshot.services = ["canary", "stable"].map(|name| (name.to_owned(), service(""))).into();
+            bench.snapshot.traffic = Some(ObservedTraffic {
+                shares: [("stable".to_owned(), 100)].into(),
+                ..ObservedTraffic::default()
+            });
+            bench.release("v2");
+            let mut shop = Self(bench);
+            shop.passes();
+            assert_eq!((shop.share(), shop.sizes()), (100, vec![0, 4]));
+            shop
+        }
+
+        /// Passes until nothing changes any more, or nothing would without a change of endpoints.
+        fn passes(&mut self) {
+            for _ in 0..12 {
+                let plan = decide(&self.0.snapshot);
+                for effect in plan.stages.iter().flatten() {
+                    match effect {
+                        Effect::SwitchService { name, to } => {
+                            self.0.snapshot.services.insert(name.clone(), service(to.as_str()));
+                        }
+                        Effect::SetTraffic(target) => {
+                            let shares = [
+                                (&target.canary, target.weight),
+                                (&target.stable, target.weight.rest_of(target.scale)),
+                            ];
+                            let shares = shares.map(|(to, share)| (to.name.clone(), share.get()));
+                            self.0.snapshot.traffic.as_mut().unwrap().shares = shares.into();
+                        }
+                        _ => {}
+                    }
+                }
+                self.0.apply(plan);
+            }
+        }
+
+        /// So many pods of the n-th version are behind stable's Service.
+        fn publish(&mut self, version: usize, pods: usize) {
+            let set = &self.0.snapshot.replica_sets[version].name;
+            let names = (0..pods).map(|pod| format!("{set}-0000{pod}")).collect();
+            self.0.snapshot.endpoints.insert("stable".to_owned(), names);
+        }
+
+        fn share(&self) -> u32 {
+            self.0.snapshot.traffic.as_ref().unwrap().shares["canary"]
+        }
+
+        fn sizes(&self) -> Vec<u32> {
+            self.0.snapshot.replica_sets.iter().map(|set| set.size.get()).collect()
+        }
+
+        fn looks_again(&self) -> bool {
+            decide(&self.0.snapshot).wake.is_some_and(|wake| wake.why == Deadline::Endpoints)
+        }
+    }
+
+    fn service(hash: &str) -> Service {
+        let selector = [("rollouts-pod-template-hash".to_owned(), hash.to_owned())];
+        Service { selector: selector.into(), managed_by: Some("api".to_owned()) }
+    }
+
+    #[test]
+    fn an_aborted_update_gives_its_share_to_stable_as_the_pods_are_published() {
+        let mut shop = Shop::at_full_weight();
+        shop.publish(0, 0);
+        shop.0.status().abort = Some(true);
+        shop.passes();
+        assert_eq!(
+            (shop.share(), shop.sizes()),
+            (100, vec![4, 4]),
+            "stable has its pods, but nobody knows them"
+        );
+        assert!(shop.looks_again());
+        shop.publish(0, 2);
+        shop.passes();
+        assert_eq!(shop.share(), 50);
+        shop.publish(0, 4);
+        shop.passes();
+        assert_eq!(shop.share(), 0);
+        assert!(!shop.looks_again());
+    }
+
+    #[test]
+    fn a_promoted_version_keeps_its_share_until_it_is_published_as_stable() {
+        let mut shop = Shop::at_full_weight();
+        shop.publish(0, 0);
+        shop.0.status().pause_conditions = None;
+        shop.passes();
+        assert_eq!(shop.0.status().phase.as_deref(), Some("Healthy"));
+        assert_eq!(shop.0.snapshot.services["stable"], shop.0.snapshot.services["canary"]);
+        assert_eq!(shop.share(), 100, "the stable Service still leads to nobody");
+        assert!(shop.looks_again());
+        shop.publish(1, 4);
+        shop.passes();
+        assert_eq!(shop.share(), 0);
+    }
+
+    #[test]
+    fn where_nobody_publishes_endpoints_pods_count_once_they_are_available() {
+        let mut shop = Shop::at_full_weight();
+        shop.0.status().abort = Some(true);
+        shop.passes();
+        assert_eq!(shop.share(), 0);
+    }
+
+    #[test]
+    fn endpoints_are_looked_at_while_stable_depends_on_its_share() {
+        let mut shop = Shop::at_full_weight();
+        assert!(are_needed(&shop.0.snapshot));
+        shop.0.status().pause_conditions = None;
+        shop.passes();
+        assert!(!are_needed(&shop.0.snapshot), "the update is over");
+        shop.0.release("v3");
+        shop.passes();
+        assert!(are_needed(&shop.0.snapshot));
+        let canary = shop.0.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        canary.dynamic_stable_scale = None;
+        assert!(!are_needed(&shop.0.snapshot));
+    }
+
+    #[test]
+    fn a_pod_belongs_to_the_replica_set_whose_name_it_bears() {
+        let mut shop = Shop::at_full_weight();
+        let set = &mut shop.0.snapshot.replica_sets[0];
+        let mut check = |name: &str, pod: &str, expected: bool| {
+            name.clone_into(&mut set.name);
+            assert_eq!(is_of(pod, set), expected, "{pod} of {name}");
+        };
+        check("web-abc", "web-abc-x2x4x", true);
+        check("web-abc", "web-abd-x2x4x", false);
+        check("web", "web-abc-x2x4x", false);
+        let long = "a".repeat(60);
+        check(&long, &format!("{}x2x4x", &long[..58]), true);
+    }
+}
