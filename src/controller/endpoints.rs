@@ -1,4 +1,4 @@
-//! The endpoints of a Rollout's Services, listed for a pass that they matter to: while stable shrinks and grows with its share.
+//! The endpoints of a Rollout's Services, listed for a pass that they matter to: when one of them may get its first share.
 //!
 //! No watch, for the reason that pods have none: almost no pass asks, and every pod of a cluster is in one of them. The list
 //! comes from the API server's own watch cache.

@@ -273,8 +273,9 @@ fn switch(service: &str, from: Option<PodHash>, to: &PodHash) -> (Effect, Event)
     (Effect::SwitchService { name: name.clone(), to: to.clone() }, Event::SwitchService { name, from, to })
 }
 
+/// Whether some pod answers, and not only one that its controller is about to take away or has not counted out yet.
 fn answers(set: &ReplicaSet) -> bool {
-    set.available > ReplicaCount::ZERO
+    set.observed && set.lasting() > ReplicaCount::ZERO
 }
 
 fn answers_for_all(set: &ReplicaSet) -> bool {

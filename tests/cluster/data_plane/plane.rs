@@ -1,13 +1,13 @@
 //! A cluster with a real data plane: pods that serve, Contour that reads routes and endpoints, Envoy that follows it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::PostParams;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 use serin::sandbox::cluster::define;
@@ -26,13 +26,11 @@ const PINS: [&str; 2] = [include_str!("../contour/go.mod"), include_str!("../env
 /// The pods' network; all of it is this machine's in the test's own one.
 const NETWORK: [u8; 2] = [10, 244];
 /// Where Envoy takes requests: Contour moves the Gateway's port 80 up to where anybody may listen.
-pub(super) const EDGE: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-const XDS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8001);
+pub(super) const EDGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const XDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
 /// Where Contour and the Gateway are.
 pub(super) const NAMESPACE: &str = "projectcontour";
 pub(super) const GATEWAY: &str = "edge";
-const GATEWAY_CLASS: Kind = ("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses");
 const GATEWAYS: Kind = ("gateway.networking.k8s.io", "v1", "Gateway", "gateways");
 const DEFINITIONS: [&str; 5] = [
     "contour/crds.yaml",
@@ -114,13 +112,14 @@ impl Drop for DataPlane {
     /// Says what was out of the ordinary in the proxy when a test fails.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let told = |process: &Supervised, usual: &[&str]| {
+            let told = |process: &Supervised, usual: &str| {
                 let log = std::fs::read_to_string(process.log()).unwrap_or_default();
-                let lines = log.lines().filter(|line| !usual.iter().any(|usual| line.contains(usual)));
-                eprintln!("{}:\n{}", process.name(), lines.take(QUOTED).collect::<Vec<_>>().join("\n"));
+                let lines: Vec<_> = log.lines().filter(|line| !line.contains(usual)).collect();
+                let last = &lines[lines.len().saturating_sub(QUOTED)..];
+                eprintln!("{}:\n{}", process.name(), last.join("\n"));
             };
-            told(&self.contour, &["level=info"]);
-            told(&self.envoy, &["HTTP/1.1\" 200"]);
+            told(&self.contour, "level=info");
+            told(&self.envoy, "HTTP/1.1\" 200");
         }
     }
 }
@@ -129,21 +128,11 @@ async fn make_gateway(client: &Client) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
     namespaces.create(&PostParams::default(), &namespace).await.unwrap();
-    let class =
-        json!({"metadata": {"name": GATEWAY}, "spec": {"controllerName": "projectcontour.io/gateway"}});
-    let class: kube::api::DynamicObject = serde_json::from_value({
-        let mut class = class;
-        class["apiVersion"] = json!("gateway.networking.k8s.io/v1");
-        class["kind"] = json!("GatewayClass");
-        class
-    })
-    .unwrap();
-    let (group, version, kind, plural) = GATEWAY_CLASS;
-    let resource = kube::api::ApiResource::from_gvk_with_plural(
-        &kube::api::GroupVersionKind::gvk(group, version, kind),
-        plural,
-    );
-    let classes: Api<kube::api::DynamicObject> = Api::all_with(client.clone(), &resource);
+    let resource =
+        ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "GatewayClass"));
+    let class = DynamicObject::new(GATEWAY, &resource)
+        .data(json!({"spec": {"controllerName": "projectcontour.io/gateway"}}));
+    let classes: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     classes.create(&PostParams::default(), &class).await.unwrap();
     let gateway = json!({
         "metadata": {"name": GATEWAY},
