@@ -44,14 +44,18 @@ pub(super) fn reached(world: &World, service: &str, set: &ReplicaSet) -> Option<
     Some(pods::count(names.iter().filter(|name| is_of(name, set)).count()))
 }
 
-/// When to look again: soon, while some pod of the revision that a Service selects is not behind it yet.
+/// When to look again: soon, while pods are awaited.
 pub(super) fn wake(world: &World) -> Option<Wake> {
+    are_awaited(world).then(|| Wake { at: world.now().plus(CHECK), why: Deadline::Endpoints })
+}
+
+/// Whether some pod of the revision that a Service selects is not behind it yet.
+pub(super) fn are_awaited(world: &World) -> bool {
     let lags = |service: &String| {
         let set = world.revisions().find(world.selected(service).as_ref())?;
         Some(reached(world, service, set)? < set.lasting())
     };
-    let is_awaited = world.snapshot.endpoints.keys().any(|service| lags(service) == Some(true));
-    is_awaited.then(|| Wake { at: world.now().plus(CHECK), why: Deadline::Endpoints })
+    world.snapshot.endpoints.keys().any(|service| lags(service) == Some(true))
 }
 
 /// Whether a pod has a name that its ReplicaSet gives.
@@ -209,6 +213,12 @@ mod tests {
             "the canary's Service still leads to stable"
         );
         assert!(shop.looks_again());
+        shop.0.pass_seconds(700);
+        shop.passes();
+        let conditions = shop.0.status().conditions.clone().unwrap();
+        let stuck = conditions.iter().filter_map(|condition| condition.message.as_deref());
+        let why = "Its pods may be fine: their Service does not lead to all of them yet.";
+        assert!(stuck.clone().any(|message| message.ends_with(why)), "{:?}", stuck.collect::<Vec<_>>());
         shop.publish("canary", 1, 4);
         shop.passes();
         assert_eq!(shop.share(), 100);

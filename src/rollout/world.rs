@@ -1,5 +1,6 @@
 //! The snapshot as situations see it: the parsed spec, and which ReplicaSet is new, stable or neither.
 
+use super::endpoints;
 use super::progress::Progress;
 use super::replicas::{Pods, Sizes, Split, split};
 use super::revision::Revisions;
@@ -216,7 +217,8 @@ impl<'a> World<'a> {
                 Some(why) => Trouble::Stays(format!("the router does not take its weights: {why}")),
                 None => Trouble::Passes("the router does not follow its weights yet"),
             }),
-            Some(_) => None,
+            Some(_) => endpoints::are_awaited(self)
+                .then_some(Trouble::Passes("their Service does not lead to all of them yet")),
         }
     }
 
