@@ -164,6 +164,8 @@ pub enum Event {
         /// The canary's share from now on.
         to: Weight,
     },
+    /// Somebody else had changed something of the route besides its split; it leads to both versions as it should again.
+    RouteRestored,
     /// The router's objects cannot be written.
     RouterRefused {
         /// What the API server said.
@@ -216,6 +218,7 @@ impl Event {
             Self::WeightUpdated { .. } => "TrafficWeightUpdated",
             Self::RoutesUpdated { .. } => "TrafficRoutesUpdated",
             Self::WeightReverted { .. } => "TrafficWeightReverted",
+            Self::RouteRestored => "TrafficRouteRestored",
             Self::RouterRefused { .. } => "TrafficRoutingError",
             Self::AnalysisRun { phase, .. } => analysis_run_reason(*phase),
             Self::Paused => "RolloutPaused",
@@ -238,6 +241,7 @@ impl Event {
                 | Self::WeightUpdated { .. }
                 | Self::RoutesUpdated { .. }
                 | Self::WeightReverted { .. }
+                | Self::RouteRestored
         )
     }
 
@@ -318,6 +322,9 @@ impl fmt::Display for Event {
                 f.write_str("Somebody else has changed the traffic weight")?;
                 from.map_or(Ok(()), |from| write!(f, " to {from}"))?;
                 write!(f, ", setting it back to {to}")
+            }
+            Self::RouteRestored => {
+                f.write_str("The route has been changed and leads to both versions as it should again")
             }
             Self::RouterRefused { message } => write!(f, "The router cannot be told: {message}"),
             Self::Paused => f.write_str("Rollout is paused"),

@@ -31,13 +31,13 @@ use crate::events::{Event, Severity};
 use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
-/// Events that wait apart from each other, so that one that cannot be created holds up few; those of one object always wait
-/// for each other.
+/// Events that wait apart from each other, so that those after one that is tried again wait, and no others; those of one
+/// object always wait for each other.
 const LANES: usize = 4;
 /// Events that may wait in a lane: all lanes together hold more than 1,000 Rollouts make in a whole update.
 const LANE_LENGTH: usize = 8192;
 /// Events on their way at once. An API server that is at its limit should shift traffic first and tell of it afterwards.
-const AT_ONCE: usize = 1;
+const AT_ONCE: usize = 2;
 /// How long after its announcement an Event is tried again: longer than an API server takes to restart.
 const KEEP: Duration = Duration::from_mins(3);
 /// First and longest wait before it is.

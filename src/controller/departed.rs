@@ -27,8 +27,13 @@ impl Caches {
     }
 
     /// The route of a Rollout that is gone is in order.
-    pub(crate) fn forget_departed(&self, key: &Key) {
-        self.departed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    pub(crate) fn forget_departed(&self, gone: &Identity) {
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another one of its name may have gone since.
+        if departed.get(&gone.key).is_some_and(|known| known.0.uid == gone.uid) {
+            departed.remove(&gone.key);
+        }
+        drop(departed);
         self.review_routes();
     }
 

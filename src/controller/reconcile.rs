@@ -147,7 +147,7 @@ impl Rollouts {
         };
         match outcome.await {
             Ok(true) => {
-                self.caches.forget_departed(key);
+                self.caches.forget_departed(identity);
                 Next::After(Duration::ZERO)
             }
             Ok(false) => Next::BackoffFrom(STALE_PATIENCE),

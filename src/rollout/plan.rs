@@ -285,7 +285,10 @@ fn routed(
             let at = again_at(world, progress, told);
             return (vec![], Some(Wake { at, why: Deadline::RouteReverted }));
         }
-        Some(_) => events.push(Event::WeightReverted { from, to: target.weight }),
+        Some(_) if from.is_some_and(|from| from != target.weight) => {
+            events.push(Event::WeightReverted { from, to: target.weight });
+        }
+        Some(_) => events.push(Event::RouteRestored),
         None if from.unwrap_or_default() != target.weight => {
             events.push(Event::WeightUpdated { from, to: target.weight });
         }

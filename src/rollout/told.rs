@@ -26,7 +26,10 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
         Effect::SetTraffic(_) => {
             matches!(
                 event,
-                Event::WeightUpdated { .. } | Event::RoutesUpdated { .. } | Event::WeightReverted { .. }
+                Event::WeightUpdated { .. }
+                    | Event::RoutesUpdated { .. }
+                    | Event::WeightReverted { .. }
+                    | Event::RouteRestored
             )
         }
         Effect::ScaleWorkload { name: scaled, .. } => {

@@ -44,8 +44,13 @@ pub(super) fn observed(world: &World, progress: &Progress, routing: &Routing) ->
 
 /// The canary's share that the router was told, whether or not it follows yet; `None` when it cannot be read.
 pub(super) fn told(world: &World, progress: &Progress, routing: &Routing) -> Option<Weight> {
-    let shares = &world.snapshot.traffic.as_ref()?.shares;
-    let share = shares.get(roles(routing, progress).canary).copied().unwrap_or_default();
+    let traffic = world.snapshot.traffic.as_ref()?;
+    let name = roles(routing, progress).canary;
+    let share = traffic.shares.get(name).copied();
+    // Where the route makes no sense, it is about to say again what it was told last.
+    let told =
+        world.snapshot.told.as_ref().filter(|told| traffic.is_unclear && told.target.canary.name == name);
+    let share = share.or(told.map(|told| told.target.weight.get())).unwrap_or_default();
     Some(Weight::observed(share).min(routing.scale))
 }
 
@@ -364,6 +369,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::rollout::decide;
     use crate::rollout::tests::Bench;
 
     /// The step of an update whose canary has a share of 20 already, while its Service leads to the revision at `behind`.
@@ -380,6 +386,33 @@ mod tests {
     fn a_share_counts_for_a_step_only_once_it_is_the_new_versions() {
         assert_eq!(step_with_the_canary_on(1), Some(1));
         assert_eq!(step_with_the_canary_on(0), Some(0), "whoever owns the route gave it to stable's pods");
+    }
+
+    #[test]
+    fn a_route_that_makes_no_sense_takes_no_share_away_from_a_canary_that_is_not_whole() {
+        let mut bench = Bench::new(10, &json!([{"setWeight": 50}, {"setWeight": 80}, {"pause": {}}]));
+        bench.settle();
+        bench.route(50);
+        bench
+            .snapshot
+            .rollout
+            .spec
+            .strategy
+            .as_mut()
+            .unwrap()
+            .canary
+            .as_mut()
+            .unwrap()
+            .dynamic_stable_scale = Some(true);
+        bench.release("v2");
+        bench.pass_with_the_canary_on(1);
+        bench.snapshot.replica_sets[1].available = crate::units::ReplicaCount::new(5);
+        let weight = |bench: &Bench| decide(&bench.snapshot).traffic().map(|target| target.weight.get());
+        assert_eq!(weight(&bench), None, "it is as it should be until more pods are there");
+        let traffic = bench.snapshot.traffic.as_mut().unwrap();
+        traffic.is_unclear = true;
+        traffic.verified = Some(false);
+        assert_eq!(weight(&bench), Some(50));
     }
 
     #[test]

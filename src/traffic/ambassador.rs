@@ -85,18 +85,14 @@ impl Ambassador {
         Some(known)
     }
 
-    /// The canary's share by its Mapping; `None` for one that is not as it is made.
+    /// The canary's share by its Mapping; `None` for one without a weight that makes sense.
     fn shares(&self, stable: &Value, canary: Option<&Value>) -> Option<ObservedTraffic> {
         let whole = u64::from(Weight::FULL.get());
-        let percent = match canary {
-            Some(canary) if self.renewed(stable, canary) == *canary => {
-                at(canary, &["spec", "weight"]).as_u64()?
-            }
-            Some(_) => return None,
-            None => 0,
-        };
+        let percent = canary.map_or(Some(0), |canary| at(canary, &["spec", "weight"]).as_u64())?;
         let pair = [percent, whole.checked_sub(percent)?];
-        Some(Split { pair, others: 0 }.observed(self.subject.names(), self.subject.scale))
+        let observed = Split { pair, others: 0 }.observed(self.subject.names(), self.subject.scale);
+        let is_behind = canary.is_some_and(|canary| self.renewed(stable, canary) != *canary);
+        Some(if is_behind { ObservedTraffic::unclear_with(observed.shares) } else { observed })
     }
 
     fn observe_one(&self, routes: &Routes, name: &str) -> Option<ObservedTraffic> {

@@ -81,6 +81,12 @@ impl ObservedTraffic {
         Self { verified: Some(false), is_unclear: true, ..Self::default() }
     }
 
+    /// The same of an object whose share can be read, though not all of it is as it should be.
+    #[must_use]
+    pub(in crate::traffic) fn unclear_with(shares: BTreeMap<String, u32>) -> Self {
+        Self { shares, ..Self::unclear() }
+    }
+
     /// Whether the router was seen to follow, by one more thing that may say so.
     #[must_use]
     pub(in crate::traffic) fn and_verified(self, other: Option<bool>) -> Self {

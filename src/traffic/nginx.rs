@@ -46,7 +46,9 @@ impl Nginx {
             (if is_whole { key.clone() } else { format!("{prefix}/{key}") }, value.clone())
         });
         let whole = spec.canary_ingress_annotations.clone().unwrap_or_default();
-        let annotations = additional.chain(whole).collect();
+        // What makes a canary is not the spec's to say.
+        let ours = ["canary", "canary-weight", "canary-weight-total"].map(|key| format!("{prefix}/{key}"));
+        let annotations = additional.chain(whole).filter(|(key, _)| !ours.contains(key)).collect();
         Self { ingresses: one.into_iter().chain(several).collect(), subject, prefix, annotations }
     }
 
@@ -85,12 +87,15 @@ impl Nginx {
         let is_behind = routes.get(&self.route(stable)).zip(canary).is_some_and(|(stable, canary)| {
             self.canary_of_stable(stable, canary.clone(), &self.subject.canary) != *canary
         });
-        let Some(share) = self.share(canary).filter(|_| !is_behind) else {
+        let Some(share) = self.share(canary) else {
             return ObservedTraffic::unclear();
         };
         let rest = Weight::observed(share).rest_of(self.subject.scale).get();
         let shares =
             BTreeMap::from([(self.subject.canary.clone(), share), (self.subject.stable.clone(), rest)]);
+        if is_behind {
+            return ObservedTraffic::unclear_with(shares);
+        }
         ObservedTraffic { shares, ..ObservedTraffic::default() }
     }
 
@@ -226,8 +231,10 @@ mod tests {
                 scale: Weight::FULL,
                 ..Subject::default()
             };
-            let nginx =
-                Nginx::new(subject, &serde_json::from_value(json!({"stableIngress": "shop"})).unwrap());
+            let spec = json!({
+                "stableIngress": "shop", "additionalIngressAnnotations": {"canary-weight-total": "1000"},
+            });
+            let nginx = Nginx::new(subject, &serde_json::from_value(spec).unwrap());
             let path = |host: &str| {
                 json!({"host": host, "http": {"paths": [
                     {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "stable", "port": {"number": 80}}}},
@@ -246,7 +253,8 @@ mod tests {
             };
             let share = |routes: &Routes| {
                 let observed = nginx.observe(routes).unwrap();
-                (!observed.is_unclear).then(|| observed.shares["canary"])
+                assert_eq!(observed.shares["canary"], 20, "what can be read counts in any case");
+                (!observed.is_unclear).then_some(20)
             };
             nginx.render(&mut routes, &target);
             assert_eq!(share(&routes), Some(20));

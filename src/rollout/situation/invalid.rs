@@ -7,11 +7,12 @@
 use super::super::deadline::{self, Deadline, Wake};
 use super::super::progress::Progress;
 use super::super::runs;
+use super::super::status;
 use super::super::targets::{ProgressClock, Targets};
 use super::super::valid::OnDeadline;
 use super::super::world::World;
 use super::{Outcome, aborted, holding};
-use crate::units::{ReplicaCount, Weight};
+use crate::units::{ReplicaCount, Timestamp, Weight};
 
 /// Holds everything as it is, and keeps the runs that go on.
 pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
@@ -20,21 +21,38 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
         runs::Watched::Moved(next, events) => return Outcome::Move(*next, events),
         runs::Watched::Going(_) => {}
     }
-    let is_bound = world.lacks_only_routes && progress.stable.is_some() && !progress.is_settled();
-    if is_bound && let Some(why) = deadline::abort(world, progress) {
+    let ends = deadline_without_routes(world, progress);
+    if ends.is_some_and(|ends| ends <= world.now())
+        && let Some(why) = deadline::abort(world, progress)
+    {
         return aborted::enter(world, progress, why);
     }
     let rescued =
         if world.knows_the_split() { holding::rescued_at(world, progress, Weight::ZERO) } else { None };
-    let ends = deadline::stuck_at(world).filter(|_| is_bound && world.spec.on_deadline == OnDeadline::Abort);
     Outcome::Stay(Targets {
         // A ReplicaSet that was refused is tried again, empty, while everything else still says so.
         create: world.retries.then_some(ReplicaCount::ZERO),
         keep_runs: runs::current_names(progress),
-        wakes: ends.map(|at| Wake { at, why: Deadline::ProgressDeadline }).into_iter().collect(),
+        wakes: ends
+            .filter(|at| *at > world.now())
+            .map(|at| Wake { at, why: Deadline::ProgressDeadline })
+            .into_iter()
+            .collect(),
         clock: ProgressClock::Stopped,
         ..rescued.unwrap_or_default()
     })
+}
+
+/// When an update that lacks only the router's objects is taken back: not before it has lacked them for as long as it may
+/// take to progress, as it may have waited for something else until then. `None` where it is not.
+fn deadline_without_routes(world: &World, progress: &Progress) -> Option<Timestamp> {
+    let is_bound = world.lacks_only_routes && progress.stable.is_some() && !progress.is_settled();
+    if !is_bound || world.spec.on_deadline != OnDeadline::Abort {
+        return None;
+    }
+    let before = world.snapshot.rollout.status.as_ref()?;
+    let since = status::condition(before, "InvalidSpec")?.last_transition_time?;
+    deadline::stuck_at(world).max(Some(since.plus(world.spec.progress_deadline)))
 }
 
 #[cfg(test)]
@@ -91,10 +109,14 @@ mod tests {
         let mut bench = update();
         bench.snapshot.route_problems =
             vec![Problem { field: "nginx.stableIngress".to_owned(), message: "not found".to_owned() }];
+        // Whatever it waited for until now, the route has not been missing for long.
+        bench.pass_seconds(3600);
+        let plan = decide(&bench.snapshot);
+        assert!(!is_aborted(&plan));
+        bench.apply(plan);
         let plan = decide(&bench.snapshot);
         assert!(!is_aborted(&plan));
         let wake = plan.wake.expect("looks again by itself");
-        bench.apply(plan);
         bench.snapshot.now = wake.at.plus(Duration::from_millis(1));
         assert!(is_aborted(&decide(&bench.snapshot)));
         bench.snapshot.rollout.spec.min_ready_seconds = Some(-1);
