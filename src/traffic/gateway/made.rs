@@ -6,8 +6,6 @@
 //! than the rule itself. Where a later copy asks for more than an earlier one, the earlier one gets a match for the requests
 //! of both. A copy has no match for requests that belong to somebody else's rule.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::matches::{Unclear, both, is_within, rank, refined};
@@ -158,42 +156,6 @@ impl Maker<'_> {
         others.cloned().collect()
     }
 
-    /// The routes that the rules are: `None` for one that is not as any step makes it, or not where it has to be.
-    pub(super) fn observe(&self, rules: &[Value]) -> BTreeMap<String, Option<ManagedRoute>> {
-        let subject = &self.router.subject;
-        let others = self.others(rules);
-        let there = |name: &String| {
-            rules.iter().filter(|rule| self.router.owner(rule) == Some(name)).collect::<Vec<_>>()
-        };
-        let names: Vec<_> = subject.managed_names.iter().filter(|name| !there(name).is_empty()).collect();
-        let is_in_order = self.is_in_order(rules, &names);
-        // What a route is made of depends on those after it.
-        let mut known: Vec<ManagedRoute> = Vec::new();
-        let mut found = BTreeMap::new();
-        for name in names.into_iter().rev() {
-            let is_it = |candidate: &&ManagedRoute| {
-                let with_it: Vec<_> = [*candidate].into_iter().chain(&known).cloned().collect();
-                let made = self.rules(&others, &with_it);
-                let made = made.iter().filter(|rule| self.router.owner(rule) == Some(name));
-                candidate.name == *name && made.eq(there(name))
-            };
-            let route = subject.managed.iter().find(is_it).filter(|_| is_in_order).cloned();
-            known.splice(0..0, route.clone());
-            found.insert(name.clone(), route);
-        }
-        found
-    }
-
-    /// Whether the rules that steps make stand in the order of these names, and before those that they are copies of. Among
-    /// the rules of others they may stand anywhere: several Rollouts put theirs to the front.
-    fn is_in_order(&self, rules: &[Value], names: &[&String]) -> bool {
-        let is_source = |rule: &Value| self.chosen.iter().any(|chosen| self.router.is_meant(chosen, rule));
-        let mut behind = rules.iter().skip_while(|rule| !is_source(rule));
-        let mut order: Vec<_> = rules.iter().filter_map(|rule| self.router.owner(rule)).collect();
-        order.dedup();
-        order == names && behind.all(|rule| self.router.owner(rule).is_none())
-    }
-
     /// Whether a rule is one that a step made, without the name that tells so: API servers whose definitions are older than
     /// names of rules lose it.
     pub(super) fn has_lost_its_name(&self, rule: &Value, rules: &[Value]) -> bool {
@@ -239,6 +201,46 @@ impl Maker<'_> {
         };
         let bases = self.bases(source);
         bases.iter().find_map(|base| asked.iter().find_map(|asked| of_two(base, asked)))
+    }
+}
+
+/// A route as it is, beside what steps would make of it.
+pub(super) struct Sight<'a> {
+    pub(super) maker: &'a Maker<'a>,
+    rules: &'a [Value],
+    others: Vec<Value>,
+}
+
+impl<'a> Sight<'a> {
+    pub(super) fn new(maker: &'a Maker<'a>, rules: &'a [Value]) -> Self {
+        Self { maker, rules, others: maker.others(rules) }
+    }
+
+    /// The rules of a route that a step makes.
+    pub(super) fn there(&self, name: &str) -> impl Iterator<Item = &Value> {
+        self.rules.iter().filter(move |rule| self.maker.router.owner(rule) == Some(name))
+    }
+
+    /// The rules that one of these routes is.
+    pub(super) fn made(&self, name: &str, routes: &[ManagedRoute]) -> Vec<Value> {
+        let mut made = self.maker.rules(&self.others, routes);
+        made.retain(|rule| self.maker.router.owner(rule) == Some(name));
+        made
+    }
+
+    /// Whether the rules that steps make stand in order, and before those that they are copies of. Among the rules of others
+    /// they may stand anywhere: several Rollouts put theirs to the front.
+    pub(super) fn is_in_order(&self) -> bool {
+        let names = &self.maker.router.subject.managed_names;
+        let owner = |rule: &&Value| self.maker.router.owner(rule);
+        let rank = |rule: &&Value| names.iter().position(|name| Some(name.as_str()) == owner(rule));
+        let is_source = |rule: &&Value| {
+            let mut chosen = self.maker.chosen.iter();
+            chosen.any(|chosen| self.maker.router.is_meant(chosen, rule))
+        };
+        let made = self.rules.iter().filter(|rule| owner(rule).is_some());
+        let mut behind = self.rules.iter().skip_while(|rule| !is_source(rule));
+        made.is_sorted_by_key(|rule| rank(&rule)) && behind.all(|rule| owner(&rule).is_none())
     }
 }
 
@@ -309,6 +311,9 @@ fn dedup(matches: &mut Vec<Value>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::managed;
     use super::*;
     use crate::api::canary_step::HeaderRoutingMatch;
     use crate::api::traffic_routing::PluginConfig;
@@ -345,6 +350,10 @@ mod tests {
     fn maker(router: &GatewayApi) -> Maker<'_> {
         let chosen = router.config.chosen.iter().collect();
         Maker { router, kind: RouteKind::HttpRoute, chosen, canary: "canary" }
+    }
+
+    fn observed(maker: &Maker<'_>, rules: &[Value]) -> BTreeMap<String, Option<ManagedRoute>> {
+        managed::observe(&maker.router.subject, &[Sight::new(maker, rules)])
     }
 
     fn both() -> Value {
@@ -450,7 +459,7 @@ mod tests {
         let check = |edit: &dyn Fn(&mut Vec<Value>), expected: [Option<&ManagedRoute>; 2]| {
             let mut rules = rules.clone();
             edit(&mut rules);
-            let found: Vec<_> = maker.observe(&rules).into_values().collect();
+            let found: Vec<_> = observed(&maker, &rules).into_values().collect();
             let [testers, shadow] = expected.map(Option::<&ManagedRoute>::cloned);
             assert_eq!(found, [shadow, testers], "{rules:#?}");
         };
@@ -463,7 +472,7 @@ mod tests {
         let other = json!({"name": "other", "matches": [path("Exact", "/other")], "backendRefs": [{"name": "other"}]});
         check(&|rules| rules.insert(0, other.clone()), [Some(testers), Some(shadow)]);
         rules.remove(0);
-        assert_eq!(maker.observe(&rules), [("shadow".to_owned(), Some(shadow.clone()))].into());
+        assert_eq!(observed(&maker, &rules), [("shadow".to_owned(), Some(shadow.clone()))].into());
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Routes for some requests over all objects of a Rollout: where they are made, whether they are there, and what is in the
 //! way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::made::{Maker, owner, replaces_prefix};
+use super::made::{Maker, Sight, owner, replaces_prefix};
 use super::{By, FIELD, GatewayApi, asked};
 use crate::api::canary_step::RouteMatch;
 use crate::traffic::route::{at, items, text};
 use crate::traffic::routers::Problem;
-use crate::traffic::{ManagedRoute, RouteKind, RouteName, Routes, Rule, TrafficTarget};
+use crate::traffic::{ManagedRoute, RouteKind, RouteName, Routes, Rule, Subject, TrafficTarget};
 
 /// What the API takes of a route, and of a rule.
 const MOST_RULES: usize = 16;
@@ -67,26 +67,9 @@ impl GatewayApi {
         items(object, &["spec", "rules"]).iter().any(|rule| self.owner(rule).is_some())
     }
 
-    /// The routes for some requests that are there: `None` for one that is not the same wherever it has to be.
+    /// The routes for some requests that are there.
     pub(super) fn observe_managed(&self, routes: &Routes) -> Found {
-        let makers = self.makers(routes, &self.idle);
-        let of_each: Vec<(&Maker<'_>, Found)> =
-            makers.iter().map(|(name, maker)| (maker, maker.observe(rules_of(routes, name)))).collect();
-        let names: BTreeSet<_> = of_each.iter().flat_map(|(_, found)| found.keys()).collect();
-        let everywhere = |name: &String| {
-            let mut found = of_each.iter().filter_map(|(_, found)| found.get(name));
-            let route = found
-                .next()
-                .cloned()
-                .flatten()
-                .filter(|first| found.all(|next| next.as_ref() == Some(first)))?;
-            let is_missed = |(maker, found): &(&Maker<'_>, Found)| {
-                maker.carries(&route.rule) && !found.contains_key(name)
-            };
-            let is_missing = of_each.iter().any(is_missed);
-            (!is_missing).then_some(route)
-        };
-        names.into_iter().map(|name| (name.clone(), everywhere(name))).collect()
+        observe(&self.subject, &sights(&self.makers(routes, &self.idle), routes))
     }
 
     /// What is in the way of the routes that steps make.
@@ -107,6 +90,9 @@ impl GatewayApi {
             problems.extend(why.map(|why| Problem::new(maker.field(), message(why))));
         }
         problems.dedup();
+        if problems.is_empty() {
+            problems.extend(alike(&self.subject, &sights(&makers, routes)));
+        }
         problems
     }
 
@@ -179,6 +165,54 @@ impl GatewayApi {
         );
         Problem::new(&chosen.field, message)
     }
+}
+
+/// The routes for some requests that are there: `None` for one that is not as any step makes it, or not where it has to be.
+pub(super) fn observe(subject: &Subject, sights: &[Sight<'_>]) -> Found {
+    let is_there = |name: &&String| sights.iter().any(|sight| sight.there(name).next().is_some());
+    let are_in_order = sights.iter().all(Sight::is_in_order);
+    // What a route is made of depends on those after it.
+    let mut later: Vec<ManagedRoute> = Vec::new();
+    let mut found = Found::new();
+    for name in subject.managed_names.iter().filter(is_there).rev() {
+        let is_it = |candidate: &&ManagedRoute| {
+            let with_it: Vec<_> = [*candidate].into_iter().chain(&later).cloned().collect();
+            candidate.name == *name
+                && sights.iter().all(|sight| sight.made(name, &with_it).iter().eq(sight.there(name)))
+        };
+        let route = subject.managed.iter().find(is_it).filter(|_| are_in_order).cloned();
+        later.splice(0..0, route.clone());
+        found.insert(name.clone(), route);
+    }
+    found
+}
+
+/// Two steps make the same of one route, so that which of them is there could not be told.
+fn alike(subject: &Subject, sights: &[Sight<'_>]) -> Option<Problem> {
+    let is_alike = |set: &Vec<ManagedRoute>, route: &ManagedRoute, other: &ManagedRoute| {
+        let with_other =
+            set.iter().map(|known| if known.name == other.name { other } else { known }).cloned();
+        let with_other: Vec<_> = with_other.collect();
+        sights.iter().all(|sight| sight.made(&route.name, set) == sight.made(&route.name, &with_other))
+    };
+    let has_twin = |set: &Vec<ManagedRoute>, route: &ManagedRoute| {
+        let mut others = subject.managed.iter().filter(|other| other.name == route.name);
+        others.any(|other| other.rule != route.rule && is_alike(set, route, other))
+    };
+    let twin = |set: &Vec<ManagedRoute>| set.iter().find(|route| has_twin(set, route)).cloned();
+    let route = subject.managed_sets.iter().find_map(twin)?;
+    Some(Problem::new(
+        FIELD,
+        format!(
+            "the route {:?} is made by two steps in different ways that come to the same here: write both alike",
+            route.name
+        ),
+    ))
+}
+
+/// The routes as they are.
+fn sights<'a>(makers: &'a BTreeMap<RouteName, Maker<'a>>, routes: &'a Routes) -> Vec<Sight<'a>> {
+    makers.iter().map(|(name, maker)| Sight::new(maker, rules_of(routes, name))).collect()
 }
 
 /// A route that can have the rules of a managed route.
