@@ -23,6 +23,7 @@ use crate::sandbox::demo::{self, DemoError, DemoOptions};
 use crate::sandbox::manifests::{DemoManifests, ManifestError, Pace};
 use crate::sandbox::prometheus;
 use crate::sandbox::tools::{Tool, ToolPlaces, Tools, ToolsError};
+use crate::sandbox::traffic::splits::RouteReference;
 use crate::sandbox::traffic::{HIGHEST_RATE, TrafficOptions};
 use crate::sandbox::workload::free_port;
 use crate::view::{Line, Paint, Tone};
@@ -40,6 +41,11 @@ pub struct SandboxArgs {
     /// Does not run the controller; for one that is started elsewhere, for example under a debugger.
     #[arg(long)]
     pub no_controller: bool,
+    /// Sends the requests to this route in place of every Service, split by its weights: `<kind>/<name>` or
+    /// `<kind>/<namespace>/<name>`, where the kind is virtualservice, ingress, traefikservice or trafficsplit. May be given
+    /// several times.
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Vec<RouteReference>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -123,7 +129,10 @@ impl SandboxArgs {
     /// # Errors
     /// When something is missing, does not start, or ends by itself.
     pub fn run(self) -> Result<(), SandboxError> {
-        let options = self.cluster.prepare()?;
+        let mut options = self.cluster.prepare()?;
+        if let Some(traffic) = &mut options.traffic {
+            traffic.routes.clone_from(&self.route);
+        }
         let tools = options.tools.clone();
         let mut screen = Screen::new(io::stdout(), Medium::of_stdout(Paint::Colour));
         let session = async {

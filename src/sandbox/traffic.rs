@@ -3,8 +3,11 @@
 //! The API server refuses loopback addresses as endpoints, so the generator watches Services and pods and picks a
 //! ready pod by the Service's selector itself, each with the same chance. Which pod is picked for the n-th request
 //! depends on the seed alone. It counts what users see, by revision: the truth that a chart shows beside the metrics.
+//! Pointed at objects that routers are configured by, it splits requests by their weights as these are at that moment.
 
+mod following;
 pub mod routes;
+pub mod splits;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::routes::{Endpoint, Route, routes};
+use self::splits::{RouteReference, Split};
 
 /// Time after which users give up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -51,6 +55,8 @@ pub struct TrafficOptions {
     pub seed: u64,
     /// The namespace whose Services get requests; `None` for all namespaces.
     pub namespace: Option<String>,
+    /// The routes that requests go to in place of every Service. A request fails where one leads to no ready pod.
+    pub routes: Vec<RouteReference>,
     /// Time after which a request counts as unanswered.
     pub patience: Duration,
 }
@@ -58,14 +64,14 @@ pub struct TrafficOptions {
 impl Default for TrafficOptions {
     /// A hundred requests a second to every Service, from users who wait two seconds.
     fn default() -> Self {
-        Self { rate: 100, seed: 1, namespace: None, patience: PATIENCE }
+        Self { rate: 100, seed: 1, namespace: None, routes: Vec::new(), patience: PATIENCE }
     }
 }
 
 /// Where requests went.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Destination {
-    /// `<namespace>/<name>` of the Service.
+    /// `<namespace>/<name>` of the Service; the route where that leads nowhere.
     pub service: String,
     /// The pod hash of the pod; empty when it has none, and when no pod was ready.
     pub revision: String,
@@ -125,25 +131,32 @@ pub type Tally = BTreeMap<Destination, Counts>;
 pub struct Traffic {
     tally: Arc<Mutex<Tally>>,
     routes: watch::Receiver<Vec<Route>>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Traffic {
-    /// Sends requests to every Service with a selector, picked by chance, from when the first is known.
+    /// Sends requests to every Service with a selector, or to every route that is named, picked by chance, from when the
+    /// first is known.
     #[must_use]
     pub fn start(client: Client, options: TrafficOptions) -> Self {
         let (publish, routes) = watch::channel(Vec::new());
         let tally = Arc::new(Mutex::new(Tally::new()));
+        let (publish_splits, splits) = watch::channel(Vec::new());
+        let is_split = !options.routes.is_empty();
         let generator = Generator {
             routes: routes.clone(),
+            splits: is_split.then_some(splits),
             tally: Arc::clone(&tally),
             http: http_client(),
             patience: options.patience,
             unanswered: Arc::new(Semaphore::new(MOST_UNANSWERED)),
             dice: Dice::new(options.seed),
         };
-        let follow = follow(client, options.namespace, publish);
-        let tasks = [tokio::spawn(follow), tokio::spawn(generator.send_at(options.rate))];
+        let mut tasks = vec![tokio::spawn(follow(client.clone(), options.namespace, publish))];
+        tasks.extend(
+            is_split.then(|| tokio::spawn(following::follow(client, options.routes, publish_splits))),
+        );
+        tasks.push(tokio::spawn(generator.send_at(options.rate)));
         Self { tally, routes, tasks }
     }
 
@@ -212,7 +225,10 @@ where
     }
 }
 
-fn is_filled<K: reflector::Lookup<DynamicType = ()> + Clone + 'static>(store: &Store<K>) -> bool {
+fn is_filled<K>(store: &Store<K>) -> bool
+where
+    K: reflector::Lookup<DynamicType: Clone + Eq + std::hash::Hash> + Clone + 'static,
+{
     store.wait_until_ready().now_or_never().is_some()
 }
 
@@ -228,6 +244,8 @@ fn publish_routes(publish: &watch::Sender<Vec<Route>>, services: &Store<Service>
 
 struct Generator {
     routes: watch::Receiver<Vec<Route>>,
+    /// How requests are split; `None` where they go to every Service.
+    splits: Option<watch::Receiver<Vec<Split>>>,
     tally: Arc<Mutex<Tally>>,
     http: HttpClient,
     patience: Duration,
@@ -246,10 +264,17 @@ impl Generator {
         }
     }
 
+    fn pick(&mut self) -> Option<(String, Option<Endpoint>)> {
+        match &self.splits {
+            Some(splits) => pick_split(&splits.borrow(), &self.routes.borrow(), &mut self.dice),
+            None => pick(&self.routes.borrow(), &mut self.dice),
+        }
+    }
+
     /// Sends one request and does not wait for the answer.
     fn send_next(&mut self) {
         let Ok(permit) = Arc::clone(&self.unanswered).try_acquire_owned() else { return };
-        let Some((service, endpoint)) = pick(&self.routes.borrow(), &mut self.dice) else { return };
+        let Some((service, endpoint)) = self.pick() else { return };
         let revision = endpoint.as_ref().map(|endpoint| endpoint.revision.clone()).unwrap_or_default();
         let destination = Destination { service, revision };
         let (http, patience, tally) = (self.http.clone(), self.patience, Arc::clone(&self.tally));
@@ -263,6 +288,19 @@ impl Generator {
             drop(permit);
         });
     }
+}
+
+/// The Service and the pod of the next request; no pod when there is none that is ready, nothing while nothing is known.
+fn pick_split(splits: &[Split], routes: &[Route], dice: &mut Dice) -> Option<(String, Option<Endpoint>)> {
+    let split = splits.get(dice.below(splits.len())).filter(|_| !routes.is_empty())?;
+    let whole = usize::try_from(split.whole()).unwrap_or(usize::MAX);
+    let number = u64::try_from(dice.below(whole)).unwrap_or_default();
+    let Some(backend) = split.at(number) else { return Some((split.route.clone(), None)) };
+    let route = routes.iter().find(|route| route.service == backend.service);
+    let endpoints = route.into_iter().flat_map(|route| &route.endpoints);
+    let endpoints: Vec<_> = endpoints.filter(|endpoint| backend.takes(endpoint)).collect();
+    let endpoint = endpoints.get(dice.below(endpoints.len())).copied();
+    Some((backend.service.clone(), endpoint.cloned()))
 }
 
 /// The Service and the pod of the next request; no pod when the Service has none that is ready, nothing when there is no
@@ -324,6 +362,7 @@ mod tests {
         let endpoint = |pod: u8| Endpoint {
             address: SocketAddr::from(([127, 20, 0, pod], 8080)),
             revision: if pod < 3 { "canary" } else { "stable" }.to_owned(),
+            labels: BTreeMap::new(),
         };
         vec![Route { service: "n/s".to_owned(), endpoints: (0..10).map(endpoint).collect() }]
     }

@@ -28,6 +28,7 @@ mod routers;
 mod sandbox;
 mod seeds;
 mod shared;
+mod split_traffic;
 mod stub_prometheus;
 mod takeover;
 mod virtual_node;

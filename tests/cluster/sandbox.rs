@@ -126,7 +126,8 @@ fn counts(tally: &Tally, service: &str) -> Counts {
 /// Requests to the Services of one namespace alone, from users who wait for as long as a loaded machine may take.
 fn traffic(client: &Client, namespace: &str, rate: u32) -> Traffic {
     let namespace = Some(namespace.to_owned());
-    Traffic::start(client.clone(), TrafficOptions { rate, seed: 1, namespace, patience: DEADLINE })
+    let options = TrafficOptions { rate, namespace, patience: DEADLINE, ..TrafficOptions::default() };
+    Traffic::start(client.clone(), options)
 }
 
 /// Waits until this Service has had `requests`.

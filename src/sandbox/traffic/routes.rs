@@ -24,6 +24,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its revision: the pod hash; empty for pods that carry none.
     pub revision: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The route of every Service that has a selector, in the order of their names, with all pods that are ready and not
@@ -62,9 +64,10 @@ fn endpoint(pod: &Pod, port: &ServicePort) -> Option<Endpoint> {
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(name)) => named_port(pod, name)?,
     };
-    let revision = pod.metadata.labels.as_ref().and_then(|labels| labels.get(POD_TEMPLATE_HASH));
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let revision = labels.get(POD_TEMPLATE_HASH).cloned().unwrap_or_default();
     let address = SocketAddr::new(ip, u16::try_from(number).ok()?);
-    Some(Endpoint { address, revision: revision.cloned().unwrap_or_default() })
+    Some(Endpoint { address, revision, labels })
 }
 
 fn named_port(pod: &Pod, name: &str) -> Option<i32> {
