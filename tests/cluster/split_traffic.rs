@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::PostParams;
 use kube::runtime::wait::Condition;
@@ -209,7 +210,7 @@ fn template(version: &str) -> Value {
 struct Shop {
     subject: Subject,
     traffic: Traffic,
-    _controller: ControllerProcess,
+    controller: ControllerProcess,
 }
 
 impl Shop {
@@ -243,7 +244,7 @@ impl Shop {
             patience: DEADLINE,
             ..TrafficOptions::default()
         };
-        let shop = Self { subject, traffic: Traffic::start(client, options), _controller: controller };
+        let shop = Self { subject, traffic: Traffic::start(client, options), controller };
         shop.next(1).await;
         shop
     }
@@ -285,14 +286,19 @@ impl Shop {
         timeout(DEADLINE, enough).await.expect("requests do not go on")
     }
 
-    /// Waits for the pause at a step, and for the share that the route gives the new version then.
-    async fn until_paused(&self, step: i32, percent: u64) {
+    /// Waits for the pause at a step.
+    async fn until_at(&self, step: i32) -> Rollout {
         let at = move |rollout: Option<&Rollout>| {
             let status = rollout.and_then(|rollout| rollout.status.as_ref());
             status.is_some_and(|status| status.current_step_index == Some(step))
                 && says("CanaryPauseStep").matches_object(rollout)
         };
-        let paused = self.subject.until(at).await;
+        self.subject.until(at).await
+    }
+
+    /// Waits for the pause at a step, and for the share that the route gives the new version then.
+    async fn until_paused(&self, step: i32, percent: u64) {
+        let paused = self.until_at(step).await;
         let revision = paused.status.unwrap().current_pod_hash.unwrap();
         let mut found = BTreeMap::new();
         // The first sample may hold requests that were under way.
@@ -335,6 +341,35 @@ impl Shop {
         self.subject.change_status(json!({"abort": false, "abortedAt": null})).await;
     }
 
+    /// Takes updates back and tries them again while pods still start and stop and weights still change, and replaces one by
+    /// the next, with a controller that dies in the middle.
+    async fn hurry(&mut self) {
+        self.release("v5").await;
+        for step in [1, 3] {
+            self.until_at(step).await;
+            self.resume().await;
+            self.subject.change_status(json!({"abort": true})).await;
+            self.subject.until(is_in("Degraded")).await;
+            self.retry().await;
+            self.until_at(1).await;
+            self.resume().await;
+        }
+        self.until_at(3).await;
+        self.resume().await;
+        self.release("v6").await;
+        self.controller.kill_and_restart().await;
+        for step in [1, 3, LAST_STEP] {
+            self.until_at(step).await;
+            self.resume().await;
+        }
+        self.subject.until(is_in("Healthy")).await;
+        self.release("v7").await;
+        self.until_at(1).await;
+        self.release("v6").await;
+        self.until_healthy().await;
+        self.assert_unfailing("in haste");
+    }
+
     async fn until_only(&self, revision: &str) {
         let only = async { while !self.next(SAMPLE / 5).await.keys().eq([revision]) {} };
         timeout(DEADLINE, only).await.unwrap_or_else(|_| panic!("others than {revision} still get requests"));
@@ -367,10 +402,10 @@ fn has_share(found: &BTreeMap<String, u64>, revision: &str, percent: u64) -> boo
     difference.pow(2) <= 25 * variance
 }
 
-/// An update to the end; one that is taken back from each of its steps, and then replaced by another; and one that is left
-/// for stable's own version.
+/// An update to the end; one that is taken back from each of its steps, and then replaced by another; one that is left for
+/// stable's own version; and one of somebody in haste.
 async fn walk(edge: Edge) {
-    let shop = Box::pin(Shop::open(edge)).await;
+    let mut shop = Box::pin(Shop::open(edge)).await;
     shop.release("v2").await;
     shop.go_to(LAST_STEP).await;
     shop.resume().await;
@@ -391,44 +426,29 @@ async fn walk(edge: Edge) {
     shop.release("v2").await;
     shop.until_healthy().await;
     shop.assert_unfailing("after the way back");
+
+    Box::pin(shop.hurry()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_virtual_services() {
-    Box::pin(walk(istio("split-istio", with_delay()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_virtual_services_while_stable_makes_room() {
-    Box::pin(walk(istio("split-istio-dynamic", dynamic()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_subsets() {
-    Box::pin(walk(istio_subsets("split-subsets", with_delay()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_subsets_while_stable_makes_room() {
-    Box::pin(walk(istio_subsets("split-subsets-dynamic", dynamic()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_nginx() {
-    Box::pin(walk(nginx("split-nginx", with_delay()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_a_load_balancer() {
-    Box::pin(walk(alb("split-alb", dynamic()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_traefik_between_alternating_services() {
-    Box::pin(walk(traefik("split-traefik", alternating()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_a_traffic_split() {
-    Box::pin(walk(smi("split-smi", with_delay()))).await;
+async fn no_request_fails_and_shares_follow_the_weights_of_every_router() {
+    let edges = [
+        istio("split-istio", with_delay()),
+        istio("split-istio-dynamic", dynamic()),
+        istio_subsets("split-subsets", with_delay()),
+        istio_subsets("split-subsets-dynamic", dynamic()),
+        nginx("split-nginx", with_delay()),
+        nginx("split-nginx-dynamic", dynamic()),
+        alb("split-alb", alternating()),
+        traefik("split-traefik", alternating()),
+        traefik("split-traefik-dynamic", dynamic()),
+        smi("split-smi", with_delay()),
+    ];
+    // Each on its own, so that what goes wrong with one is told beside the others.
+    let walks = join_all(edges.map(|edge| tokio::spawn(walk(edge)))).await;
+    let failed = walks.iter().filter(|walk| walk.is_err()).count();
+    assert_eq!(
+        failed, 0,
+        "routers through which requests failed, or did not follow the weights; the reasons are above"
+    );
 }
