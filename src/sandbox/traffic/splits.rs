@@ -31,7 +31,7 @@ const ALB: &str = "alb.ingress.kubernetes.io";
 /// A kind of route whose weights are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Istio: the first HTTP route that takes a request, and subsets of DestinationRules.
+    /// Istio: the first HTTP route that takes a request, and subsets of its rules for destinations.
     VirtualService,
     /// NGINX, with its canary; and AWS load balancers, by their forward actions.
     Ingress,
@@ -370,7 +370,7 @@ mod tests {
         split
     }
 
-    fn virtual_service(http: Value) -> Value {
+    fn virtual_service(http: &Value) -> Value {
         json!({"kind": "VirtualService", "metadata": {"name": "shop"}, "spec": {"http": http}})
     }
 
@@ -384,10 +384,10 @@ mod tests {
              "route": [to("stable", 70), to("canary.other.svc.cluster.local", 30)]},
             {"route": [to("late", 100)]},
         ]);
-        check("virtualservice/n/shop", &[virtual_service(http)], &[("n/stable", 70), ("other/canary", 30)]);
+        check("virtualservice/n/shop", &[virtual_service(&http)], &[("n/stable", 70), ("other/canary", 30)]);
         let only = json!([{"route": [to("stable", 0)]}]);
-        check("VirtualService/n/shop", &[virtual_service(only)], &[("n/stable", 1)]);
-        check("virtualservice/n/shop", &[virtual_service(json!([]))], &[]);
+        check("VirtualService/n/shop", &[virtual_service(&only)], &[("n/stable", 1)]);
+        check("virtualservice/n/shop", &[virtual_service(&json!([]))], &[]);
     }
 
     #[test]
@@ -397,7 +397,7 @@ mod tests {
             "kind": "DestinationRule", "metadata": {"name": "web"},
             "spec": {"host": "web.n.svc.cluster.local", "subsets": [{"name": "canary", "labels": {"hash": "new"}}]},
         });
-        let all = [virtual_service(json!([{"route": [to("canary"), to("missing")]}])), rule];
+        let all = [virtual_service(&json!([{"route": [to("canary"), to("missing")]}])), rule];
         let split = check("virtualservice/n/shop", &all, &[("n/web", 50), ("n/web", 50)]);
         let endpoint = |hash: &str| Endpoint {
             address: ([127, 0, 0, 1], 80).into(),
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_canary_ingress_has_its_weight_of_the_rest() {
-        let ingress = |name: &str, service: &str, annotations: Value| {
+        let ingress = |name: &str, service: &str, annotations: &Value| {
             let backend = json!({"service": {"name": service, "port": {"number": 80}}});
             json!({
                 "kind": "Ingress", "metadata": {"name": name, "annotations": annotations},
@@ -422,13 +422,13 @@ mod tests {
             ingress(
                 "c",
                 "canary",
-                json!({
+                &json!({
                     (annotation("canary")): "true", (annotation("canary-weight")): weight,
                     (annotation("canary-weight-total")): "1000",
                 }),
             )
         };
-        let stable = || ingress("shop", "stable", json!({}));
+        let stable = || ingress("shop", "stable", &json!({}));
         check("ingress/n/shop", &[stable()], &[("n/stable", 1)]);
         check("ingress/n/shop", &[canary("5"), stable()], &[("n/stable", 995), ("n/canary", 5)]);
         check("ingress/n/shop", &[canary("many"), stable()], &[("n/stable", 1)]);
