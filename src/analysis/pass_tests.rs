@@ -236,7 +236,7 @@ fn a_terminated_run_ends_at_once_and_says_so() {
 #[test]
 fn an_invalid_spec_ends_the_run_with_every_problem() {
     let mut world = World::new(json!({"metrics": [
-        {"name": "m", "interval": "x", "provider": {"web": {}}},
+        {"name": "m", "interval": "x", "provider": {"kayenta": {}}},
         {"name": "m", "provider": {"prometheus": {"query": "{{args.a}}"}}}
     ]}));
     world.pass();
@@ -246,7 +246,7 @@ fn an_invalid_spec_ends_the_run_with_every_problem() {
         status.message.as_deref(),
         Some(
             "the spec is invalid: metrics[0].interval 'x' is not a duration such as 30s or 5m; \
-             metrics[0].provider.web is not supported yet; prometheus is; \
+             metrics[0].provider.kayenta is not supported yet; prometheus and web are; \
              metrics[1] is incomplete: args.a was not resolved; metrics has two metrics named 'm'"
         )
     );
@@ -290,7 +290,7 @@ fn secrets_are_asked_for_by_name_and_only_when_something_is_due() {
     world.snapshot.secrets.insert(key, Ok("s3cret".to_owned()));
     let plan = world.pass();
     assert!(plan.secrets.is_empty());
-    let Query::Prometheus(query) = &plan.measure[0].query;
+    let Query::Prometheus(query) = &plan.measure[0].query else { panic!("{plan:?}") };
     assert_eq!(query.headers[0].1.reveal(), "Bearer s3cret");
     assert!(!format!("{plan:?}").contains("s3cret"));
     world.snapshot.secrets.clear();

@@ -17,7 +17,7 @@ const RETENTION: usize = 10;
 const MAX_RETENTION: usize = 1_000;
 
 /// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
-const OPEN_FIELDS: [&str; 10] = [
+const OPEN_FIELDS: [&str; 13] = [
     "/name",
     "/interval",
     "/initialDelay",
@@ -28,6 +28,9 @@ const OPEN_FIELDS: [&str; 10] = [
     "/consecutiveSuccessLimit",
     "/provider/prometheus/timeout",
     "/provider/prometheus/rangeQuery",
+    "/provider/web/method",
+    "/provider/web/timeoutSeconds",
+    "/provider/web/jsonPath",
 ];
 
 /// A run's spec, parsed as far as it can be without secrets.

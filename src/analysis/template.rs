@@ -581,7 +581,7 @@ mod tests {
             (
                 "a",
                 json!({"metrics": [
-                {"name": "m", "provider": {"datadog": {}}},
+                {"name": "m", "provider": {"kayenta": {}}},
                 {"name": "n", "interval": "soon", "successCondition": "result[0] >", "provider": {"prometheus": {"query": "up"}}}
             ], "dryRun": [{"metricName": "nothing"}], "measurementRetention": [{"metricName": "(", "limit": 2}]}),
             ),
@@ -591,7 +591,7 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "AnalysisTemplate 'a': metrics[0].provider.datadog is not supported yet; prometheus is",
+                "AnalysisTemplate 'a': metrics[0].provider.kayenta is not supported yet; prometheus and web are",
                 "AnalysisTemplate 'a': metrics[1].interval 'soon' is not a duration such as 30s or 5m",
                 "AnalysisTemplate 'a': metrics[1].successCondition is wrong: the condition 'result[0] >' is not accepted: it ends too early",
                 "AnalysisTemplate 'b': metrics[0].name 'm' is the name of another metric too",

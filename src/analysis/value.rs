@@ -1,6 +1,8 @@
-//! What a provider measures: numbers, and how they are written into a status.
+//! What a provider measures: numbers or JSON, and how they are written into a status.
 
 use std::fmt::Write as _;
+
+use serde_json::Value as Json;
 
 /// Longest text of a value in a status, in characters; a value of thousands of series must not fill the object.
 const MAX_TEXT: usize = 1_000;
@@ -12,13 +14,19 @@ pub enum Value {
     Number(f64),
     /// Several numbers, in the order in which the provider gave them; may be empty.
     Numbers(Vec<f64>),
+    /// Anything else that an answer can hold: a map, a list, a text, true or false, null.
+    Json(Json),
 }
 
 impl Value {
     /// Whether the provider found nothing at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Numbers(numbers) if numbers.is_empty())
+        match self {
+            Self::Number(_) => false,
+            Self::Numbers(numbers) => numbers.is_empty(),
+            Self::Json(json) => json.is_null() || json.as_array().is_some_and(Vec::is_empty),
+        }
     }
 
     /// Whether one of the numbers is not a number.
@@ -27,15 +35,17 @@ impl Value {
         match self {
             Self::Number(number) => number.is_nan(),
             Self::Numbers(numbers) => numbers.iter().any(|number| number.is_nan()),
+            Self::Json(_) => false,
         }
     }
 
-    /// How many numbers there are.
+    /// How many values there are at all depths, a long text counting for several.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
             Self::Number(_) => 1,
             Self::Numbers(numbers) => numbers.len(),
+            Self::Json(json) => size(json),
         }
     }
 
@@ -45,8 +55,26 @@ impl Value {
         match self {
             Self::Number(number) => number_text(*number),
             Self::Numbers(numbers) => list_text(numbers),
+            Self::Json(json) => cut(&json.to_string()),
         }
     }
+}
+
+/// Values in `json`, itself included; a text counts one more for every 8 bytes.
+fn size(json: &Json) -> usize {
+    1 + match json {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::String(text) => text.len() / 8,
+        Json::Array(items) => items.iter().map(size).sum(),
+        Json::Object(fields) => fields.iter().map(|(key, value)| key.len() / 8 + size(value)).sum(),
+    }
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= MAX_TEXT {
+        return text.to_owned();
+    }
+    text.chars().take(MAX_TEXT).chain(['…']).collect()
 }
 
 /// A number without exponent, as the query language writes it: `NaN`, `+Inf`, `-Inf`, `0.95`.
@@ -80,6 +108,7 @@ fn list_text(numbers: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn values_are_written_as_the_query_language_writes_them() {
@@ -92,6 +121,8 @@ mod tests {
             (Value::Numbers(vec![0.95, 1.0]), "[0.95,1]"),
             (Value::Numbers(vec![f64::INFINITY, f64::NEG_INFINITY, f64::NAN]), "[+Inf,-Inf,NaN]"),
             (Value::Number(1e-7), "0.0000001"),
+            (Value::Json(json!({"list": [1, 2.5, null, true]})), r#"{"list":[1,2.5,null,true]}"#),
+            (Value::Json(json!("text")), r#""text""#),
         ] {
             assert_eq!(value.text(), text);
         }
@@ -102,5 +133,6 @@ mod tests {
         let text = Value::Numbers(vec![0.123_456_789; 10_000]).text();
         assert!(text.len() < 1_100, "{}", text.len());
         assert!(text.ends_with("… (10000 values)]"), "{text}");
+        assert_eq!(Value::Json(json!("ü".repeat(5_000))).text().chars().count(), MAX_TEXT + 1);
     }
 }

@@ -61,6 +61,12 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
              isNaN(result[0]) in a condition can say what it means",
         );
     }
+    let conditions = [&rules.success_condition, &rules.failure_condition];
+    let absent =
+        || conditions.into_iter().flatten().find_map(|condition| condition::absent_field(condition, value));
+    if let (true, Some(why)) = (phase != AnalysisPhase::Successful, absent()) {
+        return Verdict::because(phase, limited(&why));
+    }
     Verdict::of(phase)
 }
 
@@ -270,6 +276,14 @@ pub(super) mod tests {
         assert!(
             verdict.message.unwrap().starts_with("the query returned no data, so result[0] does not exist")
         );
+    }
+
+    #[test]
+    fn a_field_that_an_answer_does_not_have_is_named() {
+        let rules = rules(&json!({"successCondition": "result.ok == true"}));
+        let verdict = judge(&rules, &Ok(Value::Json(json!({"okay": true}))), Timestamp::from_millis(0));
+        assert_eq!(verdict.phase, AnalysisPhase::Failed);
+        assert_eq!(verdict.message.unwrap(), "the answer has no result.ok, which counts as nil");
     }
 
     fn after(settings: &serde_json::Value, phases: &[AnalysisPhase]) -> (AnalysisPhase, String) {

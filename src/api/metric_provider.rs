@@ -22,8 +22,7 @@ pub struct MetricProvider {
     #[schemars(schema_with = "any")]
     pub kayenta: Option<Value>,
     /// A web request.
-    #[schemars(schema_with = "any")]
-    pub web: Option<Value>,
+    pub web: Option<WebMetric>,
     /// Datadog.
     #[schemars(schema_with = "any")]
     pub datadog: Option<Value>,
@@ -70,6 +69,33 @@ pub struct PrometheusMetric {
     pub headers: Option<Vec<WebHeader>>,
     /// Asks for a range in place of an instant.
     pub range_query: Option<PrometheusRangeQuery>,
+    /// How to authenticate.
+    pub authentication: Option<Authentication>,
+}
+
+/// A request to any web server.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebMetric {
+    /// Where the request goes.
+    pub url: Option<String>,
+    /// `GET`, `POST` or `PUT`; `GET` when absent.
+    pub method: Option<String>,
+    /// Headers sent with the request.
+    pub headers: Option<Vec<WebHeader>>,
+    /// Body, as it is.
+    pub body: Option<String>,
+    /// Body, as JSON.
+    #[schemars(schema_with = "any")]
+    pub json_body: Option<Value>,
+    /// Seconds the request may take; 10 when absent.
+    #[schemars(schema_with = "int_or_string")]
+    pub timeout_seconds: Option<IntOrString>,
+    /// The part of the answer that is the value, such as `{$.a.b[0]}`; all of it when absent.
+    pub json_path: Option<String>,
+    /// Whether the server's certificate is not checked; false when absent.
+    pub insecure: Option<bool>,
     /// How to authenticate.
     pub authentication: Option<Authentication>,
 }

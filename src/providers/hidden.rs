@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value as Json;
 use url::{Url, form_urlencoded};
 
-use crate::analysis::Secret;
-use crate::analysis::args;
+use crate::analysis::{Secret, Value, args};
 
 /// What must not be seen.
 #[derive(Debug, Default)]
@@ -32,6 +32,25 @@ impl Hidden {
     /// The text with every secret replaced.
     pub(super) fn redact(&self, text: &str) -> String {
         args::redact(text, &self.0)
+    }
+
+    /// The value with every secret in its texts replaced, before anyone judges or shows it.
+    pub(super) fn clean(&self, value: Value) -> Value {
+        match value {
+            Value::Json(json) => Value::Json(self.clean_json(json)),
+            Value::Number(_) | Value::Numbers(_) => value,
+        }
+    }
+
+    fn clean_json(&self, json: Json) -> Json {
+        match json {
+            Json::String(text) => Json::String(self.redact(&text)),
+            Json::Array(items) => items.into_iter().map(|item| self.clean_json(item)).collect(),
+            Json::Object(fields) => {
+                fields.into_iter().map(|(key, value)| (self.redact(&key), self.clean_json(value))).collect()
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => json,
+        }
     }
 
     /// Whether a text holds a secret.

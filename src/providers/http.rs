@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use url::{Host, Url};
 
 use super::hidden::Hidden;
-use crate::analysis::query::CertificateCheck;
+use crate::analysis::query::access::CertificateCheck;
 
 /// Most bytes of an answer; a query that answers more does not measure one thing.
 const MAX_ANSWER: usize = 4 << 20;
@@ -138,6 +138,12 @@ pub(super) fn shown(url: &Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// The same of a URL that was written as `text`. One that holds a secret may have been parsed into pieces of it: then
+/// only the server is named.
+pub(super) fn shown_unless_hidden(url: &Url, text: &str, hidden: &Hidden) -> String {
+    if hidden.is_in(text) { url.origin().ascii_serialization() } else { shown(url) }
 }
 
 /// Reads the whole answer, if it is not too large.

@@ -3,15 +3,18 @@
 //! A provider is asked with a `MeasureRequest` and answers with a `Sample`: a value, or one sentence that says why
 //! there is none. It reads no clock but the time that passes: the request says when it was asked.
 
+mod headers;
 mod hidden;
 mod http;
 mod oauth2;
 mod prometheus;
+mod web;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::analysis::query::access::Credentials;
 use crate::analysis::{MeasureRequest, Query, Sample, Secret, Value};
 
 use hidden::Hidden;
@@ -79,12 +82,26 @@ impl Providers {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Which servers a measurement waits for, in a form that is equal for equal servers; never shown to people.
+    /// Which servers a measurement waits for, in a form that is equal for equal servers; never shown to people. The
+    /// issuer of a token is one of them: it can make a measurement wait, too.
     #[must_use]
     pub fn server(&self, request: &MeasureRequest) -> String {
-        match &request.query {
-            Query::Prometheus(query) => prometheus::server(&self.shared, query),
-        }
+        let (address, credentials) = match &request.query {
+            Query::Prometheus(query) => {
+                (prometheus::address(&self.shared, query), query.credentials.as_ref())
+            }
+            Query::Web(query) => (Some(query.url.as_str()), query.credentials.as_ref()),
+        };
+        let issuer = match credentials {
+            Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
+            Some(Credentials::Basic { .. }) | None => None,
+        };
+        let urls = address.into_iter().chain(issuer).filter_map(|text| http::parse_url(text).ok());
+        let servers = urls.map(|url| {
+            let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
+            format!("{host}:{}", port.unwrap_or_default())
+        });
+        servers.collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -94,12 +111,15 @@ impl Provider for Providers {
         let mut finding = Finding { hidden: Hidden::new(&request.secrets), ..Finding::default() };
         let result: Result<Value, String> = match &request.query {
             Query::Prometheus(query) => prometheus::measure(&self.shared, query, &mut finding).await,
+            Query::Web(query) => web::measure(&self.shared, query, &mut finding).await,
         };
         Sample {
             metric: request.metric.clone(),
             started_at: request.at,
             finished_at: request.at.plus(begun.elapsed()),
-            result: result.map_err(|why| finding.hidden.redact(&why)),
+            result: result
+                .map(|value| finding.hidden.clean(value))
+                .map_err(|why| finding.hidden.redact(&why)),
             metadata: finding.metadata,
         }
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::http::{self, HttpClients};
 use crate::analysis::Secret;
-use crate::analysis::query::{CertificateCheck, OAuth2};
+use crate::analysis::query::access::{CertificateCheck, OAuth2};
 
 /// A token is renewed this long before it expires, so that it is valid while a request is under way.
 const MARGIN: Duration = Duration::from_secs(30);

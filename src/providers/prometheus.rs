@@ -6,12 +6,13 @@
 use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, PromqlResult, RangeVector, Sample};
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use url::Url;
 
-use super::{Finding, Hidden, Shared, http};
-use crate::analysis::query::{Credentials, PrometheusQuery};
+use super::{Finding, Hidden, Shared, headers, http};
+use crate::analysis::query::PrometheusQuery;
+use crate::analysis::query::access::Credentials;
 use crate::analysis::{Secret, Value};
 use crate::units::format_duration;
 
@@ -35,19 +36,6 @@ enum Method {
     Get,
 }
 
-/// Host and port of the server and of the issuer of its tokens, should there be one: either can make a measurement wait.
-pub(super) fn server(shared: &Shared, query: &PrometheusQuery) -> String {
-    let issuer = match &query.credentials {
-        Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
-        Some(Credentials::Basic { .. }) | None => None,
-    };
-    let urls = address(shared, query).into_iter().chain(issuer).filter_map(|text| http::parse_url(text).ok());
-    let servers = urls.map(|url| {
-        format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
-    });
-    servers.collect::<Vec<_>>().join(" ")
-}
-
 /// Takes one measurement.
 pub(super) async fn measure(
     shared: &Shared,
@@ -59,10 +47,7 @@ pub(super) async fn measure(
         "no Prometheus address: set provider.prometheus.address in the metric, or a default address for the controller",
     )?;
     let url = http::parse_url(address).map_err(|why| format!("Prometheus cannot be asked: {why}"))?;
-    // An address that holds a secret may have been parsed into pieces of it: then only the server is named.
-    let shown =
-        if finding.hidden.is_in(address) { url.origin().ascii_serialization() } else { http::shown(&url) };
-    let place = format!("Prometheus at {shown}");
+    let place = format!("Prometheus at {}", http::shown_unless_hidden(&url, address, &finding.hidden));
     let patience = query.timeout;
     match tokio::time::timeout(patience, ask(shared, query, url, &mut finding.hidden)).await {
         Err(_) => Err(format!("{place} did not answer within {}", format_duration(patience))),
@@ -78,7 +63,7 @@ pub(super) async fn measure(
 }
 
 /// Where the query goes; `None` when neither it nor the controller's settings say.
-fn address<'a>(shared: &'a Shared, query: &'a PrometheusQuery) -> Option<&'a str> {
+pub(super) fn address<'a>(shared: &'a Shared, query: &'a PrometheusQuery) -> Option<&'a str> {
     query.address.as_deref().or(shared.default_prometheus_address.as_ref().map(Secret::reveal))
 }
 
@@ -94,49 +79,19 @@ async fn ask(
     url.set_path(&path);
     let (http_client, url) = shared.clients.for_url(url, query.certificate)?;
     let client = Client::from(http_client, url.as_str()).map_err(|error| http::cause(&error))?;
-    let headers = headers(shared, query, client.inner(), hidden).await?;
+    let sent = || headers::Wanted {
+        headers: &query.headers,
+        credentials: query.credentials.as_ref(),
+        certificate: query.certificate,
+    };
+    let headers = sent().make(shared, client.inner(), hidden).await?;
     let (mut status, mut content, mut body) = send(&client, query, headers).await?;
     if let (StatusCode::UNAUTHORIZED, Some(Credentials::OAuth2(oauth2))) = (status, &query.credentials) {
         shared.tokens.forget(oauth2);
-        let headers = self::headers(shared, query, client.inner(), hidden).await?;
+        let headers = sent().make(shared, client.inner(), hidden).await?;
         (status, content, body) = send(&client, query, headers).await?;
     }
     understand(status, &content, &body, hidden)
-}
-
-async fn headers(
-    shared: &Shared,
-    query: &PrometheusQuery,
-    client: &reqwest::Client,
-    hidden: &mut Hidden,
-) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &query.headers {
-        let header =
-            HeaderName::try_from(name.as_str()).map_err(|_| format!("'{name}' is not a header name"))?;
-        let value = HeaderValue::try_from(value.reveal())
-            .map_err(|_| format!("the value of header '{name}' has characters that a header cannot have"))?;
-        headers.append(header, value);
-    }
-    let request = client.get("http://localhost/");
-    let request = match &query.credentials {
-        None => return Ok(headers),
-        Some(Credentials::Basic { username, password }) => {
-            request.basic_auth(username, Some(password.reveal()))
-        }
-        Some(Credentials::OAuth2(oauth2)) => {
-            let token = shared.tokens.token(oauth2, &shared.clients, query.certificate).await?;
-            hidden.add(&token);
-            request.bearer_auth(token.reveal())
-        }
-    };
-    // The request is never sent: it is the client's own way to write the header.
-    let mut request =
-        request.build().map_err(|_| "the credentials have characters that a header cannot have")?;
-    if let Some(value) = request.headers_mut().remove(AUTHORIZATION) {
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(headers)
 }
 
 async fn send(

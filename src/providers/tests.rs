@@ -95,7 +95,11 @@ fn at() -> Timestamp {
 }
 
 fn request(config: &Json, secrets: &[&str]) -> MeasureRequest {
-    let provider = serde_json::from_value(json!({"prometheus": config})).unwrap();
+    request_to("prometheus", config, secrets)
+}
+
+fn request_to(provider: &str, config: &Json, secrets: &[&str]) -> MeasureRequest {
+    let provider = serde_json::from_value(json!({provider: config})).unwrap();
     MeasureRequest {
         metric: "m".to_owned(),
         at: at(),
@@ -243,7 +247,7 @@ async fn a_server_that_is_not_there_or_does_not_answer_is_named() {
     );
     let silent = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
     let mut request = request(&json!({"address": silent.url(), "query": "up"}), &[]);
-    let Query::Prometheus(query) = &mut request.query;
+    let Query::Prometheus(query) = &mut request.query else { panic!("{request:?}") };
     query.timeout = Duration::from_millis(50);
     let sample = Providers::new(ProviderOptions::default()).measure(&request).await;
     assert_eq!(
@@ -423,7 +427,7 @@ async fn an_oauth2_token_is_asked_for_once_and_renewed_when_it_is_refused() {
         ("client_credentials", "a b")
     );
     assert_eq!(asked[0].headers["authorization"], "Basic aWQ6czNjcmV0");
-    let Query::Prometheus(query) = &mut request.query;
+    let Query::Prometheus(query) = &mut request.query else { panic!("{request:?}") };
     query.promql = "late".to_owned();
     providers.measure(&request).await.result.unwrap();
     assert_eq!(server.seen().last().unwrap().headers["authorization"], "Bearer t2");
@@ -496,4 +500,99 @@ async fn a_certificate_is_checked_unless_the_metric_says_otherwise() {
     assert!(message.contains("certificate"), "{message}");
     config["insecure"] = json!(true);
     assert_eq!(providers.measure(&request(&config, &[])).await.result, Ok(Value::Numbers(vec![1.0])));
+}
+
+async fn web(config: Json, secrets: &[&str]) -> Sample {
+    Providers::new(ProviderOptions::default()).measure(&request_to("web", &config, secrets)).await
+}
+
+#[tokio::test]
+async fn a_web_answer_is_json_or_text_and_one_thing_stands_by_itself() {
+    let body = json!({"ok": true, "rate": 0.5, "list": [{"n": 1}, {"n": 2}]});
+    let server = Server::start(move |seen| match seen.path.as_str() {
+        "/text" => "all well\n".into_response(),
+        "/empty" => "".into_response(),
+        _ => answered(StatusCode::OK, &body),
+    })
+    .await;
+    for (path, json_path, expected) in [
+        ("/", "{$.ok}", Value::Json(json!(true))),
+        ("/", "{$.rate}", Value::Number(0.5)),
+        ("/", "{$.list[*].n}", Value::Json(json!([1, 2]))),
+        ("/", "{$.list}", Value::Json(json!([{"n": 1}, {"n": 2}]))),
+        ("/text", "{$}", Value::Json(json!("all well\n"))),
+        ("/empty", "{$}", Value::Json(json!(""))),
+    ] {
+        let config = json!({"url": format!("{}{path}", server.url()), "jsonPath": json_path});
+        assert_eq!(web(config, &[]).await.result, Ok(expected), "{path} {json_path}");
+    }
+    let config = json!({"url": server.url(), "jsonPath": "{$.no}"});
+    let message = format!("the web server at {}: its answer has nothing at {{$.no}}", server.url());
+    assert_eq!(web(config, &[]).await.result, Err(message));
+}
+
+#[tokio::test]
+async fn a_web_request_is_sent_as_it_is_written() {
+    let server = Server::start(|_| answered(StatusCode::OK, &json!(1))).await;
+    for method in ["POST", "PUT"] {
+        let config = json!({
+            "url": format!("{}/a?b=c", server.url()), "method": method, "jsonBody": {"x": ["y"]},
+            "headers": [{"key": "X-Team", "value": "shop"}],
+            "authentication": {"basicAuth": {"username": "aladdin", "password": "opensesame"}}
+        });
+        assert_eq!(web(config, &[]).await.result, Ok(Value::Number(1.0)));
+        let seen = server.seen().pop().unwrap();
+        assert_eq!((seen.method.as_str(), seen.path.as_str()), (method, "/a"));
+        assert_eq!(seen.form.keys().next().unwrap(), r#"{"x":["y"]}"#);
+        assert_eq!(seen.headers["content-type"], "application/json");
+        assert_eq!(seen.headers["x-team"], "shop");
+        assert_eq!(seen.headers["authorization"], "Basic YWxhZGRpbjpvcGVuc2VzYW1l");
+    }
+}
+
+#[tokio::test]
+async fn every_bad_web_answer_is_told_in_one_clear_sentence() {
+    let cases: Vec<Case> = vec![
+        (|| StatusCode::UNAUTHORIZED.into_response(), "it answered 401 Unauthorized"),
+        (
+            || (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "30")], "slow\n down").into_response(),
+            "it answered 429 Too Many Requests (Retry-After: 30): slow down",
+        ),
+        (
+            || (StatusCode::INTERNAL_SERVER_ERROR, "<html>oops</html>").into_response(),
+            "it answered 500 Internal Server Error: <html>oops</html>",
+        ),
+        (|| vec![b'x'; 5 << 20].into_response(), "the answer is larger than 4 MiB"),
+    ];
+    for (answer, message) in cases {
+        let server = Server::start(move |_| answer()).await;
+        let found = web(json!({"url": server.url()}), &[]).await.result;
+        assert_eq!(found, Err(format!("the web server at {}: {message}", server.url())));
+    }
+    let message = web(json!({"url": "host/path"}), &[]).await.result.unwrap_err();
+    assert!(message.starts_with("the web server cannot be asked: the address is not a URL"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_web_server_that_does_not_answer_is_left_after_ten_seconds() {
+    let slow = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
+    let message = web(json!({"url": slow.url()}), &[]).await.result.unwrap_err();
+    assert_eq!(message, format!("the web server at {} did not answer within 10s", slow.url()));
+}
+
+#[tokio::test]
+async fn no_secret_comes_back_in_a_web_answer() {
+    let server = Server::start(|seen| {
+        let token = seen.headers["x-token"].to_str().unwrap().to_owned();
+        let status = if seen.path == "/bad" { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+        answered(status, &json!({token.clone(): [token]}))
+    })
+    .await;
+    for path in ["/good", "/bad"] {
+        let url = format!("{}{path}", server.url());
+        let config = json!({"url": url, "headers": [{"key": "x-token", "value": "s3cret"}]});
+        let sample = web(config, &["s3cret"]).await;
+        assert!(!format!("{sample:?}").contains("s3cret"), "{sample:?}");
+        assert!(format!("{sample:?}").contains("*****"), "{sample:?}");
+    }
 }

@@ -32,4 +32,5 @@ mod split_traffic;
 mod stub_prometheus;
 mod takeover;
 mod virtual_node;
+mod web;
 mod workload;

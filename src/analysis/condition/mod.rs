@@ -8,6 +8,7 @@ mod budget;
 mod builtin;
 mod defaults;
 mod elements;
+mod places;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use crate::units::Timestamp;
 
 /// Most numbers a condition can look at; a query that returns more is not a measurement of one thing.
 pub const MAX_VALUES: usize = 10_000;
+/// Deepest nesting of an answer that a condition can look at.
+const MAX_DEPTH: usize = 14;
 
 /// Checks that an expression can be read and stays within the limits, without running it.
 ///
@@ -44,15 +47,22 @@ pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<bool, St
             value.len()
         ));
     }
+    if matches!(value, Value::Json(json) if depth(json) > MAX_DEPTH) {
+        return Err(format!("the answer is nested deeper than {MAX_DEPTH} levels; choose a part of it"));
+    }
     let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
     if let Some(index) = missing_index(&scanned, value) {
         return Err(no_such_index(value, index));
+    }
+    if let (Value::Json(json), false) = (value, scanned.guarded) {
+        places::check(&scanned.places, json)?;
     }
     let result = match value {
         Value::Number(number) => expr::Value::Float(*number),
         Value::Numbers(numbers) => {
             expr::Value::Array(numbers.iter().copied().map(expr::Value::Float).collect())
         }
+        Value::Json(json) => operand(json),
     };
     let variables = BTreeMap::from([("result".to_owned(), result)]);
     match evaluate(expression, &scanned, variables, now) {
@@ -66,6 +76,37 @@ pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<bool, St
             "the condition '{expression}' cannot be applied to {}: {why}",
             shortened(&value.text())
         )),
+    }
+}
+
+/// The field that a condition looks at and the answer does not have, as a sentence; it counts as nil.
+#[must_use]
+pub fn absent_field(expression: &str, value: &Value) -> Option<String> {
+    let Value::Json(json) = value else { return None };
+    let scanned = scan::scan(expression).ok()?;
+    let place = places::absent(&scanned.places, json)?;
+    Some(format!("the answer has no {place}, which counts as nil"))
+}
+
+/// JSON as an expression sees it: every number is a float.
+fn operand(json: &serde_json::Value) -> expr::Value {
+    match json {
+        serde_json::Value::Null => expr::Value::Nil,
+        serde_json::Value::Bool(truth) => expr::Value::Bool(*truth),
+        serde_json::Value::Number(number) => expr::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        serde_json::Value::String(text) => expr::Value::String(text.clone()),
+        serde_json::Value::Array(items) => expr::Value::Array(items.iter().map(operand).collect()),
+        serde_json::Value::Object(fields) => {
+            expr::Value::Map(fields.iter().map(|(key, value)| (key.clone(), operand(value))).collect())
+        }
+    }
+}
+
+fn depth(json: &serde_json::Value) -> usize {
+    1 + match json {
+        serde_json::Value::Array(items) => items.iter().map(depth).max().unwrap_or(0),
+        serde_json::Value::Object(fields) => fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -103,11 +144,15 @@ fn shortened(expression: &str) -> String {
 ///
 /// The crate reads such an index as nil, so that `result[0] != 1` would hold for a query without data.
 fn missing_index(scanned: &scan::Scanned<'_>, value: &Value) -> Option<i64> {
-    let Value::Numbers(numbers) = value else { return None };
+    let length = match value {
+        Value::Number(_) => return None,
+        Value::Numbers(numbers) => numbers.len(),
+        Value::Json(json) => json.as_array()?.len(),
+    };
     if scanned.guarded {
         return None;
     }
-    let count = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
+    let count = i64::try_from(length).unwrap_or(i64::MAX);
     let missing = scanned.indices.iter().copied().find(|index| !(-count..count).contains(index));
     missing.or((count == 0 && scanned.needs_elements).then_some(0))
 }
@@ -119,7 +164,11 @@ fn no_such_index(value: &Value, index: i64) -> String {
              A condition can allow for it: len(result) == 0 || result[{index}] >= 0.95"
         );
     }
-    format!("the query returned {} values, so result[{index}] does not exist", value.len())
+    let count = match value {
+        Value::Json(serde_json::Value::Array(items)) => items.len(),
+        Value::Number(_) | Value::Numbers(_) | Value::Json(_) => value.len(),
+    };
+    format!("the query returned {count} values, so result[{index}] does not exist")
 }
 
 /// Compiles one statement of `expression`.
@@ -278,6 +327,54 @@ mod tests {
             on("result[-1] != 1", &[]).unwrap_err().starts_with("the query returned no data, so result[-1]")
         );
         assert_eq!(on("all(result[0:2], # in [1, 2])", &[]), Ok(true));
+    }
+
+    fn on_json(expression: &str) -> Result<bool, String> {
+        let json = serde_json::json!({
+            "ok": true, "rate": 1, "name": "x", "none": null, "empty": [],
+            "list": [{"Values": [0.5, 2]}], "a.b": {"c": 3}
+        });
+        holds(expression, &Value::Json(json), Timestamp::from_millis(NOW))
+    }
+
+    #[test]
+    fn a_condition_looks_into_an_answer() {
+        for (expression, expected) in [
+            ("result.ok == true", true),
+            ("result.ok && result.rate >= 0.95", true),
+            ("result.rate == 1 && result.name == 'x'", true),
+            ("result.list[0].Values[0] < 0.6", true),
+            ("result['a.b'].c == 3", true),
+            ("all(result.list[0].Values, # > 0)", true),
+            ("result.none == nil", true),
+            ("result.missing == true", false),
+            ("len(result.empty) == 0", true),
+        ] {
+            assert_eq!(on_json(expression), Ok(expected), "{expression}");
+        }
+        let list = Value::Json(serde_json::json!([{"Values": [1]}]));
+        assert_eq!(holds("result[0].Values[0] == 1", &list, Timestamp::from_millis(NOW)), Ok(true));
+        let text = Value::Json(serde_json::json!("ok"));
+        assert_eq!(holds("result == 'ok'", &text, Timestamp::from_millis(NOW)), Ok(true));
+    }
+
+    #[test]
+    fn what_an_answer_does_not_have_is_never_taken_for_a_value() {
+        for (expression, message) in [
+            ("result.empty[0] != 1", "result.empty has 0 values, so result.empty[0] does not exist"),
+            (
+                "result.list[0].Values[2] != 1",
+                "result.list[0].Values has 2 values, so result.list[0].Values[2] does not exist",
+            ),
+            ("result.missing.x != 1", "the answer has no result.missing, so result.missing.x does not exist"),
+            ("result.none.x != 1", "result.none is null, so result.none.x does not exist"),
+        ] {
+            assert_eq!(on_json(expression).unwrap_err(), message, "{expression}");
+        }
+        assert!(on_json("result.missing > 1").is_err());
+        let empty = Value::Json(serde_json::json!([]));
+        let message = holds("result[0].x != 1", &empty, Timestamp::from_millis(NOW)).unwrap_err();
+        assert!(message.starts_with("the query returned no data"), "{message}");
     }
 
     #[test]

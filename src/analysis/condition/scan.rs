@@ -4,6 +4,7 @@
 //! level of nesting. So the limits are static: length, number of tokens, nesting, ranges written out in numbers. What
 //! depends on data is counted while it runs, in `budget`.
 
+use super::places::{self, Step};
 use super::{builtin, defaults, elements};
 
 /// Longest expression, in bytes. The longest conditions seen in the field have a few hundred.
@@ -71,6 +72,8 @@ pub(super) struct Scanned<'a> {
     pub(super) cost: u64,
     /// Literal indices of `result`, for example 0 of `result[0]`, -1 of `result[-1]`.
     pub(super) indices: Vec<i64>,
+    /// Places of an answer that are written out, for example `result.list[0]`.
+    pub(super) places: Vec<Vec<Step>>,
     /// Whether it looks at single elements of a list, which an empty one does not have.
     pub(super) needs_elements: bool,
     /// Whether it has words that deal with missing data, such as `len` or `default`.
@@ -104,6 +107,7 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
         statements,
         cost: (tokens.len() as u64 / 2).saturating_add(4).saturating_add(ranges),
         indices: elements::indices(&tokens),
+        places: places::of(&tokens),
         needs_elements: elements::are_needed(&tokens),
         guarded: tokens.iter().any(|token| token.is_one_of(&["len", "default", "isNil", "nil", "??", "?."])),
     })

@@ -1,0 +1,142 @@
+//! What the questions to all providers share: where a server is, who asks, and how long it may take.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
+
+use crate::analysis::args::Secret;
+use crate::analysis::metric::{FieldError, number};
+use crate::api::metric_provider::{Authentication, OAuth2Config, WebHeader};
+
+/// Longest time a query may take, in seconds: until then it holds one of the places that all runs share.
+const MAX_TIMEOUT: u64 = 600;
+
+/// Whether a server's certificate is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CertificateCheck {
+    /// Against the system's trust roots.
+    #[default]
+    On,
+    /// Any certificate is accepted.
+    Off,
+}
+
+impl CertificateCheck {
+    /// What the field `insecure` means.
+    pub(super) fn unless(insecure: Option<bool>) -> Self {
+        if insecure == Some(true) { Self::Off } else { Self::On }
+    }
+}
+
+/// How to authenticate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Credentials {
+    /// A user's name and password.
+    Basic {
+        /// Name.
+        username: String,
+        /// Password.
+        password: Secret,
+    },
+    /// OAuth2 client credentials.
+    OAuth2(OAuth2),
+}
+
+/// OAuth2 client credentials.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OAuth2 {
+    /// URL that gives tokens.
+    pub token_url: String,
+    /// Client id.
+    pub client_id: String,
+    /// Client secret.
+    pub client_secret: Secret,
+    /// Scopes to ask for.
+    pub scopes: Vec<String>,
+}
+
+impl Credentials {
+    /// Reads `authentication`. An empty object counts as absent: Argo Rollouts writes it for those that are not used into
+    /// every run it makes.
+    pub(super) fn parse(wire: Option<&Authentication>, problems: &mut Vec<FieldError>) -> Option<Self> {
+        let wire = wire?;
+        let oauth2 = wire.oauth2.as_ref().filter(|oauth2| **oauth2 != OAuth2Config::default());
+        if wire.sigv4.as_ref().is_some_and(|sigv4| *sigv4 != json!({})) {
+            problems.push(FieldError::new(
+                "authentication.sigv4",
+                "is not supported yet; basicAuth and oauth2 are",
+            ));
+        }
+        if wire.basic_auth.is_some() && oauth2.is_some() {
+            problems.push(FieldError::new("authentication", "has both basicAuth and oauth2; one is allowed"));
+        }
+        if let Some(basic) = &wire.basic_auth {
+            let username = basic.username.clone().unwrap_or_default();
+            let password = Secret::new(basic.password.clone().unwrap_or_default());
+            return Some(Self::Basic { username, password });
+        }
+        oauth2.map(|oauth2| Self::OAuth2(OAuth2::parse(oauth2, problems)))
+    }
+}
+
+impl OAuth2 {
+    fn parse(wire: &OAuth2Config, problems: &mut Vec<FieldError>) -> Self {
+        // As they are written: white space may be a part of a secret.
+        let mut required = |name: &str, field: &Option<String>| {
+            let text = field.clone().unwrap_or_default();
+            if text.is_empty() {
+                problems.push(FieldError::new(format!("authentication.oauth2.{name}"), "is missing"));
+            }
+            text
+        };
+        Self {
+            token_url: required("tokenUrl", &wire.token_url),
+            client_id: required("clientId", &wire.client_id),
+            client_secret: Secret::new(required("clientSecret", &wire.client_secret)),
+            scopes: wire.scopes.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// A text without the white space around it; `None` when nothing is left.
+pub(super) fn text(field: Option<&String>) -> Option<String> {
+    field.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// A text that must be there.
+pub(super) fn required(name: &str, field: Option<&String>, problems: &mut Vec<FieldError>) -> String {
+    text(field).unwrap_or_else(|| {
+        problems.push(FieldError::new(name, "is missing"));
+        String::new()
+    })
+}
+
+/// Headers by name; any value may be a secret.
+pub(super) fn headers(wire: Option<&Vec<WebHeader>>) -> Vec<(String, Secret)> {
+    let headers = wire.into_iter().flatten();
+    headers.map(|header| (header.key.clone(), Secret::new(header.value.clone()))).collect()
+}
+
+/// Seconds that a query may take; `default` when it does not say, or says 0.
+pub(super) fn timeout(
+    name: &str,
+    field: Option<&IntOrString>,
+    default: Duration,
+    problems: &mut Vec<FieldError>,
+) -> Duration {
+    let seconds = number(name, field, problems).unwrap_or_default();
+    match u64::try_from(seconds) {
+        Ok(0) => default,
+        Ok(seconds) if seconds > MAX_TIMEOUT => {
+            let problem = format!("is {seconds} seconds; at most {MAX_TIMEOUT} are allowed");
+            problems.push(FieldError::new(name, problem));
+            default
+        }
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            problems.push(FieldError::new(name, format!("{seconds} is negative")));
+            default
+        }
+    }
+}

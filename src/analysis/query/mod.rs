@@ -1,0 +1,145 @@
+//! What a provider is asked: `metrics[].provider`, parsed, with everything put in that a request needs.
+//!
+//! One file per provider; `access` has what they share. Deliberately absent: any request, which `providers` makes.
+
+pub mod access;
+pub mod json_path;
+mod prometheus;
+mod web;
+
+pub use prometheus::{PrometheusQuery, QueryRange};
+pub use web::{WebMethod, WebQuery};
+
+use super::metric::FieldError;
+use crate::api::metric_provider::MetricProvider;
+use crate::units::Timestamp;
+
+/// A question to a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// To Prometheus.
+    Prometheus(Box<PrometheusQuery>),
+    /// To any web server.
+    Web(Box<WebQuery>),
+}
+
+impl Query {
+    /// Reads a provider whose arguments are put in; `now` is what `now()` means in a range.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be worked with; paths begin at the provider.
+    pub fn parse(provider: &MetricProvider, now: Timestamp) -> Result<Self, Vec<FieldError>> {
+        let query = Self::read(provider, now)?;
+        let Self::Prometheus(prometheus) = &query else { return Ok(query) };
+        if prometheus.range.is_some_and(|range| range.end < range.start) {
+            let path = "prometheus.rangeQuery.end";
+            return Err(vec![FieldError::new(path, "lies before rangeQuery.start")]);
+        }
+        Ok(query)
+    }
+
+    /// Checks a provider before it is asked. What depends on the time of a measurement, as the order of a range's
+    /// ends, is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be worked with; paths begin at the provider.
+    pub fn check(provider: &MetricProvider) -> Result<(), Vec<FieldError>> {
+        Self::read(provider, Timestamp::from_millis(0)).map(drop)
+    }
+
+    fn read(provider: &MetricProvider, now: Timestamp) -> Result<Self, Vec<FieldError>> {
+        let unsupported = unsupported(provider);
+        if !unsupported.is_empty() {
+            return Err(unsupported);
+        }
+        let prometheus = provider.prometheus.as_ref().map(|wire| {
+            within("prometheus", PrometheusQuery::parse(wire, now)).map(|it| Self::Prometheus(Box::new(it)))
+        });
+        let web = provider
+            .web
+            .as_ref()
+            .map(|wire| within("web", WebQuery::parse(wire)).map(|it| Self::Web(Box::new(it))));
+        one_of([("prometheus", prometheus), ("web", web)])
+    }
+}
+
+type Read<T> = Result<T, Vec<FieldError>>;
+
+/// The only provider that is there; of several, none is the one that is meant.
+fn one_of<const N: usize>(all: [(&str, Option<Read<Query>>); N]) -> Read<Query> {
+    let mut given: Vec<_> = all.into_iter().filter_map(|(name, read)| Some((name, read?))).collect();
+    match (given.pop(), given.as_slice()) {
+        (None, _) => Err(vec![FieldError::new("", "is empty; a metric needs one, for example prometheus")]),
+        (Some((_, read)), []) => read,
+        (Some((last, _)), others) => {
+            let names: Vec<&str> = others.iter().map(|(name, _)| *name).chain([last]).collect();
+            Err(vec![FieldError::new("", format!("has {}; one is allowed", names.join(" and ")))])
+        }
+    }
+}
+
+fn within<T>(name: &str, read: Read<T>) -> Read<T> {
+    read.map_err(|problems| problems.into_iter().map(|problem| problem.within(name)).collect())
+}
+
+/// Providers of the API that do not exist here yet, by name.
+fn unsupported(provider: &MetricProvider) -> Vec<FieldError> {
+    let names = [
+        ("kayenta", provider.kayenta.is_some()),
+        ("datadog", provider.datadog.is_some()),
+        ("wavefront", provider.wavefront.is_some()),
+        ("newRelic", provider.new_relic.is_some()),
+        ("job", provider.job.is_some()),
+        ("cloudWatch", provider.cloud_watch.is_some()),
+        ("graphite", provider.graphite.is_some()),
+        ("influxdb", provider.influxdb.is_some()),
+        ("skywalking", provider.skywalking.is_some()),
+        ("plugin", provider.plugin.is_some()),
+    ];
+    let present = names.into_iter().filter(|(_, present)| *present);
+    present.map(|(name, _)| FieldError::new(name, format!("is not supported yet; {SUPPORTED}"))).collect()
+}
+
+/// The providers that work, for a message.
+const SUPPORTED: &str = "prometheus and web are";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn problems(provider: serde_json::Value) -> Vec<String> {
+        let provider = serde_json::from_value(provider).unwrap();
+        Query::check(&provider)
+            .unwrap_err()
+            .iter()
+            .map(|one| one.clone().within("provider").to_string())
+            .collect()
+    }
+
+    #[test]
+    fn what_does_not_exist_yet_is_refused_by_name() {
+        assert_eq!(
+            problems(json!({"kayenta": {}, "job": {}, "prometheus": {"query": "up"}})),
+            [
+                "provider.kayenta is not supported yet; prometheus and web are",
+                "provider.job is not supported yet; prometheus and web are"
+            ]
+        );
+        assert_eq!(
+            problems(json!({"prometheus": {"query": "up", "authentication": {"sigv4": {"region": "x"}}}})),
+            ["provider.prometheus.authentication.sigv4 is not supported yet; basicAuth and oauth2 are"]
+        );
+    }
+
+    #[test]
+    fn a_metric_has_one_provider() {
+        assert_eq!(problems(json!({})), ["provider is empty; a metric needs one, for example prometheus"]);
+        assert_eq!(
+            problems(json!({"prometheus": {"query": "up"}, "web": {}})),
+            ["provider has prometheus and web; one is allowed"]
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! A question to any web server: a request, and the part of its answer that is the value.
+
+use std::time::Duration;
+
+use super::access::{self, CertificateCheck, Credentials};
+use super::json_path::JsonPath;
+use crate::analysis::args::Secret;
+use crate::analysis::metric::FieldError;
+use crate::api::metric_provider::WebMetric;
+
+/// How long a request may take when it does not say.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a web server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebMethod {
+    /// Without a body.
+    Get,
+    /// With a body, if there is one.
+    Post,
+    /// With a body, if there is one.
+    Put,
+}
+
+/// A question to a web server. Any of its texts may hold a secret.
+#[derive(Clone, PartialEq)]
+pub struct WebQuery {
+    /// Where the request goes.
+    pub url: String,
+    /// How.
+    pub method: WebMethod,
+    /// Headers, by name.
+    pub headers: Vec<(String, Secret)>,
+    /// Content type, where it is known, and content.
+    pub body: Option<(Option<&'static str>, Secret)>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Whether the certificate is checked.
+    pub certificate: CertificateCheck,
+    /// How to authenticate.
+    pub credentials: Option<Credentials>,
+    /// The part of the answer that is the value.
+    pub path: JsonPath,
+}
+
+impl std::fmt::Debug for WebQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebQuery")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WebQuery {
+    /// Reads a request whose arguments are put in.
+    pub(super) fn parse(wire: &WebMetric) -> Result<Self, Vec<FieldError>> {
+        let mut problems = Vec::new();
+        let method = method(wire, &mut problems);
+        let query = Self {
+            url: access::required("url", wire.url.as_ref(), &mut problems),
+            method,
+            headers: access::headers(wire.headers.as_ref()),
+            body: body(wire, method, &mut problems),
+            timeout: access::timeout("timeoutSeconds", wire.timeout_seconds.as_ref(), TIMEOUT, &mut problems),
+            certificate: CertificateCheck::unless(wire.insecure),
+            credentials: Credentials::parse(wire.authentication.as_ref(), &mut problems),
+            path: JsonPath::parse(access::text(wire.json_path.as_ref()).as_deref().unwrap_or("{$}"))
+                .unwrap_or_else(|why| {
+                    problems.push(FieldError::new("jsonPath", why));
+                    JsonPath::default()
+                }),
+        };
+        if problems.is_empty() { Ok(query) } else { Err(problems) }
+    }
+}
+
+fn method(wire: &WebMetric, problems: &mut Vec<FieldError>) -> WebMethod {
+    match access::text(wire.method.as_ref()).unwrap_or_default().as_str() {
+        "" | "GET" => WebMethod::Get,
+        "POST" => WebMethod::Post,
+        "PUT" => WebMethod::Put,
+        other => {
+            problems.push(FieldError::new("method", format!("'{other}' is not GET, POST or PUT")));
+            WebMethod::Post
+        }
+    }
+}
+
+fn body(
+    wire: &WebMetric,
+    method: WebMethod,
+    problems: &mut Vec<FieldError>,
+) -> Option<(Option<&'static str>, Secret)> {
+    let text = wire.body.as_ref().filter(|text| !text.is_empty());
+    let (name, body) = match (text, &wire.json_body) {
+        (Some(_), Some(_)) => {
+            problems.push(FieldError::new("jsonBody", "stands beside body; one is allowed"));
+            return None;
+        }
+        (Some(text), None) => ("body", (None, Secret::new(text.clone()))),
+        (None, Some(json)) => ("jsonBody", (Some("application/json"), Secret::new(json.to_string()))),
+        (None, None) => return None,
+    };
+    if method == WebMethod::Get {
+        problems.push(FieldError::new(name, "is sent with method POST or PUT only"));
+    }
+    Some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(wire: serde_json::Value) -> Result<WebQuery, Vec<String>> {
+        WebQuery::parse(&serde_json::from_value(wire).unwrap())
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_request_without_more_has_the_public_defaults() {
+        let query = parse(json!({"url": " http://host/healthy\n"})).unwrap();
+        assert_eq!(
+            (query.url.as_str(), query.method, query.timeout),
+            ("http://host/healthy", WebMethod::Get, TIMEOUT)
+        );
+        assert_eq!(
+            (query.certificate, query.body, query.path),
+            (CertificateCheck::On, None, JsonPath::default())
+        );
+    }
+
+    #[test]
+    fn a_body_in_json_says_that_it_is_json() {
+        let query =
+            parse(json!({"url": "http://host", "method": "POST", "jsonBody": {"a": [1, "x"]}})).unwrap();
+        assert_eq!(query.body, Some((Some("application/json"), Secret::new(r#"{"a":[1,"x"]}"#))));
+        let query = parse(json!({"url": "http://host", "method": "PUT", "body": "a=1"})).unwrap();
+        assert_eq!(query.body, Some((None, Secret::new("a=1"))));
+    }
+
+    #[test]
+    fn every_problem_of_a_request_is_reported_at_once() {
+        let wire = json!({
+            "method": "DELETE", "body": "x", "jsonBody": {}, "timeoutSeconds": "soon", "jsonPath": "$.ok",
+            "authentication": {"sigv4": {"region": "x"}, "basicAuth": {"username": "u"}, "oauth2": {"clientId": "c"}}
+        });
+        let problems = parse(wire).unwrap_err();
+        let fields: Vec<_> = problems.iter().filter_map(|problem| problem.split(' ').next()).collect();
+        assert_eq!(
+            fields,
+            [
+                "method",
+                "url",
+                "jsonBody",
+                "timeoutSeconds",
+                "authentication.sigv4",
+                "authentication",
+                "jsonPath"
+            ]
+        );
+        assert_eq!(problems[0], "method 'DELETE' is not GET, POST or PUT");
+        assert_eq!(
+            parse(json!({"url": "http://host", "body": "x"})).unwrap_err(),
+            ["body is sent with method POST or PUT only"]
+        );
+    }
+
+    #[test]
+    fn a_request_shows_nothing_that_may_be_a_secret() {
+        let query = parse(json!({
+            "url": "http://host/s3cret", "method": "POST", "body": "s3cret",
+            "headers": [{"key": "Authorization", "value": "s3cret"}]
+        }))
+        .unwrap();
+        assert!(!format!("{query:?}").contains("s3cret"), "{query:?}");
+    }
+}
