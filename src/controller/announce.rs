@@ -16,9 +16,8 @@ use k8s_openapi::jiff;
 use kube::api::PostParams;
 use kube::core::Request;
 use kube::{Client, Resource};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -31,13 +30,10 @@ use crate::events::{Event, Severity};
 use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
-/// Events that wait apart from each other, so that those after one that is tried again wait, and no others; those of one
-/// object always wait for each other.
+/// Events on their way at once; those of one object always wait for each other.
 const LANES: usize = 4;
-/// Events that may wait in a lane: all lanes together hold more than 1,000 Rollouts make in a whole update.
-const LANE_LENGTH: usize = 8192;
-/// Events on their way at once. An API server that is at its limit should shift traffic first and tell of it afterwards.
-const AT_ONCE: usize = 2;
+/// Events that may wait in a lane: more than 1,000 Rollouts make in one step.
+const LANE_LENGTH: usize = 4096;
 /// How long after its announcement an Event is tried again: longer than an API server takes to restart.
 const KEEP: Duration = Duration::from_mins(3);
 /// First and longest wait before it is.
@@ -88,15 +84,10 @@ pub(crate) struct Announcer {
 impl Announcer {
     /// Starts the lanes as `tasks`; they end once the announcer is dropped and everything taken in is sent.
     pub(crate) fn start(client: &Client, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> Self {
-        let desk = Desk {
-            client: client.clone(),
-            turn: Arc::new(Semaphore::new(AT_ONCE)),
-            metrics: Arc::clone(metrics),
-        };
         let sequence = Arc::new(AtomicU32::new(0));
         let lanes = (0..LANES).map(|_| {
             let (sender, receiver) = mpsc::channel(LANE_LENGTH);
-            tasks.spawn(desk.clone().send_all(receiver, Arc::clone(&sequence)));
+            tasks.spawn(send_all(client.clone(), receiver, Arc::clone(metrics), Arc::clone(&sequence)));
             sender
         });
         Self { lanes: lanes.collect(), metrics: Arc::clone(metrics) }
@@ -132,69 +123,51 @@ fn text(field: Option<&String>) -> &str {
     field.map_or("", String::as_str)
 }
 
-/// What all lanes share.
-#[derive(Clone)]
-struct Desk {
+async fn send_all(
     client: Client,
-    turn: Arc<Semaphore>,
+    mut lane: mpsc::Receiver<Announcement>,
     metrics: Arc<Metrics>,
+    sequence: Arc<AtomicU32>,
+) {
+    while let Some(announcement) = lane.recv().await {
+        let event = render(&announcement, sequence.fetch_add(1, Ordering::Relaxed));
+        if let Err(problem) = create(&client, &event, announcement.until).await {
+            metrics.event_lost();
+            warn!(object = announcement.about.name, reason = event.reason, problem, "cannot create an event");
+        }
+    }
 }
 
-impl Desk {
-    async fn send_all(self, mut lane: mpsc::Receiver<Announcement>, sequence: Arc<AtomicU32>) {
-        while let Some(announcement) = lane.recv().await {
-            let event = render(&announcement, sequence.fetch_add(1, Ordering::Relaxed));
-            if let Err(problem) = self.create(&event, announcement.until).await {
-                self.metrics.event_lost();
-                warn!(
-                    object = announcement.about.name,
-                    reason = event.reason,
-                    problem,
-                    "cannot create an event"
-                );
-            }
+/// Creates an Event, trying again until it is too late or of no use. The error says what was in the way last.
+async fn create(client: &Client, event: &CoreEvent, until: Instant) -> Result<(), String> {
+    let delays = ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
+    let mut delays = delays.without_max_times().build();
+    loop {
+        let problem = match timeout(PATIENCE, post(client, event)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => match code(&error) {
+                // The name is this Event's alone: an attempt that got no answer has made it.
+                Some(409) => return Ok(()),
+                Some(400..429) => return Err(error.to_string()),
+                _ => error.to_string(),
+            },
+            Err(elapsed) => elapsed.to_string(),
+        };
+        let next = Instant::now() + delays.next().unwrap_or(RETRY.1);
+        if next > until {
+            return Err(problem);
         }
+        sleep_until(next).await;
     }
+}
 
-    /// Creates an Event, trying again until it is too late or of no use. The error says what was in the way last.
-    async fn create(&self, event: &CoreEvent, until: Instant) -> Result<(), String> {
-        let delays =
-            ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
-        let mut delays = delays.without_max_times().build();
-        loop {
-            let problem = match self.attempt(event).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => match code(&error) {
-                    // The name is this Event's alone: an attempt that got no answer has made it.
-                    Some(409) => return Ok(()),
-                    Some(400..429) => return Err(error.to_string()),
-                    _ => error.to_string(),
-                },
-                Err(elapsed) => elapsed.to_string(),
-            };
-            let next = Instant::now() + delays.next().unwrap_or(RETRY.1);
-            if next > until {
-                return Err(problem);
-            }
-            sleep_until(next).await;
-        }
-    }
-
-    async fn attempt(&self, event: &CoreEvent) -> Result<kube::Result<()>, Elapsed> {
-        // Nobody closes it, so that there is always a turn.
-        let _turn = self.turn.acquire().await;
-        timeout(PATIENCE, self.post(event)).await
-    }
-
-    /// Sends an Event; the answer is the same Event again, which nobody reads.
-    async fn post(&self, event: &CoreEvent) -> kube::Result<()> {
-        let parameters =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let request = Request::new(CoreEvent::url_path(&(), event.metadata.namespace.as_deref()));
-        let body = serde_json::to_vec(event).map_err(kube::Error::SerdeError)?;
-        let request = request.create(&parameters, body).map_err(kube::Error::BuildRequest)?;
-        self.client.request_text(request).await.map(drop)
-    }
+/// Sends an Event; the answer is the same Event again, which nobody reads.
+async fn post(client: &Client, event: &CoreEvent) -> kube::Result<()> {
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let request = Request::new(CoreEvent::url_path(&(), event.metadata.namespace.as_deref()));
+    let body = serde_json::to_vec(event).map_err(kube::Error::SerdeError)?;
+    let request = request.create(&parameters, body).map_err(kube::Error::BuildRequest)?;
+    client.request_text(request).await.map(drop)
 }
 
 fn render(announcement: &Announcement, sequence: u32) -> CoreEvent {
