@@ -61,7 +61,7 @@ impl Value {
 }
 
 /// Values in `json`, itself included; a text counts one more for every 8 bytes.
-fn size(json: &Json) -> usize {
+pub(super) fn size(json: &Json) -> usize {
     1 + match json {
         Json::Null | Json::Bool(_) | Json::Number(_) => 0,
         Json::String(text) => text.len() / 8,

@@ -1,6 +1,6 @@
 //! How measurements are judged: one value, then one metric, then the whole run.
 
-use super::condition;
+use super::condition::{self, Outcome};
 use super::metric::MetricRules;
 use super::value::Value;
 use crate::api::AnalysisPhase;
@@ -45,27 +45,30 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
         Ok(value) => value,
         Err(why) => return Verdict::because(AnalysisPhase::Error, limited(why)),
     };
-    let holds = |condition: &Option<String>| {
+    let outcome = |condition: &Option<String>| {
         condition.as_deref().map(|condition| condition::holds(condition, value, now)).transpose()
     };
-    let phase = match (holds(&rules.success_condition), holds(&rules.failure_condition)) {
+    let (success, failure) = match (outcome(&rules.success_condition), outcome(&rules.failure_condition)) {
         (Err(why), _) | (_, Err(why)) => return Verdict::because(AnalysisPhase::Error, limited(&why)),
-        (Ok(Some(false)), Ok(None)) | (Ok(_), Ok(Some(true))) => AnalysisPhase::Failed,
-        (Ok(None | Some(true)), Ok(_)) => AnalysisPhase::Successful,
-        (Ok(Some(false)), Ok(Some(false))) => AnalysisPhase::Inconclusive,
+        (Ok(success), Ok(failure)) => (success, failure),
     };
+    let holds = |outcome: &Option<Outcome>| outcome.as_ref().map(|outcome| outcome.holds);
+    let phase = match (holds(&success), holds(&failure)) {
+        (Some(false), None) | (_, Some(true)) => AnalysisPhase::Failed,
+        (None | Some(true), _) => AnalysisPhase::Successful,
+        (Some(false), Some(false)) => AnalysisPhase::Inconclusive,
+    };
+    if let Some(why) = [success, failure].into_iter().flatten().find_map(|outcome| outcome.absent) {
+        // What is not there can speak against a version, and never for one.
+        let phase = if phase == AnalysisPhase::Successful { AnalysisPhase::Error } else { phase };
+        return Verdict::because(phase, limited(&why));
+    }
     if phase != AnalysisPhase::Successful && value.has_nan() {
         return Verdict::because(
             phase,
             "the query returned NaN (0/0: no traffic?), which is neither above nor below any limit; \
              isNaN(result[0]) in a condition can say what it means",
         );
-    }
-    let conditions = [&rules.success_condition, &rules.failure_condition];
-    let absent =
-        || conditions.into_iter().flatten().find_map(|condition| condition::absent_field(condition, value));
-    if let (true, Some(why)) = (phase != AnalysisPhase::Successful, absent()) {
-        return Verdict::because(phase, limited(&why));
     }
     Verdict::of(phase)
 }
@@ -279,11 +282,27 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_field_that_an_answer_does_not_have_is_named() {
-        let rules = rules(&json!({"successCondition": "result.ok == true"}));
-        let verdict = judge(&rules, &Ok(Value::Json(json!({"okay": true}))), Timestamp::from_millis(0));
-        assert_eq!(verdict.phase, AnalysisPhase::Failed);
-        assert_eq!(verdict.message.unwrap(), "the answer has no result.ok, which counts as nil");
+    fn a_field_that_an_answer_does_not_have_never_speaks_for_a_version() {
+        use AnalysisPhase::{Error, Failed, Inconclusive, Successful};
+        for (conditions, expected) in [
+            (json!({"successCondition": "result.ok == true"}), Failed),
+            (json!({"successCondition": "result.ok != false"}), Error),
+            (json!({"failureCondition": "result.ok == false"}), Error),
+            (json!({"failureCondition": "result.ok != true"}), Failed),
+            (
+                json!({"successCondition": "result.ok == 1", "failureCondition": "result.ok == 2"}),
+                Inconclusive,
+            ),
+            (json!({"successCondition": "result.okay", "failureCondition": "result.ok == 2"}), Error),
+        ] {
+            let value = Value::Json(json!({"okay": true}));
+            let verdict = judge(&rules(&conditions), &Ok(value), Timestamp::from_millis(0));
+            assert_eq!(verdict.phase, expected, "{conditions}");
+            assert!(verdict.message.unwrap().starts_with("the answer has no result.ok;"), "{conditions}");
+        }
+        let asked = rules(&json!({"successCondition": "(result.ok ?? true) != false"}));
+        let verdict = judge(&asked, &Ok(Value::Json(json!({"okay": true}))), Timestamp::from_millis(0));
+        assert_eq!(verdict, Verdict::of(Successful));
     }
 
     fn after(settings: &serde_json::Value, phases: &[AnalysisPhase]) -> (AnalysisPhase, String) {

@@ -46,6 +46,9 @@ impl Wanted<'_> {
         let mut request =
             request.build().map_err(|_| "the credentials have characters that a header cannot have")?;
         if let Some(value) = request.headers_mut().remove(AUTHORIZATION) {
+            // A server may repeat what it got, encoded as it is.
+            let sent = value.to_str().unwrap_or_default();
+            hidden.add(&Secret::new(sent.split_once(' ').map_or(sent, |(_, credentials)| credentials)));
             headers.insert(AUTHORIZATION, value);
         }
         Ok(headers)

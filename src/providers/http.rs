@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
+use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::redirect::{Action, Attempt, Policy};
 use url::{Host, Url};
 
 use super::hidden::Hidden;
@@ -12,6 +14,8 @@ use crate::analysis::query::access::CertificateCheck;
 
 /// Most bytes of an answer; a query that answers more does not measure one thing.
 const MAX_ANSWER: usize = 4 << 20;
+/// Most redirects that are followed.
+const MAX_REDIRECTS: usize = 5;
 /// Most of an unexpected answer that a message quotes, in characters.
 const MAX_QUOTE: usize = 200;
 
@@ -112,12 +116,21 @@ impl HttpClients {
 fn build(certificate: CertificateCheck, route: &Route) -> reqwest::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("serin/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::custom(follow))
         .tls_danger_accept_invalid_certs(certificate == CertificateCheck::Off);
     match route {
         Route::System => builder.build(),
         Route::Loopback => builder.no_proxy().build(),
         Route::Override(host, to) => builder.no_proxy().resolve(host, *to).build(),
     }
+}
+
+/// Follows a redirect on the same server, or to the same name with TLS: elsewhere, headers that the server was meant to
+/// get would go to a stranger.
+fn follow(attempt: Attempt<'_>) -> Action {
+    let (Some(from), to) = (attempt.previous().last(), attempt.url()) else { return attempt.stop() };
+    let is_same = from.origin() == to.origin() || from.host() == to.host() && to.scheme() == "https";
+    if is_same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
 /// Reads a base URL.
@@ -144,6 +157,18 @@ pub(super) fn shown(url: &Url) -> String {
 /// only the server is named.
 pub(super) fn shown_unless_hidden(url: &Url, text: &str, hidden: &Hidden) -> String {
     if hidden.is_in(text) { url.origin().ascii_serialization() } else { shown(url) }
+}
+
+/// What else an answer says that has no value, for a message: how long to leave the server alone, or where to ask.
+pub(super) fn aside(response: &reqwest::Response) -> String {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    // The longest that the standard has is a date of 29 characters.
+    if let Some(when) = header(RETRY_AFTER).filter(|when| when.len() <= 64) {
+        return format!(" (Retry-After: {when})");
+    }
+    let leads_to = header(LOCATION).and_then(|location| response.url().join(location).ok());
+    let leads_to = leads_to.filter(|_| response.status().is_redirection());
+    leads_to.map(|url| format!(" (it leads to {})", url.origin().ascii_serialization())).unwrap_or_default()
 }
 
 /// Reads the whole answer, if it is not too large.

@@ -521,7 +521,6 @@ async fn a_web_answer_is_json_or_text_and_one_thing_stands_by_itself() {
         ("/", "{$.list[*].n}", Value::Json(json!([1, 2]))),
         ("/", "{$.list}", Value::Json(json!([{"n": 1}, {"n": 2}]))),
         ("/text", "{$}", Value::Json(json!("all well\n"))),
-        ("/empty", "{$}", Value::Json(json!(""))),
     ] {
         let config = json!({"url": format!("{}{path}", server.url()), "jsonPath": json_path});
         assert_eq!(web(config, &[]).await.result, Ok(expected), "{path} {json_path}");
@@ -529,6 +528,35 @@ async fn a_web_answer_is_json_or_text_and_one_thing_stands_by_itself() {
     let config = json!({"url": server.url(), "jsonPath": "{$.no}"});
     let message = format!("the web server at {}: its answer has nothing at {{$.no}}", server.url());
     assert_eq!(web(config, &[]).await.result, Err(message));
+    for (path, json_path, part) in [
+        ("/text", "{$.ok}", "its answer is not JSON, in which jsonPath could be looked up: expected value"),
+        ("/empty", "{$.ok}", "its answer is empty"),
+        ("/empty", "{$}", "its answer is empty"),
+    ] {
+        let url = format!("{}{path}", server.url());
+        let message = web(json!({"url": url, "jsonPath": json_path}), &[]).await.result.unwrap_err();
+        assert!(message.starts_with(&format!("the web server at {url}: {part}")), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_leads_to_the_same_server_only() {
+    let other = Server::start(|_| answered(StatusCode::OK, &json!(1))).await;
+    let elsewhere = other.url();
+    let server = Server::start(move |seen| {
+        let to = match seen.path.as_str() {
+            "/here" => "/there".to_owned(),
+            "/there" => return answered(StatusCode::OK, &json!(2)),
+            _ => format!("{elsewhere}/secret"),
+        };
+        (StatusCode::FOUND, [("location", to)]).into_response()
+    })
+    .await;
+    let ask = |path: &str| json!({"url": format!("{}{path}", server.url()), "headers": [{"key": "x-token", "value": "s3cret"}]});
+    assert_eq!(web(ask("/here"), &["s3cret"]).await.result, Ok(Value::Number(2.0)));
+    let message = web(ask("/away"), &["s3cret"]).await.result.unwrap_err();
+    assert!(message.ends_with(&format!("it answered 302 Found (it leads to {})", other.url())), "{message}");
+    assert!(other.seen().is_empty());
 }
 
 #[tokio::test]
@@ -578,6 +606,14 @@ async fn a_web_server_that_does_not_answer_is_left_after_ten_seconds() {
     let slow = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
     let message = web(json!({"url": slow.url()}), &[]).await.result.unwrap_err();
     assert_eq!(message, format!("the web server at {} did not answer within 10s", slow.url()));
+}
+
+#[tokio::test]
+async fn credentials_do_not_come_back_as_they_were_sent() {
+    let server = Server::start(|seen| seen.headers["authorization"].to_str().unwrap().to_owned()).await;
+    let basic = json!({"basicAuth": {"username": "aladdin", "password": "opensesame"}});
+    let found = web(json!({"url": server.url(), "authentication": basic}), &["opensesame"]).await.result;
+    assert_eq!(found, Ok(Value::Json(json!("Basic *****"))));
 }
 
 #[tokio::test]

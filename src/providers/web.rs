@@ -1,12 +1,13 @@
 //! Any web server: one request, and a part of its answer.
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::{Finding, Hidden, Shared, headers, http};
 use crate::analysis::Value;
 use crate::analysis::query::access::Credentials;
+use crate::analysis::query::json_path::JsonPath;
 use crate::analysis::query::{WebMethod, WebQuery};
 use crate::units::format_duration;
 
@@ -18,10 +19,16 @@ pub(super) async fn measure(
 ) -> Result<Value, String> {
     let url = http::parse_url(&query.url).map_err(|why| format!("the web server cannot be asked: {why}"))?;
     let place = format!("the web server at {}", http::shown_unless_hidden(&url, &query.url, &finding.hidden));
-    match tokio::time::timeout(query.timeout, ask(shared, query, url, &mut finding.hidden)).await {
+    let answer = async {
+        let body = ask(shared, query, url, &mut finding.hidden).await?;
+        let path = query.path.clone();
+        // Megabytes of JSON would keep every other measurement of this thread waiting.
+        let read = tokio::task::spawn_blocking(move || value(&path, &body)).await;
+        read.unwrap_or_else(|_| Err("its answer cannot be read".to_owned()))
+    };
+    match tokio::time::timeout(query.timeout, answer).await {
         Err(_) => Err(format!("{place} did not answer within {}", format_duration(query.timeout))),
-        Ok(Err(why)) => Err(format!("{place}: {why}")),
-        Ok(Ok(body)) => value(query, &body).map_err(|why| format!("{place}: {why}")),
+        Ok(answer) => answer.map_err(|why| format!("{place}: {why}")),
     }
 }
 
@@ -36,13 +43,11 @@ async fn ask(shared: &Shared, query: &WebQuery, url: Url, hidden: &mut Hidden) -
         response = send(shared, query, &client, url, hidden).await?;
     }
     let status = response.status();
-    let patience =
-        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let later = http::aside(&response);
     let body = http::read(response).await?;
     if status.is_success() {
         return Ok(body);
     }
-    let later = patience.map(|when| format!(" (Retry-After: {when})")).unwrap_or_default();
     Err(format!("it answered {status}{later}{}", http::quote(&body, hidden)))
 }
 
@@ -75,10 +80,19 @@ async fn send(
 }
 
 /// The value in an answer: the chosen part of JSON, or all of a text.
-fn value(query: &WebQuery, body: &[u8]) -> Result<Value, String> {
-    let Ok(json) = serde_json::from_slice(body) else {
-        return Ok(Value::Json(String::from_utf8_lossy(body).into_owned().into()));
+fn value(path: &JsonPath, body: &[u8]) -> Result<Value, String> {
+    if body.trim_ascii().is_empty() {
+        return Err("its answer is empty".to_owned());
+    }
+    let json = match serde_json::from_slice(body) {
+        Ok(json) => json,
+        Err(_) if path.is_whole() => {
+            return Ok(Value::Json(String::from_utf8_lossy(body).into_owned().into()));
+        }
+        Err(why) => {
+            return Err(format!("its answer is not JSON, in which jsonPath could be looked up: {why}"));
+        }
     };
-    let chosen = query.path.select(json)?;
+    let chosen = path.select(json)?;
     Ok(chosen.as_f64().map_or_else(|| Value::Json(chosen), Value::Number))
 }

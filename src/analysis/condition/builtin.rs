@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use expr::{Environment, Program, Value};
 
+use super::absent::Absences;
 use super::budget::{Bindings, Budget, Refused};
 use crate::units::Timestamp;
 
@@ -145,8 +146,13 @@ pub(super) fn text_of(literal: &str) -> Option<String> {
 }
 
 /// The environment of one evaluation.
-pub(super) fn environment(budget: &Budget, now: Timestamp) -> Environment<'_> {
+pub(super) fn environment<'a>(
+    budget: &'a Budget,
+    absences: &'a Absences<'a>,
+    now: Timestamp,
+) -> Environment<'a> {
     let mut environment = Environment::new();
+    absences.add_to(&mut environment);
     for name in CLOSURES {
         environment.add_function(name, move |call| {
             let Some(closure) = call.predicate else {

@@ -4,16 +4,17 @@
 //! `isNil` and `default(value, fallback)`. Deliberately absent: maps written out, `$env`, `let` inside closures, ranges
 //! between computed numbers and local time, because the crate can neither interrupt nor count them.
 
+mod absent;
 mod budget;
 mod builtin;
 mod defaults;
-mod elements;
-mod places;
 mod scan;
+mod strict;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use absent::{Absence, Absences};
 use budget::{Budget, Variables};
 
 use super::value::{Value, number_text};
@@ -31,16 +32,30 @@ const MAX_DEPTH: usize = 14;
 /// One sentence that names the expression and what is wrong with it.
 pub fn check(expression: &str) -> Result<(), String> {
     let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
-    scanned.statements.iter().try_for_each(|statement| compile(expression, statement.text).map(drop))
+    scanned.statements.iter().try_for_each(|statement| {
+        compile(expression, statement.text)?;
+        compile(expression, &statement.strict).map(drop)
+    })
+}
+
+/// What a condition says about a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it holds.
+    pub holds: bool,
+    /// What the answer does not have and the outcome hangs on, as a sentence: it was read as nil.
+    pub absent: Option<String>,
 }
 
 /// Whether a condition holds for a value.
+///
+/// A field that does not exist, or is null, counts as nil, as the public API has it, and the outcome says so.
 ///
 /// # Errors
 ///
 /// One sentence a person understands: the condition cannot be read, takes too much work, does not give true or false,
 /// or cannot say anything about this value, for example because the query returned no data.
-pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<bool, String> {
+pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<Outcome, String> {
     if value.len() > MAX_VALUES {
         return Err(format!(
             "the query returned {} values; a condition can look at {MAX_VALUES} at most",
@@ -51,12 +66,25 @@ pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<bool, St
         return Err(format!("the answer is nested deeper than {MAX_DEPTH} levels; choose a part of it"));
     }
     let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
-    if let Some(index) = missing_index(&scanned, value) {
-        return Err(no_such_index(value, index));
+    let absences = Absences::new(&scanned.places);
+    let evaluated = evaluate(expression, &scanned, Reading::Strict, variables(value), &absences, now);
+    let Some(absence) = absences.into_first() else {
+        return truth(expression, value, evaluated).map(|holds| Outcome { holds, absent: None });
+    };
+    let why = without(value, &absence);
+    if value.is_empty() || !absence.is_nil {
+        return Err(why);
     }
-    if let (Value::Json(json), false) = (value, scanned.guarded) {
-        places::check(&scanned.places, json)?;
+    let absences = Absences::new(&[]);
+    let as_nil = evaluate(expression, &scanned, Reading::AsNil, variables(value), &absences, now);
+    match as_nil {
+        Ok(expr::Value::Bool(holds)) => Ok(Outcome { holds, absent: Some(why) }),
+        Ok(_) | Err(_) => Err(why),
     }
+}
+
+/// The value as a variable of an expression.
+fn variables(value: &Value) -> BTreeMap<String, expr::Value> {
     let result = match value {
         Value::Number(number) => expr::Value::Float(*number),
         Value::Numbers(numbers) => {
@@ -64,14 +92,17 @@ pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<bool, St
         }
         Value::Json(json) => operand(json),
     };
-    let variables = BTreeMap::from([("result".to_owned(), result)]);
-    match evaluate(expression, &scanned, variables, now) {
+    BTreeMap::from([("result".to_owned(), result)])
+}
+
+fn truth(expression: &str, value: &Value, evaluated: Result<expr::Value, String>) -> Result<bool, String> {
+    match evaluated {
         Ok(expr::Value::Bool(holds)) => Ok(holds),
         Ok(other) => Err(format!(
             "the condition '{expression}' must be true or false, but it gives {}",
             describe(&other)
         )),
-        Err(_) if value.is_empty() => Err(no_such_index(value, 0)),
+        Err(_) if value.is_empty() => Err(no_data("result[0]")),
         Err(why) => Err(format!(
             "the condition '{expression}' cannot be applied to {}: {why}",
             shortened(&value.text())
@@ -79,13 +110,23 @@ pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<bool, St
     }
 }
 
-/// The field that a condition looks at and the answer does not have, as a sentence; it counts as nil.
-#[must_use]
-pub fn absent_field(expression: &str, value: &Value) -> Option<String> {
-    let Value::Json(json) = value else { return None };
-    let scanned = scan::scan(expression).ok()?;
-    let place = places::absent(&scanned.places, json)?;
-    Some(format!("the answer has no {place}, which counts as nil"))
+/// Why nothing can be said without a part of the value.
+fn without(value: &Value, absence: &Absence) -> String {
+    if value.is_empty() {
+        return no_data(&absence.place);
+    }
+    if absence.is_nil {
+        let place = &absence.place;
+        return format!("{}; ({place} ?? false) in the condition can say what that means", absence.why);
+    }
+    absence.why.clone()
+}
+
+fn no_data(place: &str) -> String {
+    format!(
+        "the query returned no data, so {place} does not exist; does the metric exist and is there traffic? \
+         A condition can allow for it: len(result) == 0 || result[0] >= 0.95"
+    )
 }
 
 /// JSON as an expression sees it: every number is a float.
@@ -117,7 +158,8 @@ fn depth(json: &serde_json::Value) -> usize {
 /// One sentence: the expression cannot be read, or does not give a time.
 pub fn time(expression: &str, now: Timestamp) -> Result<Timestamp, String> {
     let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
-    match evaluate(expression, &scanned, BTreeMap::new(), now) {
+    let absences = Absences::new(&scanned.places);
+    match evaluate(expression, &scanned, Reading::Strict, BTreeMap::new(), &absences, now) {
         Ok(expr::Value::DateTime(time)) => Ok(Timestamp::from_millis(time.timestamp_millis())),
         Ok(other) => Err(format!(
             "'{expression}' must give a time, for example now() - duration(\"5m\"), but it gives {}",
@@ -137,38 +179,6 @@ fn shortened(expression: &str) -> String {
         return expression.to_owned();
     }
     expression.chars().take(LONGEST).chain(['…']).collect()
-}
-
-/// An index that does not exist, when the condition has no word for missing data: a literal one of `result`, or any
-/// when there is no data at all.
-///
-/// The crate reads such an index as nil, so that `result[0] != 1` would hold for a query without data.
-fn missing_index(scanned: &scan::Scanned<'_>, value: &Value) -> Option<i64> {
-    let length = match value {
-        Value::Number(_) => return None,
-        Value::Numbers(numbers) => numbers.len(),
-        Value::Json(json) => json.as_array()?.len(),
-    };
-    if scanned.guarded {
-        return None;
-    }
-    let count = i64::try_from(length).unwrap_or(i64::MAX);
-    let missing = scanned.indices.iter().copied().find(|index| !(-count..count).contains(index));
-    missing.or((count == 0 && scanned.needs_elements).then_some(0))
-}
-
-fn no_such_index(value: &Value, index: i64) -> String {
-    if value.is_empty() {
-        return format!(
-            "the query returned no data, so result[{index}] does not exist; does the metric exist and is there traffic? \
-             A condition can allow for it: len(result) == 0 || result[{index}] >= 0.95"
-        );
-    }
-    let count = match value {
-        Value::Json(serde_json::Value::Array(items)) => items.len(),
-        Value::Number(_) | Value::Numbers(_) | Value::Json(_) => value.len(),
-    };
-    format!("the query returned {count} values, so result[{index}] does not exist")
 }
 
 /// Compiles one statement of `expression`.
@@ -198,19 +208,34 @@ fn position(statement: &str, report: &str) -> String {
     }
 }
 
+/// How a value that does not exist is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// As an error.
+    Strict,
+    /// As nil.
+    AsNil,
+}
+
 /// Runs all statements. The error is the bare reason.
 fn evaluate(
     expression: &str,
     scanned: &scan::Scanned<'_>,
+    reading: Reading,
     values: BTreeMap<String, expr::Value>,
+    absences: &Absences<'_>,
     now: Timestamp,
 ) -> Result<expr::Value, String> {
     let budget = Budget::new(scanned.cost);
-    let environment = builtin::environment(&budget, now);
+    let environment = builtin::environment(&budget, absences, now);
     let mut variables = Variables { values, budget: &budget };
     let mut last = expr::Value::Nil;
     for statement in &scanned.statements {
-        let program = compile(expression, statement.text)?;
+        let text = match reading {
+            Reading::Strict => &statement.strict,
+            Reading::AsNil => statement.text,
+        };
+        let program = compile(expression, text)?;
         let run = catch_unwind(AssertUnwindSafe(|| environment.run(&program, &variables)));
         last = match run {
             Err(_) => return Err("it cannot be evaluated".to_owned()),
@@ -245,8 +270,13 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000_000;
 
+    fn judged(expression: &str, value: &Value) -> Result<bool, String> {
+        let outcome = holds(expression, value, Timestamp::from_millis(NOW))?;
+        outcome.absent.map_or(Ok(outcome.holds), Err)
+    }
+
     fn on(expression: &str, numbers: &[f64]) -> Result<bool, String> {
-        holds(expression, &Value::Numbers(numbers.to_vec()), Timestamp::from_millis(NOW))
+        judged(expression, &Value::Numbers(numbers.to_vec()))
     }
 
     #[test]
@@ -293,34 +323,36 @@ mod tests {
         ] {
             assert_eq!(on(expression, &numbers), Ok(expected), "{expression} on {numbers:?}");
         }
-        assert_eq!(holds("result > 0.5", &Value::Number(0.6), Timestamp::from_millis(NOW)), Ok(true));
+        assert_eq!(judged("result > 0.5", &Value::Number(0.6)), Ok(true));
     }
 
     #[test]
     fn an_empty_result_is_explained_and_never_a_verdict() {
-        for expression in [
-            "result[0] >= 0.95",
-            "result[0] != 1",
-            "result[0] == result[0]",
-            "first(result) > 1",
-            "not (last(result) == 1)",
-            "max(result) != 1",
-            "min(map(result, # * 2)) != 1",
-            "let r = result; r[0] != 1",
-            "let i = 0; result[i] != 1",
-            "result[1 - 1] != 1",
-            "filter(result, # > 1)[0] != 2",
+        for (expression, place) in [
+            ("result[0] >= 0.95", "result[0]"),
+            ("result[0] != 1", "result[0]"),
+            ("result[0] == result[0]", "result[0]"),
+            ("first(result) > 1", "first(result)"),
+            ("not (last(result) == 1)", "last(result)"),
+            ("max(result) != 1", "max(result)"),
+            ("min(map(result, # * 2)) != 1", "min(map(result, # * 2))"),
+            ("let r = result; r[0] != 1", "r[0]"),
+            ("let i = 0; result[i] != 1", "result[i]"),
+            ("result[1 - 1] != 1", "result[1 - 1]"),
+            ("filter(result, # > 1)[0] != 2", "filter(result, # > 1)[0]"),
+            ("result | first() != 2", "first()"),
+            ("let f = first(result); f != 2", "f"),
+            ("find(result, # > 1) != 2", "find(result, # > 1)"),
+            ("len(result) == 1 or (result)[0] != 2", "(result)[0]"),
         ] {
             let message = on(expression, &[]).unwrap_err();
-            assert!(
-                message.starts_with("the query returned no data, so result[0] does not exist;"),
-                "{message}"
-            );
+            let expected = format!("the query returned no data, so {place} does not exist;");
+            assert!(message.starts_with(&expected), "{expression}: {message}");
         }
         for (expression, index) in [("result[2] > 1", 2), ("result[-2] != 1", -2)] {
             assert_eq!(
                 on(expression, &[1.0]).unwrap_err(),
-                format!("the query returned 1 values, so result[{index}] does not exist")
+                format!("result has 1 value, so result[{index}] does not exist")
             );
         }
         assert!(
@@ -334,7 +366,7 @@ mod tests {
             "ok": true, "rate": 1, "name": "x", "none": null, "empty": [],
             "list": [{"Values": [0.5, 2]}], "a.b": {"c": 3}
         });
-        holds(expression, &Value::Json(json), Timestamp::from_millis(NOW))
+        judged(expression, &Value::Json(json))
     }
 
     #[test]
@@ -347,34 +379,83 @@ mod tests {
             ("result['a.b'].c == 3", true),
             ("all(result.list[0].Values, # > 0)", true),
             ("result.none == nil", true),
-            ("result.missing == true", false),
             ("len(result.empty) == 0", true),
+            ("len(result.empty) > 0 && result.empty[0] != 1", false),
+            ("result.missing == nil && nil == result.none", true),
+            ("(result.missing ?? 'x') != 'y'", true),
+            ("isNil(result.missing) || result.missing.x == 1", true),
+            ("default((result.missing), 7) == 7", true),
+            ("result.missing | isNil()", true),
+            ("let m = result.missing; m == nil || m.x == 1", true),
+            ("'missing' in result && result.missing != 1", false),
+            ("result.list[-1]['Values'][-1] == 2 && result.list[0:1][0].Values[1] == 2", true),
+            ("result.list?.[7] == nil", true),
+            ("(result.list | first()).Values[0] == 0.5", true),
+            ("result.list | first().Values[0] == 0.5", true),
+            ("filter(result.list, #.Values[0] < 1)[0].Values[1] == 2", true),
+            ("(if result.ok { result.list } else { [] })[0].Values[0] == 0.5", true),
+            ("result.list[result.rate == 1 ? 0 : 1].Values[0] == 0.5", true),
         ] {
             assert_eq!(on_json(expression), Ok(expected), "{expression}");
         }
         let list = Value::Json(serde_json::json!([{"Values": [1]}]));
-        assert_eq!(holds("result[0].Values[0] == 1", &list, Timestamp::from_millis(NOW)), Ok(true));
+        assert_eq!(judged("result[0].Values[0] == 1", &list), Ok(true));
         let text = Value::Json(serde_json::json!("ok"));
-        assert_eq!(holds("result == 'ok'", &text, Timestamp::from_millis(NOW)), Ok(true));
+        assert_eq!(judged("result == 'ok'", &text), Ok(true));
     }
 
     #[test]
     fn what_an_answer_does_not_have_is_never_taken_for_a_value() {
-        for (expression, message) in [
+        for (expression, part) in [
             ("result.empty[0] != 1", "result.empty has 0 values, so result.empty[0] does not exist"),
             (
                 "result.list[0].Values[2] != 1",
                 "result.list[0].Values has 2 values, so result.list[0].Values[2] does not exist",
             ),
-            ("result.missing.x != 1", "the answer has no result.missing, so result.missing.x does not exist"),
-            ("result.none.x != 1", "result.none is null, so result.none.x does not exist"),
+            ("first(result.empty) != 1", "first(result.empty) does not exist"),
+            ("find(result.list, #.x == 1) != 1", "the answer has no #.x"),
+            (
+                "filter(result.list[0].Values, # > 9)[0] != 1",
+                "filter(result.list[0].Values, # > 9) has 0 values",
+            ),
+            ("let l = result.empty; l[0] != 1", "l has 0 values, so l[0] does not exist"),
+            ("len(result.list) > 0 && result.empty[0] != 1", "result.empty has 0 values"),
+            (
+                "result.missing != 1",
+                "the answer has no result.missing; (result.missing ?? false) in the cond",
+            ),
+            ("'bad' != result.missing", "the answer has no result.missing;"),
+            ("result.missing not in ['bad']", "the answer has no result.missing;"),
+            ("(result.none) != 1", "result.none is null; (result.none ?? false)"),
+            ("let m = result.missing; m != 1", "m is null;"),
+            ("result.missing.x != 1", "the answer has no result.missing;"),
+            ("result.none.x != 1", "result.none is null;"),
+            ("result.missing?.x != 1", "the answer has no result.missing;"),
+            ("any([result], #.missing != 1)", "the answer has no #.missing;"),
+            ("if 1 != result.missing { true } else { false }", "the answer has no result.missing;"),
         ] {
-            assert_eq!(on_json(expression).unwrap_err(), message, "{expression}");
+            let message = on_json(expression).unwrap_err();
+            assert!(message.starts_with(part), "{expression}: {message}");
         }
         assert!(on_json("result.missing > 1").is_err());
+        assert!(on_json("'x' not in map([result], .missing)").is_err());
         let empty = Value::Json(serde_json::json!([]));
-        let message = holds("result[0].x != 1", &empty, Timestamp::from_millis(NOW)).unwrap_err();
+        let message = judged("result[0].x != 1", &empty).unwrap_err();
         assert!(message.starts_with("the query returned no data"), "{message}");
+        let message = judged("result != 'bad'", &Value::Json(serde_json::Value::Null)).unwrap_err();
+        assert!(message.starts_with("the query returned no data, so result does not exist"), "{message}");
+        assert_eq!(judged("result == nil", &Value::Json(serde_json::Value::Null)), Ok(true));
+    }
+
+    #[test]
+    fn a_place_is_as_deep_as_the_parser_can_take() {
+        let deep = |steps: usize| format!("result{} == nil", ".a".repeat(steps));
+        assert_eq!(check(&deep(16)), Ok(()));
+        assert!(check(&deep(17)).unwrap_err().contains("more than 16 steps"));
+        assert!(check("(if true { result } else { result })[0] > 1").is_ok());
+        assert!(check("if true { result } else { result }[0] > 1").unwrap_err().contains("brackets around"));
+        let wide = format!("{}1{}", "result[0][".repeat(4), "]".repeat(4));
+        assert_eq!(check(&format!("{wide} == 1")), Ok(()));
     }
 
     #[test]

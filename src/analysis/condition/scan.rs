@@ -4,8 +4,8 @@
 //! level of nesting. So the limits are static: length, number of tokens, nesting, ranges written out in numbers. What
 //! depends on data is counted while it runs, in `budget`.
 
-use super::places::{self, Step};
-use super::{builtin, defaults, elements};
+use super::strict::{self, Place};
+use super::{builtin, defaults};
 
 /// Longest expression, in bytes. The longest conditions seen in the field have a few hundred.
 const MAX_LENGTH: usize = 2_048;
@@ -62,6 +62,8 @@ impl Token<'_> {
 pub(super) struct Statement<'a> {
     pub(super) name: Option<&'a str>,
     pub(super) text: &'a str,
+    /// The same, with an error for each value that does not exist.
+    pub(super) strict: String,
 }
 
 /// An expression within the static limits.
@@ -70,14 +72,8 @@ pub(super) struct Scanned<'a> {
     pub(super) statements: Vec<Statement<'a>>,
     /// What one run of any part of it costs at most, in units of the budget.
     pub(super) cost: u64,
-    /// Literal indices of `result`, for example 0 of `result[0]`, -1 of `result[-1]`.
-    pub(super) indices: Vec<i64>,
-    /// Places of an answer that are written out, for example `result.list[0]`.
-    pub(super) places: Vec<Vec<Step>>,
-    /// Whether it looks at single elements of a list, which an empty one does not have.
-    pub(super) needs_elements: bool,
-    /// Whether it has words that deal with missing data, such as `len` or `default`.
-    pub(super) guarded: bool,
+    /// The places that the strict statements look at, by their number.
+    pub(super) places: Vec<Place>,
 }
 
 /// Reads `text`.
@@ -101,15 +97,13 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
     let ranges = check_ranges(&tokens)?;
     check_patterns(&tokens)?;
     defaults::check(&tokens)?;
-    let statements = split(text, &tokens)?;
+    let mut places = Vec::new();
+    let statements = split(text, &tokens, &mut places)?;
     check_names(&tokens, &statements)?;
     Ok(Scanned {
         statements,
         cost: (tokens.len() as u64 / 2).saturating_add(4).saturating_add(ranges),
-        indices: elements::indices(&tokens),
-        places: places::of(&tokens),
-        needs_elements: elements::are_needed(&tokens),
-        guarded: tokens.iter().any(|token| token.is_one_of(&["len", "default", "isNil", "nil", "??", "?."])),
+        places,
     })
 }
 
@@ -326,7 +320,11 @@ fn check_patterns(tokens: &[Token<'_>]) -> Result<(), String> {
 }
 
 /// Splits `let a = …; let b = …; expression` into its statements; `let` exists nowhere else.
-fn split<'a>(text: &'a str, tokens: &[Token<'a>]) -> Result<Vec<Statement<'a>>, String> {
+fn split<'a>(
+    text: &'a str,
+    tokens: &[Token<'a>],
+    places: &mut Vec<Place>,
+) -> Result<Vec<Statement<'a>>, String> {
     let mut statements = Vec::new();
     let parts: Vec<&[Token<'a>]> = tokens.split(|token| token.is(";")).collect();
     let last = parts.len().saturating_sub(1);
@@ -346,11 +344,12 @@ fn split<'a>(text: &'a str, tokens: &[Token<'a>]) -> Result<Vec<Statement<'a>>, 
         }
         check_balanced(body)?;
         let from = body.first().map_or(end, |token| token.start);
-        let body = text.get(from..end).unwrap_or_default();
-        if body.trim().is_empty() {
+        let plain = text.get(from..end).unwrap_or_default();
+        if plain.trim().is_empty() {
             return Err("it ends too early".to_owned());
         }
-        statements.push(Statement { name, text: body });
+        let strict = strict::write(text, body, name.is_some(), places)?;
+        statements.push(Statement { name, text: plain, strict });
         start = end + 1;
     }
     Ok(statements)

@@ -1,17 +1,23 @@
 //! Paths into an answer in Kubernetes' form, such as `{$.a.b[0]}`, bounded in what they may cost.
 //!
 //! A path is written anew in the form of the standard, RFC 9535, in which it is looked up. Deliberately absent:
-//! functions, `{range}`, and searches inside of searches, which take time that grows with the square of an answer.
+//! functions, `{range}`, searches inside of searches, which take time that grows with the square of an answer, and lists
+//! of anything but names and indices, which multiply what they find.
 
 use jsonpath_rust::parser::model::JpQuery;
 use jsonpath_rust::parser::parse_json_path;
-use jsonpath_rust::query::js_path_process;
+use jsonpath_rust::query::{QueryRef, js_path_process};
 use serde_json::Value;
+
+use crate::analysis::condition::MAX_VALUES;
+use crate::analysis::value::size;
 
 /// Longest path, in bytes.
 const MAX_LENGTH: usize = 512;
 /// Deepest nesting of brackets.
 const MAX_NESTING: usize = 8;
+/// Most names or indices in one pair of brackets.
+const MAX_JOINED: usize = 32;
 /// What ends a name besides `.` and a bracket.
 const DELIMITERS: &str = " \t\r\n[](){}=!<>&|,?*@$'\"";
 
@@ -19,13 +25,13 @@ const DELIMITERS: &str = " \t\r\n[](){}=!<>&|,?*@$'\"";
 #[derive(Clone, Debug, PartialEq)]
 pub struct JsonPath {
     written: String,
-    /// `None` for the whole answer.
-    query: Option<JpQuery>,
+    /// One step after the other; none for the whole answer.
+    steps: Vec<JpQuery>,
 }
 
 impl Default for JsonPath {
     fn default() -> Self {
-        Self { written: "{$}".to_owned(), query: None }
+        Self { written: "{$}".to_owned(), steps: Vec::new() }
     }
 }
 
@@ -50,30 +56,63 @@ impl JsonPath {
                 format!("makes no sense from '{}' on; it is one path, for example {{$.a.b[0]}}", reader.rest);
             return Err(refused(&why));
         }
-        if translated.is_empty() {
-            return Ok(Self { written: text.to_owned(), query: None });
-        }
         match parse_json_path(&format!("${translated}")) {
-            Ok(query) => Ok(Self { written: text.to_owned(), query: Some(query) }),
+            Ok(query) => {
+                let steps = query.segments.into_iter().map(|segment| JpQuery::new(vec![segment]));
+                Ok(Self { written: text.to_owned(), steps: steps.collect() })
+            }
             Err(_) => Err(refused("cannot be read; examples are {$.a.b[0]} and {$.a[?(@.b==\"c\")].d}")),
         }
+    }
+
+    /// Whether it is the whole answer.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.steps.is_empty()
     }
 
     /// The part of an answer: what is found, by itself where it is one thing.
     ///
     /// # Errors
     ///
-    /// One clause: nothing is there.
+    /// One clause: nothing is there, or too much.
     pub fn select(&self, answer: Value) -> Result<Value, String> {
-        let Some(query) = &self.query else { return Ok(answer) };
-        let found =
-            js_path_process(query, &answer).map_err(|_| format!("{} cannot be looked up", self.written))?;
-        let mut found: Vec<Value> = found.into_iter().map(|one| one.val().clone()).collect();
-        match found.len() {
-            0 => Err(format!("its answer has nothing at {}", self.written)),
-            1 => Ok(found.swap_remove(0)),
-            _ => Ok(Value::Array(found)),
+        if self.is_whole() {
+            return Ok(answer);
         }
+        let mut found = vec![&answer];
+        for step in &self.steps {
+            found = self.follow(step, &found)?;
+        }
+        if let [one] = found.as_slice() {
+            return Ok((*one).clone());
+        }
+        let sizes = found.iter().map(|one| size(one));
+        if sizes.sum::<usize>() > MAX_VALUES {
+            return Err(self.too_much());
+        }
+        Ok(Value::Array(found.into_iter().cloned().collect()))
+    }
+
+    /// Where one step leads from all places where the steps before it led.
+    fn follow<'a>(&self, step: &JpQuery, from: &[&'a Value]) -> Result<Vec<&'a Value>, String> {
+        let mut found = Vec::new();
+        for one in from {
+            let next = js_path_process(step, *one);
+            let next = next.map_err(|_| format!("{} cannot be looked up", self.written))?;
+            found.extend(next.into_iter().map(QueryRef::val));
+            if found.len() > MAX_VALUES {
+                return Err(self.too_much());
+            }
+        }
+        if found.is_empty() {
+            return Err(format!("its answer has nothing at {}", self.written));
+        }
+        Ok(found)
+    }
+
+    fn too_much(&self) -> String {
+        format!("its answer has more than {MAX_VALUES} values at {}; choose fewer", self.written)
     }
 }
 
@@ -150,10 +189,13 @@ impl Reader<'_> {
         }
         self.next();
         let mut inside = String::from("[");
-        let mut open = 0_usize;
+        let (mut open, mut joined, mut is_wide) = (0_usize, 1_usize, false);
         loop {
             let word = word(self.rest);
-            match self.next().ok_or("has a bracket that is not closed")? {
+            let next = self.next().ok_or("has a bracket that is not closed")?;
+            joined += usize::from(next == ',');
+            is_wide |= matches!(next, '*' | '?' | ':');
+            match next {
                 ']' => break,
                 '[' => return Err("has a bracket where none can be".to_owned()),
                 '$' => return Err("begins a path with '$' inside of brackets; '@' is the element".to_owned()),
@@ -177,6 +219,9 @@ impl Reader<'_> {
                     inside.push(other);
                 }
             }
+        }
+        if joined > MAX_JOINED || joined > 1 && is_wide {
+            return Err(format!("joins more than names and indices, or more than {MAX_JOINED} of them"));
         }
         self.depth -= 1;
         inside.push(']');
@@ -252,6 +297,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_is_bounded_before_it_is_copied() {
+        let wide = json!({"list": vec![json!({"n": [1, 2, 3]}); 4_000]});
+        let select = |path: &str| JsonPath::parse(path).unwrap().select(wide.clone());
+        let refused = |path: &str| format!("its answer has more than 10000 values at {path}; choose fewer");
+        for path in ["{$..*}", "{$.list[*].n[*]}", "{$.list[*].n}"] {
+            assert_eq!(select(path).unwrap_err(), refused(path));
+        }
+        assert_eq!(select("{$.list[*].n[0]}").unwrap().as_array().map(Vec::len), Some(4_000));
+        let indices = vec!["0"; 33].join(",");
+        assert!(JsonPath::parse(&format!("{{$.list[{indices}]}}")).unwrap_err().contains("more than 32"));
+    }
+
+    #[test]
     fn what_is_no_path_is_refused_with_the_reason() {
         for (path, part) in [
             ("$.ok", "is not a path in braces"),
@@ -266,6 +324,8 @@ mod tests {
             ("{$.list[?(search(@.name, '.*'))]}", "calls 'search'"),
             ("{$.list[?(@.name=~'x')]}", "cannot be read"),
             ("{$.list[x]}", "cannot be read"),
+            ("{$[*,*][*,*]}", "joins more than names and indices"),
+            ("{$.list[?(@.n[*,*])]}", "joins more than names and indices"),
             ("{$.it's}", "makes no sense from ''s' on"),
         ] {
             let why = JsonPath::parse(path).unwrap_err();
