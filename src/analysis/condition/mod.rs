@@ -33,7 +33,7 @@ const MAX_DEPTH: usize = 14;
 pub fn check(expression: &str) -> Result<(), String> {
     let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
     scanned.statements.iter().try_for_each(|statement| {
-        compile(expression, statement.text)?;
+        compile(expression, &statement.text)?;
         compile(expression, &statement.strict).map(drop)
     })
 }
@@ -220,7 +220,7 @@ enum Reading {
 /// Runs all statements. The error is the bare reason.
 fn evaluate(
     expression: &str,
-    scanned: &scan::Scanned<'_>,
+    scanned: &scan::Scanned,
     reading: Reading,
     values: BTreeMap<String, expr::Value>,
     absences: &Absences<'_>,
@@ -233,7 +233,7 @@ fn evaluate(
     for statement in &scanned.statements {
         let text = match reading {
             Reading::Strict => &statement.strict,
-            Reading::AsNil => statement.text,
+            Reading::AsNil => &statement.text,
         };
         let program = compile(expression, text)?;
         let run = catch_unwind(AssertUnwindSafe(|| environment.run(&program, &variables)));
@@ -243,9 +243,9 @@ fn evaluate(
             Ok(Err(error)) => return Err(error.to_string()),
             Ok(Ok(value)) => value,
         };
-        if let Some(name) = statement.name {
+        if let Some(name) = &statement.name {
             budget.check_size(&last).map_err(|refused| refused.to_string())?;
-            variables.values.insert(name.to_owned(), last.clone());
+            variables.values.insert(name.clone(), last.clone());
         }
     }
     Ok(last)
@@ -389,6 +389,8 @@ mod tests {
             ("let m = result.missing; m == nil || m.x == 1", true),
             ("'missing' in result && result.missing != 1", false),
             ("result.list[-1]['Values'][-1] == 2 && result.list[0:1][0].Values[1] == 2", true),
+            ("all(result.list[0].Values, {# >= 0.5}) && all(result.list, {.Values[1] == 2})", true),
+            ("count(result.list, .Values[0] < 1) == 1 && map(result.list, .Values)[0][1] == 2", true),
             ("result.list?.[7] == nil", true),
             ("(result.list | first()).Values[0] == 0.5", true),
             ("result.list | first().Values[0] == 0.5", true),
@@ -413,7 +415,7 @@ mod tests {
                 "result.list[0].Values has 2 values, so result.list[0].Values[2] does not exist",
             ),
             ("first(result.empty) != 1", "first(result.empty) does not exist"),
-            ("find(result.list, #.x == 1) != 1", "the answer has no #.x"),
+            ("find(result.list, .x == 1) != 1", "the answer has no #.x"),
             (
                 "filter(result.list[0].Values, # > 9)[0] != 1",
                 "filter(result.list[0].Values, # > 9) has 0 values",
@@ -439,6 +441,7 @@ mod tests {
         }
         assert!(on_json("result.missing > 1").is_err());
         assert!(on_json("'x' not in map([result], .missing)").is_err());
+        assert!(check(".x == 1").is_err());
         let empty = Value::Json(serde_json::json!([]));
         let message = judged("result[0].x != 1", &empty).unwrap_err();
         assert!(message.starts_with("the query returned no data"), "{message}");

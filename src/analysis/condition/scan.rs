@@ -55,21 +55,31 @@ impl Token<'_> {
     pub(super) fn is_one_of(&self, texts: &[&str]) -> bool {
         texts.iter().any(|text| self.is(text))
     }
+
+    /// Whether it can be the end of a value that is looked into.
+    pub(super) fn ends_value(&self) -> bool {
+        match self.kind {
+            Kind::Word => !builtin::is_keyword(self.text) || self.text == "#",
+            Kind::Text => true,
+            Kind::Int | Kind::Number => false,
+            Kind::Symbol => self.is_one_of(&[")", "]", "}"]),
+        }
+    }
 }
 
 /// One statement: `let name = text;`, or the final expression when `name` is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Statement<'a> {
-    pub(super) name: Option<&'a str>,
-    pub(super) text: &'a str,
+pub(super) struct Statement {
+    pub(super) name: Option<String>,
+    pub(super) text: String,
     /// The same, with an error for each value that does not exist.
     pub(super) strict: String,
 }
 
 /// An expression within the static limits.
 #[derive(Clone, Debug)]
-pub(super) struct Scanned<'a> {
-    pub(super) statements: Vec<Statement<'a>>,
+pub(super) struct Scanned {
+    pub(super) statements: Vec<Statement>,
     /// What one run of any part of it costs at most, in units of the budget.
     pub(super) cost: u64,
     /// The places that the strict statements look at, by their number.
@@ -81,7 +91,7 @@ pub(super) struct Scanned<'a> {
 /// # Errors
 ///
 /// The sentence that says what is refused and why.
-pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
+pub(super) fn scan(text: &str) -> Result<Scanned, String> {
     if text.len() > MAX_LENGTH {
         return Err(format!("it has {} bytes; at most {MAX_LENGTH} are allowed", text.len()));
     }
@@ -92,6 +102,8 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
     if tokens.len() > MAX_TOKENS {
         return Err(format!("it has {} words and symbols; at most {MAX_TOKENS} are allowed", tokens.len()));
     }
+    let text = &with_elements(text, &tokens);
+    let tokens = tokenize(text)?;
     check_nesting(&tokens)?;
     check_forms(&tokens)?;
     let ranges = check_ranges(&tokens)?;
@@ -105,6 +117,19 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
         cost: (tokens.len() as u64 / 2).saturating_add(4).saturating_add(ranges),
         places,
     })
+}
+
+/// Writes `.name`, short for a field of a closure's element, in full: the crate knows it only where nothing follows.
+fn with_elements(text: &str, tokens: &[Token<'_>]) -> String {
+    let mut full = text.to_owned();
+    for (index, token) in tokens.iter().enumerate().rev().filter(|(_, token)| token.is(".")) {
+        let before = index.checked_sub(1).and_then(|at| tokens.get(at));
+        let is_name = tokens.get(index + 1).is_some_and(|next| next.kind == Kind::Word);
+        if is_name && before.is_some_and(|before| !before.ends_value()) {
+            full.insert(token.start, '#');
+        }
+    }
+    full
 }
 
 fn tokenize(text: &str) -> Result<Vec<Token<'_>>, String> {
@@ -324,7 +349,7 @@ fn split<'a>(
     text: &'a str,
     tokens: &[Token<'a>],
     places: &mut Vec<Place>,
-) -> Result<Vec<Statement<'a>>, String> {
+) -> Result<Vec<Statement>, String> {
     let mut statements = Vec::new();
     let parts: Vec<&[Token<'a>]> = tokens.split(|token| token.is(";")).collect();
     let last = parts.len().saturating_sub(1);
@@ -349,7 +374,8 @@ fn split<'a>(
             return Err("it ends too early".to_owned());
         }
         let strict = strict::write(text, body, name.is_some(), places)?;
-        statements.push(Statement { name, text: plain, strict });
+        let name = name.map(str::to_owned);
+        statements.push(Statement { name, text: plain.to_owned(), strict });
         start = end + 1;
     }
     Ok(statements)
@@ -361,7 +387,7 @@ fn check_balanced(tokens: &[Token<'_>]) -> Result<(), String> {
 }
 
 /// Every function exists, and every variable where no closure brings names of its own.
-fn check_names(tokens: &[Token<'_>], statements: &[Statement<'_>]) -> Result<(), String> {
+fn check_names(tokens: &[Token<'_>], statements: &[Statement]) -> Result<(), String> {
     let calls = |index: usize| tokens.get(index + 1).is_some_and(|token| token.is("("));
     let member = |index: usize| {
         index.checked_sub(1).and_then(|at| tokens.get(at)).is_some_and(|token| token.is_one_of(&[".", "?."]))
@@ -377,7 +403,7 @@ fn check_names(tokens: &[Token<'_>], statements: &[Statement<'_>]) -> Result<(),
             }
             continue;
         }
-        let known = token.text == "result" || statements.iter().any(|one| one.name == Some(token.text));
+        let known = token.text == "result" || statements.iter().any(|one| one.name.as_deref() == Some(token.text));
         // The parser takes `matchesx` for `matches x`: a name may not hide an operator, even among a closure's names.
         if !known && (!closures || builtin::begins_with_operator(token.text)) {
             return Err(format!("there is no variable '{}'; the value is called 'result'", token.text));
@@ -415,7 +441,7 @@ mod tests {
     #[test]
     fn let_statements_are_split_at_the_top_only() {
         let scanned = scan("let a = result[0]; let b = a * 2; b > 1").unwrap();
-        let names: Vec<_> = scanned.statements.iter().map(|one| (one.name, one.text)).collect();
+        let names: Vec<_> = scanned.statements.iter().map(|one| (one.name.as_deref(), one.text.as_str())).collect();
         assert_eq!(names, [(Some("a"), "result[0]"), (Some("b"), "a * 2"), (None, "b > 1")]);
         for refused in ["map(result, {let x = #; x})", "letx = 1; x", "result = 1", "1;2", "let a = 1;"] {
             assert!(scan(refused).is_err(), "{refused}");

@@ -103,12 +103,7 @@ impl<'a> Writer<'a> {
             return true;
         }
         let before = index.checked_sub(1).and_then(|at| self.tokens.get(at));
-        before.is_some_and(|token| match token.kind {
-            Kind::Word => !builtin::is_keyword(token.text) || token.text == "#",
-            Kind::Text => true,
-            Kind::Int | Kind::Number => false,
-            Kind::Symbol => token.is_one_of(&[")", "]", "}"]),
-        })
+        before.is_some_and(Token::ends_value)
     }
 
     /// The value that begins at a token.
