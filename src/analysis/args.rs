@@ -1,6 +1,6 @@
 //! Arguments: `{{args.name}}` in a metric is replaced by the argument's value, wherever it stands.
 //!
-//! Secrets are asked for by name; the shell reads them. What they contain never shows in a message.
+//! The value of one may be a secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,62 +9,17 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::metric::FieldError;
-use crate::api::analysis_template::{Argument, SecretKeyRef};
+use super::secrets::{Found, Keyring, Secret, SecretKey, SecretSource};
+use crate::api::analysis_template::Argument;
 
 /// What stands for a secret where no secret is read: a spec is checked without them.
 const PLACEHOLDER: &str = "1";
-/// What stands for a secret in everything people see.
-const HIDDEN: &str = "*****";
-
-/// Text that is never shown.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Text that is never shown.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for whoever sends it where it belongs.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(HIDDEN)
-    }
-}
-
-/// Replaces every secret in a text by `*****`.
-#[must_use]
-pub fn redact(text: &str, secrets: &[Secret]) -> String {
-    let mut longest_first: Vec<&Secret> = secrets.iter().filter(|secret| !secret.0.is_empty()).collect();
-    longest_first.sort_by_key(|secret| std::cmp::Reverse(secret.0.len()));
-    longest_first.into_iter().fold(text.to_owned(), |text, secret| text.replace(&secret.0, HIDDEN))
-}
-
-/// Secrets by name, as far as the shell has read them; the error says why one cannot be read.
-pub type Secrets = BTreeMap<SecretKeyRef, Result<String, String>>;
-
-/// Where the values of secret arguments come from.
-#[derive(Clone, Copy, Debug)]
-pub enum SecretSource<'a> {
-    /// A harmless value stands for each, so that a spec can be checked.
-    Placeholder,
-    /// They were read.
-    Read(&'a Secrets),
-}
 
 /// Why arguments could not be put in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unresolved {
     /// These secrets must be read first.
-    Wanted(BTreeSet<SecretKeyRef>),
+    Wanted(BTreeSet<SecretKey>),
     /// It cannot be done; the sentence says why.
     Refused(String),
 }
@@ -81,7 +36,7 @@ pub struct Resolved<T> {
 #[derive(Clone, Debug, PartialEq)]
 enum Source {
     Value(String),
-    Secret(SecretKeyRef),
+    Secret(SecretKey),
 }
 
 /// The arguments of a run, each with a value or the name of a secret.
@@ -123,14 +78,14 @@ impl Arguments {
         secrets: SecretSource<'_>,
     ) -> Result<Resolved<T>, Unresolved> {
         let mut json = serde_json::to_value(thing).map_err(|error| Unresolved::Refused(error.to_string()))?;
-        let mut filling =
-            Filling { arguments: self, source: secrets, used: Vec::new(), wanted: BTreeSet::new() };
+        let mut filling = Filling { arguments: self, keys: Keyring::new(secrets) };
         filling.walk(&mut json)?;
-        if !filling.wanted.is_empty() {
-            return Err(Unresolved::Wanted(filling.wanted));
+        let keys = filling.keys;
+        if !keys.wanted.is_empty() {
+            return Err(Unresolved::Wanted(keys.wanted));
         }
         let value = serde_json::from_value(json).map_err(|error| Unresolved::Refused(error.to_string()))?;
-        Ok(Resolved { value, secrets: filling.used })
+        Ok(Resolved { value, secrets: keys.used })
     }
 }
 
@@ -163,7 +118,7 @@ fn source(argument: &Argument) -> Result<Source, String> {
         return Ok(Source::Value(value.clone()));
     }
     match argument.value_from.as_ref().map(|from| (&from.secret_key_ref, &from.field_ref)) {
-        Some((Some(secret), _)) => Ok(Source::Secret(secret.clone())),
+        Some((Some(secret), _)) => Ok(Source::Secret(secret.into())),
         Some((None, Some(_))) => {
             Err("was not resolved: valueFrom.fieldRef works in the Rollout's analysis arguments only"
                 .to_owned())
@@ -189,9 +144,7 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
 
 struct Filling<'a> {
     arguments: &'a Arguments,
-    source: SecretSource<'a>,
-    used: Vec<Secret>,
-    wanted: BTreeSet<SecretKeyRef>,
+    keys: Keyring<'a>,
 }
 
 impl Filling<'_> {
@@ -230,30 +183,26 @@ impl Filling<'_> {
                 "{{{{{tag}}}}} cannot be resolved; arguments are {{{{args.name}}}}"
             )));
         };
-        match (self.arguments.0.get(name), self.source) {
-            (None, _) => Err(Unresolved::Refused(format!("args.{name} was not resolved"))),
-            (Some(Source::Value(value)), _) => Ok(value.clone()),
-            (Some(Source::Secret(_)), SecretSource::Placeholder) => Ok(PLACEHOLDER.to_owned()),
-            (Some(Source::Secret(key)), SecretSource::Read(secrets)) => match secrets.get(key) {
-                Some(Ok(value)) => {
-                    self.used.push(Secret::new(value.clone()));
-                    Ok(value.clone())
-                }
-                Some(Err(why)) => Err(Unresolved::Refused(format!(
-                    "args.{name} was not resolved: key '{}' of Secret '{}': {why}",
-                    key.key, key.name
-                ))),
-                None => {
-                    self.wanted.insert(key.clone());
-                    Ok(String::new())
-                }
-            },
+        let unresolved = |why: String| Unresolved::Refused(format!("args.{name} was not resolved{why}"));
+        let key = match self.arguments.0.get(name) {
+            None => return Err(unresolved(String::new())),
+            Some(Source::Value(value)) => return Ok(value.clone()),
+            Some(Source::Secret(key)) => key,
+        };
+        match self.keys.secret(key) {
+            Ok(Found::Value(value)) => Ok(value),
+            Ok(Found::Unread) => Ok(PLACEHOLDER.to_owned()),
+            Ok(Found::Nothing) => {
+                Err(unresolved(format!(": Secret '{}' has no key '{}'", key.name, key.key)))
+            }
+            Err(why) => Err(unresolved(format!(": {why}"))),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::secrets::{Home, Secrets, redact};
     use super::*;
     use serde_json::json;
 
@@ -261,8 +210,8 @@ mod tests {
         Arguments::parse(&serde_json::from_value::<Vec<Argument>>(json).unwrap())
     }
 
-    fn key() -> SecretKeyRef {
-        SecretKeyRef { name: "prometheus".to_owned(), key: "token".to_owned() }
+    fn key() -> SecretKey {
+        SecretKey { home: Home::Run, name: "prometheus".to_owned(), key: "token".to_owned() }
     }
 
     fn secret_argument() -> Arguments {
@@ -306,7 +255,7 @@ mod tests {
             secret_argument().resolve(&thing, SecretSource::Read(&none)),
             Err(Unresolved::Wanted(BTreeSet::from([key()])))
         );
-        let read = Secrets::from([(key(), Ok("s3cret".to_owned()))]);
+        let read = Secrets::from([(key(), Ok(Some(Secret::new("s3cret"))))]);
         let resolved = secret_argument().resolve(&thing, SecretSource::Read(&read)).unwrap();
         assert_eq!(resolved.value, json!("Bearer s3cret"));
         assert_eq!(redact("401 for Bearer s3cret", &resolved.secrets), "401 for Bearer *****");
@@ -315,12 +264,15 @@ mod tests {
 
     #[test]
     fn a_secret_that_cannot_be_read_is_named_with_its_reason() {
-        let read = Secrets::from([(key(), Err("not found".to_owned()))]);
-        assert_eq!(
-            secret_argument().resolve(&json!("{{args.token}}"), SecretSource::Read(&read)),
-            Err(Unresolved::Refused(
-                "args.token was not resolved: key 'token' of Secret 'prometheus': not found".to_owned()
-            ))
-        );
+        for (read, message) in [
+            (Err("Secret 'prometheus' does not exist".to_owned()), "Secret 'prometheus' does not exist"),
+            (Ok(None), "Secret 'prometheus' has no key 'token'"),
+        ] {
+            let read = Secrets::from([(key(), read)]);
+            assert_eq!(
+                secret_argument().resolve(&json!("{{args.token}}"), SecretSource::Read(&read)),
+                Err(Unresolved::Refused(format!("args.token was not resolved: {message}")))
+            );
+        }
     }
 }

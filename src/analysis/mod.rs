@@ -8,7 +8,8 @@
 //! | When is a metric measured next? | `schedule` |
 //! | How is a value, a metric, a run judged? | `verdict` |
 //! | What is a condition, and what may it cost? | `condition` |
-//! | How are arguments and secrets put in? | `args` |
+//! | How are arguments put in? | `args` |
+//! | Where are secrets, and who sees them? | `secrets` |
 //! | How do templates become a run? | `template` |
 //! | What is a provider asked? | `query` |
 
@@ -20,6 +21,7 @@ pub mod metric;
 mod pass;
 pub mod query;
 pub mod schedule;
+pub mod secrets;
 mod spec;
 pub mod template;
 pub mod value;
@@ -27,12 +29,11 @@ pub mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use args::{Secret, Secrets};
 pub use metric::{FieldError, MetricRules};
 pub use query::Query;
+pub use secrets::{Secret, SecretKey, Secrets};
 pub use value::Value;
 
-use crate::api::analysis_template::SecretKeyRef;
 use crate::api::{AnalysisRun, AnalysisRunStatus};
 use crate::events::Severity;
 use crate::units::Timestamp;
@@ -106,7 +107,7 @@ pub struct RunPlan {
     /// The whole next status; `None` when the stored one is right already.
     pub status: Option<Box<AnalysisRunStatus>>,
     /// Secrets to read before the next pass, which is due at once when this is not empty.
-    pub secrets: BTreeSet<SecretKeyRef>,
+    pub secrets: BTreeSet<SecretKey>,
     /// Measurements to start after the status is written.
     pub measure: Vec<MeasureRequest>,
     /// Announcements, made after the status is written, in this order.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::args::{SecretSource, Unresolved};
+use super::args::Unresolved;
 use super::schedule::{self, Next};
+use super::secrets::{Keyring, SecretSource, redact};
 use super::spec::{Deciding, Spec};
 use super::verdict::{self, Course, Verdict};
 use super::{FieldError, MeasureRequest, MetricRules, Query, RunEvent, RunPlan, RunSnapshot, Sample};
@@ -254,12 +255,19 @@ impl<'a> Pass<'a> {
     }
 
     fn request(&self, provider: &MetricProvider) -> Result<(Query, Vec<super::Secret>), Unresolved> {
-        let filled = self.spec.arguments.resolve(provider, SecretSource::Read(&self.snapshot.secrets))?;
-        let query = Query::parse(&filled.value, self.snapshot.now).map_err(|problems| {
+        let source = SecretSource::Read(&self.snapshot.secrets);
+        let filled = self.spec.arguments.resolve(provider, source)?;
+        let mut keys = Keyring::new(source);
+        let query = Query::parse(&filled.value, self.snapshot.now, &mut keys);
+        if !keys.wanted.is_empty() {
+            return Err(Unresolved::Wanted(keys.wanted));
+        }
+        let secrets = [filled.secrets, keys.used].concat();
+        let query = query.map_err(|problems| {
             let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Unresolved::Refused(super::args::redact(&all.join("; "), &filled.secrets))
+            Unresolved::Refused(redact(&all.join("; "), &secrets))
         })?;
-        Ok((query, filled.secrets))
+        Ok((query, secrets))
     }
 
     fn wake_at(&mut self, time: Timestamp) {

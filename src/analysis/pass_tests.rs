@@ -1,7 +1,7 @@
 use serde_json::json;
 
+use crate::analysis::secrets::{Home, Secret, SecretKey};
 use crate::analysis::{MeasureRequest, Query, RunPlan, RunSnapshot, Sample, Value, decide};
-use crate::api::analysis_template::SecretKeyRef;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus};
 use crate::units::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -246,7 +246,7 @@ fn an_invalid_spec_ends_the_run_with_every_problem() {
         status.message.as_deref(),
         Some(
             "the spec is invalid: metrics[0].interval 'x' is not a duration such as 30s or 5m; \
-             metrics[0].provider.kayenta is not supported yet; prometheus and web are; \
+             metrics[0].provider.kayenta is not supported yet; prometheus, web, datadog, newRelic, wavefront, graphite, influxdb and skywalking are; \
              metrics[1] is incomplete: args.a was not resolved; metrics has two metrics named 'm'"
         )
     );
@@ -271,12 +271,12 @@ fn a_list_that_would_take_long_to_read_is_refused_unread() {
     );
 }
 
-fn secret_run() -> (World, SecretKeyRef) {
-    let key = SecretKeyRef { name: "prom".to_owned(), key: "token".to_owned() };
+fn secret_run() -> (World, SecretKey) {
+    let key = SecretKey { home: Home::Run, name: "prom".to_owned(), key: "token".to_owned() };
     let spec = json!({
         "metrics": [metric(&json!({"interval": "1m", "provider": {"prometheus": {"query": "up", "headers":
             [{"key": "Authorization", "value": "Bearer {{args.token}}"}]}}}))],
-        "args": [{"name": "token", "valueFrom": {"secretKeyRef": key}}]
+        "args": [{"name": "token", "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}]
     });
     (World::new(spec), key)
 }
@@ -287,7 +287,7 @@ fn secrets_are_asked_for_by_name_and_only_when_something_is_due() {
     let plan = world.pass();
     assert_eq!(plan.secrets, BTreeSet::from([key.clone()]));
     assert!(plan.measure.is_empty());
-    world.snapshot.secrets.insert(key, Ok("s3cret".to_owned()));
+    world.snapshot.secrets.insert(key, Ok(Some(Secret::new("s3cret"))));
     let plan = world.pass();
     assert!(plan.secrets.is_empty());
     let Query::Prometheus(query) = &plan.measure[0].query else { panic!("{plan:?}") };
@@ -300,7 +300,7 @@ fn secrets_are_asked_for_by_name_and_only_when_something_is_due() {
 #[test]
 fn a_secret_that_cannot_be_read_is_an_error_that_heals() {
     let (mut world, key) = secret_run();
-    world.snapshot.secrets.insert(key.clone(), Err("not found".to_owned()));
+    world.snapshot.secrets.insert(key.clone(), Err("Secret 'prom' does not exist".to_owned()));
     let plan = world.pass();
     assert_eq!(plan.wake_at, Some(at(10)));
     let status = world.snapshot.run.status.clone().unwrap();
@@ -308,19 +308,19 @@ fn a_secret_that_cannot_be_read_is_an_error_that_heals() {
     assert_eq!(measurement.phase, AnalysisPhase::Error);
     assert_eq!(
         measurement.message.as_deref(),
-        Some("args.token was not resolved: key 'token' of Secret 'prom': not found")
+        Some("args.token was not resolved: Secret 'prom' does not exist")
     );
-    world.snapshot.secrets.insert(key, Ok("s3cret".to_owned()));
+    world.snapshot.secrets.insert(key, Ok(Some(Secret::new("s3cret"))));
     world.snapshot.now = at(10);
     assert_eq!(world.pass().measure.len(), 1);
 }
 
 /// A run whose condition holds a secret, up to where its one measurement, 5, waits to be judged.
-fn secret_condition(condition: &str) -> (World, SecretKeyRef) {
-    let key = SecretKeyRef { name: "limits".to_owned(), key: "most".to_owned() };
+fn secret_condition(condition: &str) -> (World, SecretKey) {
+    let key = SecretKey { home: Home::Run, name: "limits".to_owned(), key: "most".to_owned() };
     let mut world = World::new(json!({
         "metrics": [metric(&json!({"successCondition": condition}))],
-        "args": [{"name": "most", "valueFrom": {"secretKeyRef": key}}]
+        "args": [{"name": "most", "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}]
     }));
     let request = world.pass().measure.remove(0);
     world.answer(&request, Ok(vec![5.0]));
@@ -330,7 +330,7 @@ fn secret_condition(condition: &str) -> (World, SecretKeyRef) {
 /// What a pass with the secret makes of the measurement: its phase and message.
 fn judged(condition: &str, secret: Result<&str, &str>) -> (AnalysisPhase, String) {
     let (mut world, key) = secret_condition(condition);
-    world.snapshot.secrets.insert(key, secret.map(str::to_owned).map_err(str::to_owned));
+    world.snapshot.secrets.insert(key, secret.map(|text| Some(Secret::new(text))).map_err(str::to_owned));
     world.pass();
     let status = world.snapshot.run.status.unwrap();
     let measurement = status.metric_results.unwrap().remove(0).measurements.unwrap().remove(0);
@@ -344,10 +344,7 @@ fn a_condition_with_a_secret_is_judged_by_the_secret_and_by_nothing_else() {
     assert_eq!(judged(condition, Ok("6")).0, AnalysisPhase::Failed);
     assert_eq!(
         judged(condition, Err("not found")),
-        (
-            AnalysisPhase::Error,
-            "args.most was not resolved: key 'most' of Secret 'limits': not found".to_owned()
-        )
+        (AnalysisPhase::Error, "args.most was not resolved: not found".to_owned())
     );
     let hidden = "the conditions cannot be judged once args.most is put in; the reason is not shown, because it could \
                   show the secret";

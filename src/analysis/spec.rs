@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 
-use super::args::{Arguments, SecretSource, Unresolved};
+use super::args::{Arguments, Unresolved};
 use super::limits::Lengths;
+use super::secrets::SecretSource;
 use super::{FieldError, MetricRules, Query};
 use crate::api::AnalysisRunSpec;
 use crate::api::analysis_template::Metric;
@@ -17,7 +18,7 @@ const RETENTION: usize = 10;
 const MAX_RETENTION: usize = 1_000;
 
 /// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
-const OPEN_FIELDS: [&str; 13] = [
+const OPEN_FIELDS: [&str; 22] = [
     "/name",
     "/interval",
     "/initialDelay",
@@ -31,6 +32,15 @@ const OPEN_FIELDS: [&str; 13] = [
     "/provider/web/method",
     "/provider/web/timeoutSeconds",
     "/provider/web/jsonPath",
+    "/provider/datadog/apiVersion",
+    "/provider/datadog/interval",
+    "/provider/datadog/aggregator",
+    "/provider/datadog/secretRef/name",
+    "/provider/influxdb/profile",
+    "/provider/newRelic/profile",
+    "/provider/newRelic/timeout",
+    "/provider/skywalking/interval",
+    "/provider/wavefront/address",
 ];
 
 /// A run's spec, parsed as far as it can be without secrets.

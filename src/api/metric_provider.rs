@@ -24,14 +24,11 @@ pub struct MetricProvider {
     /// A web request.
     pub web: Option<WebMetric>,
     /// Datadog.
-    #[schemars(schema_with = "any")]
-    pub datadog: Option<Value>,
+    pub datadog: Option<DatadogMetric>,
     /// Wavefront.
-    #[schemars(schema_with = "any")]
-    pub wavefront: Option<Value>,
+    pub wavefront: Option<WavefrontMetric>,
     /// New Relic.
-    #[schemars(schema_with = "any")]
-    pub new_relic: Option<Value>,
+    pub new_relic: Option<NewRelicMetric>,
     /// A Kubernetes Job.
     #[schemars(schema_with = "any")]
     pub job: Option<Value>,
@@ -39,14 +36,11 @@ pub struct MetricProvider {
     #[schemars(schema_with = "any")]
     pub cloud_watch: Option<Value>,
     /// Graphite.
-    #[schemars(schema_with = "any")]
-    pub graphite: Option<Value>,
+    pub graphite: Option<GraphiteMetric>,
     /// InfluxDB.
-    #[schemars(schema_with = "any")]
-    pub influxdb: Option<Value>,
+    pub influxdb: Option<InfluxdbMetric>,
     /// Apache SkyWalking.
-    #[schemars(schema_with = "any")]
-    pub skywalking: Option<Value>,
+    pub skywalking: Option<SkywalkingMetric>,
     /// A provider plugin by name, with its own configuration.
     pub plugin: Option<BTreeMap<String, PluginConfig>>,
 }
@@ -158,4 +152,91 @@ pub struct OAuth2Config {
     pub client_secret: Option<String>,
     /// Scopes to ask for.
     pub scopes: Option<Vec<String>>,
+}
+
+/// A query to Graphite.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GraphiteMetric {
+    /// Base URL of the server.
+    pub address: Option<String>,
+    /// A target, or the parameters of a render request, such as `target=a.b&from=-5min`.
+    pub query: Option<String>,
+}
+
+/// A query to `InfluxDB`.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InfluxdbMetric {
+    /// Secret in the controller's namespace with `address`, `authToken` and `org`; `influxdb` when absent.
+    pub profile: Option<String>,
+    /// A query in Flux.
+    pub query: Option<String>,
+}
+
+/// A query to New Relic.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NewRelicMetric {
+    /// Secret in the controller's namespace with `personal-api-key`, `account-id` and, if need be, `region` (`us` or
+    /// `eu`) and `base-url-nerdgraph`; `newrelic` when absent.
+    pub profile: Option<String>,
+    /// A query in NRQL.
+    pub query: Option<String>,
+    /// Seconds the query may take; 5 when absent.
+    #[schemars(schema_with = "int_or_string")]
+    pub timeout: Option<IntOrString>,
+}
+
+/// A query to Wavefront.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WavefrontMetric {
+    /// Host of the server; its token is a key of this name in the Secret `wavefront-api-tokens` of the controller.
+    pub address: Option<String>,
+    /// A query in Wavefront's language.
+    pub query: Option<String>,
+}
+
+/// A query to Apache `SkyWalking`.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SkywalkingMetric {
+    /// Base URL of the server.
+    pub address: Option<String>,
+    /// A query in GraphQL with a variable `$duration: Duration!`.
+    pub query: Option<String>,
+    /// How far back it looks; 5m when absent.
+    pub interval: Option<String>,
+}
+
+/// A query to Datadog.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatadogMetric {
+    /// `v1` or `v2`; `v1` when absent.
+    pub api_version: Option<String>,
+    /// How far back it looks; 5m when absent.
+    pub interval: Option<String>,
+    /// The query.
+    pub query: Option<String>,
+    /// Queries by the name that `formula` calls them, in place of `query`; `v2` only.
+    pub queries: Option<BTreeMap<String, String>>,
+    /// What is reckoned from `queries`; needed when there are several.
+    pub formula: Option<String>,
+    /// How a series becomes one number; `last` when absent; `v2` only.
+    pub aggregator: Option<String>,
+    /// Secret with `api-key`, `app-key` and, if need be, `address`; `datadog` in the controller's namespace when absent.
+    pub secret_ref: Option<DatadogSecretRef>,
+}
+
+/// The Secret of a Datadog account.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DatadogSecretRef {
+    /// Its name; `datadog` when absent.
+    pub name: Option<String>,
+    /// Whether it is in the run's namespace, and not in the controller's; false when absent.
+    pub namespaced: Option<bool>,
 }

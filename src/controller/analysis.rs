@@ -22,15 +22,15 @@ use super::queue::Next;
 use super::reconcile::next_after;
 use super::records::forget_measurements;
 use super::store::{Identity, Key};
-use crate::analysis::{RunPlan, RunSnapshot, Secrets};
-use crate::api::analysis_template::SecretKeyRef;
+use crate::analysis::secrets::Home;
+use crate::analysis::{self, RunPlan, RunSnapshot, SecretKey, Secrets};
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus};
 use crate::metrics::{Metrics, Subject};
 
 /// How long reading one Secret may take.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(10);
-/// Times that one pass may ask for Secrets; a run names them all at once.
-const SECRET_ROUNDS: usize = 3;
+/// Times that one pass may decide: it asks for the Secrets of its arguments, then for those that they name, then judges.
+const SECRET_ROUNDS: usize = 4;
 
 /// Decides about an AnalysisRun.
 pub type DecideRun = fn(&RunSnapshot) -> RunPlan;
@@ -178,40 +178,50 @@ impl Runs {
     }
 
     /// Reads Secrets by name, each once.
-    async fn read(&self, namespace: &str, wanted: BTreeSet<SecretKeyRef>) -> Secrets {
+    async fn read(&self, run_namespace: &str, wanted: BTreeSet<SecretKey>) -> Secrets {
         let mut by_name = BTreeMap::<_, Vec<_>>::new();
-        for reference in wanted {
-            by_name.entry(reference.name.clone()).or_default().push(reference);
+        for key in wanted {
+            by_name.entry((key.home, key.name.clone())).or_default().push(key);
         }
-        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
         let mut found = Secrets::new();
-        for (name, references) in by_name {
-            let secret = match timeout(SECRET_TIMEOUT, api.get_opt(&name)).await {
-                Ok(Ok(Some(secret))) => Ok(secret),
-                Ok(Ok(None)) => Err(format!("Secret '{name}' does not exist")),
-                Ok(Err(kube::Error::Api(status))) => {
-                    Err(format!("cannot read Secret '{name}': {}", status.message))
-                }
-                Ok(Err(_)) => Err(format!("cannot read Secret '{name}': the API server cannot be reached")),
-                Err(_) => Err(format!("cannot read Secret '{name}': no answer in time")),
+        for ((home, name), keys) in by_name {
+            let namespace = match home {
+                Home::Run => run_namespace,
+                Home::Controller => self.client.default_namespace(),
             };
-            found.extend(references.into_iter().map(|reference| {
-                let value =
-                    secret.as_ref().map_err(Clone::clone).and_then(|secret| value(secret, &reference));
-                (reference, value)
+            let secret = self.read_one(namespace, &name).await;
+            let secret = secret.map_err(|why| match home {
+                Home::Run => why,
+                Home::Controller => format!("{why} (in namespace {namespace})"),
+            });
+            found.extend(keys.into_iter().map(|key| {
+                let value = secret.as_ref().map_err(Clone::clone).and_then(|secret| value(secret, &key));
+                (key, value)
             }));
         }
         found
     }
+
+    async fn read_one(&self, namespace: &str, name: &str) -> Result<Secret, String> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        match timeout(SECRET_TIMEOUT, api.get_opt(name)).await {
+            Ok(Ok(Some(secret))) => Ok(secret),
+            Ok(Ok(None)) => Err(format!("Secret '{name}' does not exist")),
+            Ok(Err(kube::Error::Api(status))) => {
+                Err(format!("cannot read Secret '{name}': {}", status.message))
+            }
+            Ok(Err(_)) => Err(format!("cannot read Secret '{name}': the API server cannot be reached")),
+            Err(_) => Err(format!("cannot read Secret '{name}': no answer in time")),
+        }
+    }
 }
 
-fn value(secret: &Secret, reference: &SecretKeyRef) -> Result<String, String> {
-    let SecretKeyRef { name, key } = reference;
-    let bytes = secret.data.as_ref().and_then(|data| data.get(key));
-    let bytes = bytes.ok_or_else(|| format!("Secret '{name}' has no key '{key}'"))?;
-    let text =
-        std::str::from_utf8(&bytes.0).map_err(|_| format!("key '{key}' of Secret '{name}' is not text"))?;
-    Ok(text.to_owned())
+/// A key's value, `None` when the Secret does not have it.
+fn value(secret: &Secret, key: &SecretKey) -> Result<Option<analysis::Secret>, String> {
+    let Some(bytes) = secret.data.as_ref().and_then(|data| data.get(&key.key)) else { return Ok(None) };
+    let text = std::str::from_utf8(&bytes.0)
+        .map_err(|_| format!("key '{}' of Secret '{}' is not text", key.key, key.name))?;
+    Ok(Some(analysis::Secret::new(text)))
 }
 
 fn is_completed(run: &AnalysisRun) -> bool {
@@ -238,9 +248,11 @@ mod tests {
     fn a_secret_that_lacks_a_key_or_is_not_text_is_told_without_its_content() {
         let secret: Secret =
             serde_json::from_value(json!({"data": {"good": "c2VjcmV0", "bad": "/w=="}})).unwrap();
-        let read = |key: &str| value(&secret, &SecretKeyRef { name: "auth".to_owned(), key: key.to_owned() });
-        assert_eq!(read("good").as_deref(), Ok("secret"));
-        assert_eq!(read("none").unwrap_err(), "Secret 'auth' has no key 'none'");
+        let read = |key: &str| {
+            value(&secret, &SecretKey { home: Home::Run, name: "auth".to_owned(), key: key.to_owned() })
+        };
+        assert_eq!(read("good"), Ok(Some(analysis::Secret::new("secret"))));
+        assert_eq!(read("none"), Ok(None));
         assert_eq!(read("bad").unwrap_err(), "key 'bad' of Secret 'auth' is not text");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 use url::{Url, form_urlencoded};
 
-use crate::analysis::{Secret, Value, args};
+use crate::analysis::{Secret, Value, secrets};
 
 /// What must not be seen.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Hidden {
 
     /// The text with every secret replaced.
     pub(super) fn redact(&self, text: &str) -> String {
-        args::redact(text, &self.0)
+        secrets::redact(text, &self.0)
     }
 
     /// The value with every secret in its texts replaced, before anyone judges or shows it.

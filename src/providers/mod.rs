@@ -3,12 +3,12 @@
 //! A provider is asked with a `MeasureRequest` and answers with a `Sample`: a value, or one sentence that says why
 //! there is none. It reads no clock but the time that passes: the request says when it was asked.
 
+mod exchange;
 mod headers;
 mod hidden;
 mod http;
 mod oauth2;
 mod prometheus;
-mod web;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -90,7 +90,7 @@ impl Providers {
             Query::Prometheus(query) => {
                 (prometheus::address(&self.shared, query), query.credentials.as_ref())
             }
-            Query::Web(query) => (Some(query.url.as_str()), query.credentials.as_ref()),
+            Query::Http(query) => (Some(query.request.url.as_str()), query.request.credentials.as_ref()),
         };
         let issuer = match credentials {
             Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
@@ -111,7 +111,7 @@ impl Provider for Providers {
         let mut finding = Finding { hidden: Hidden::new(&request.secrets), ..Finding::default() };
         let result: Result<Value, String> = match &request.query {
             Query::Prometheus(query) => prometheus::measure(&self.shared, query, &mut finding).await,
-            Query::Web(query) => web::measure(&self.shared, query, &mut finding).await,
+            Query::Http(query) => exchange::measure(&self.shared, query, &mut finding).await,
         };
         Sample {
             metric: request.metric.clone(),

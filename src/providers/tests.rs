@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::analysis::secrets::{Home, Keyring, SecretKey, SecretSource, Secrets};
 use crate::units::Timestamp;
 
 /// An answer and the message it leads to.
@@ -103,7 +104,7 @@ fn request_to(provider: &str, config: &Json, secrets: &[&str]) -> MeasureRequest
     MeasureRequest {
         metric: "m".to_owned(),
         at: at(),
-        query: Query::parse(&provider, at()).unwrap(),
+        query: Query::parse(&provider, at(), &mut Keyring::new(SecretSource::Placeholder)).unwrap(),
         secrets: secrets.iter().map(|secret| crate::analysis::Secret::new(*secret)).collect(),
     }
 }
@@ -630,5 +631,157 @@ async fn no_secret_comes_back_in_a_web_answer() {
         let sample = web(config, &["s3cret"]).await;
         assert!(!format!("{sample:?}").contains("s3cret"), "{sample:?}");
         assert!(format!("{sample:?}").contains("*****"), "{sample:?}");
+    }
+}
+
+/// Each provider that is asked with one HTTP request, its configuration with the stub's address, a good answer, and the
+/// value in it.
+fn http_providers(url: &str) -> Vec<(&'static str, &'static str, Json, String, Value)> {
+    let graphql = json!({"data": {"apdex": [9900]}});
+    let rows = json!({"data": {"actor": {"account": {"nrql": {"results": [{"rate": 0.5}]}}}}});
+    let column = json!({"name": "q", "type": "number", "values": [0.5]});
+    let scalar = json!({"data": {"attributes": {"columns": [column]}}});
+    let v2 = json!({"apiVersion": "v2", "query": "avg:errors{*}"});
+    let half = Value::Number(0.5);
+    vec![
+        (
+            "Graphite",
+            "graphite",
+            json!({"address": url, "query": "target=a.b"}),
+            r#"[{"target": "a.b", "datapoints": [[0.5, 60], [null, 120]]}]"#.to_owned(),
+            Value::Numbers(vec![0.5]),
+        ),
+        (
+            "InfluxDB",
+            "influxdb",
+            json!({"query": "from(bucket: \"b\")"}),
+            ",result,table,_value\r\n,_result,0,0.5\r\n".to_owned(),
+            Value::Numbers(vec![0.5]),
+        ),
+        (
+            "Datadog",
+            "datadog",
+            json!({"query": "avg:errors{*}"}),
+            r#"{"status": "ok", "series": [{"pointlist": [[1, 0.25], [2, 0.5]]}]}"#.to_owned(),
+            half.clone(),
+        ),
+        ("Datadog", "datadog", v2, scalar.to_string(), half.clone()),
+        (
+            "New Relic",
+            "newRelic",
+            json!({"query": "FROM Transaction SELECT 1"}),
+            rows.to_string(),
+            Value::Json(json!({"rate": 0.5})),
+        ),
+        (
+            "Wavefront",
+            "wavefront",
+            json!({"address": url, "query": "ts(a)"}),
+            r#"{"timeseries": [{"data": [[1, 0.25], [2, 0.5]]}]}"#.to_owned(),
+            half,
+        ),
+        (
+            "SkyWalking",
+            "skywalking",
+            json!({"address": url, "query": "query q($duration: Duration!) { apdex }"}),
+            graphql.to_string(),
+            Value::Json(graphql["data"].clone()),
+        ),
+    ]
+}
+
+/// A request with the keys of every provider's Secret, each with the same token.
+fn request_with_keys(provider: &str, config: &Json, url: &str) -> MeasureRequest {
+    let host = url.trim_start_matches("http://");
+    let key = |name: &str, key: &str, value: &str| {
+        let key = SecretKey { home: Home::Controller, name: name.to_owned(), key: key.to_owned() };
+        (key, Ok(Some(Secret::new(value))))
+    };
+    let secrets = Secrets::from([
+        key("influxdb", "address", url),
+        key("influxdb", "authToken", "t0ken"),
+        key("influxdb", "org", "shop"),
+        key("datadog", "address", url),
+        key("datadog", "api-key", "t0ken"),
+        key("datadog", "app-key", "t0ken"),
+        key("newrelic", "personal-api-key", "t0ken"),
+        key("newrelic", "account-id", "7"),
+        (SecretKey { home: Home::Controller, name: "newrelic".into(), key: "region".into() }, Ok(None)),
+        key("newrelic", "base-url-nerdgraph", &format!("{url}/graphql")),
+        key("wavefront-api-tokens", host, "t0ken"),
+    ]);
+    let provider = serde_json::from_value(json!({provider: config})).unwrap();
+    let mut keys = Keyring::new(SecretSource::Read(&secrets));
+    let query = Query::parse(&provider, at(), &mut keys).unwrap();
+    assert!(keys.wanted.is_empty(), "{:?}", keys.wanted);
+    MeasureRequest { metric: "m".to_owned(), at: at(), query, secrets: keys.used }
+}
+
+#[tokio::test]
+async fn each_provider_speaks_its_servers_language() {
+    for index in 0..http_providers("").len() {
+        let answer = http_providers("").swap_remove(index).3;
+        let server = Server::start(move |_| answer.clone()).await;
+        let (_, provider, config, _, value) = http_providers(&server.url()).swap_remove(index);
+        let request = request_with_keys(provider, &config, &server.url());
+        let sample = Providers::new(ProviderOptions::default()).measure(&request).await;
+        assert_eq!(sample.result, Ok(value), "{provider}");
+        let seen = server.seen().remove(0);
+        let token = |name: &str| seen.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (path, credentials) = match provider {
+            "graphite" => ("/render", None),
+            "influxdb" => ("/api/v2/query", token("authorization").filter(|it| it == "Token t0ken")),
+            "datadog" if config.get("apiVersion").is_some() => ("/api/v2/query/scalar", token("dd-api-key")),
+            "datadog" => ("/api/v1/query", token("dd-application-key")),
+            "newRelic" => ("/graphql", token("api-key")),
+            "wavefront" => ("/api/v2/chart/api", token("authorization").filter(|it| it == "Bearer t0ken")),
+            _ => ("/graphql", None),
+        };
+        assert_eq!(seen.path, path, "{provider}");
+        let is_open = matches!(provider, "graphite" | "skywalking");
+        assert_eq!(credentials.is_none(), is_open, "{provider}: {:?}", seen.headers);
+    }
+}
+
+#[tokio::test]
+async fn each_bad_answer_of_each_provider_is_told_in_one_clear_sentence() {
+    let cases: Vec<Case> = vec![
+        (|| (StatusCode::UNAUTHORIZED, "bad t0ken").into_response(), "it answered 401 Unauthorized: bad "),
+        (|| (StatusCode::FORBIDDEN, "no").into_response(), "it answered 403 Forbidden: no"),
+        (
+            || (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "").into_response(),
+            "it answered 429 Too Many Requests (Retry-After: 7)",
+        ),
+        (|| (StatusCode::INTERNAL_SERVER_ERROR, "t0ken").into_response(), "it answered 500 Internal"),
+        (|| "<html><body>Sign in</body></html>".into_response(), "it"),
+        (|| r#"{"unexpected": "#.into_response(), "its answer "),
+        (|| vec![b'['; 5 << 20].into_response(), "the answer is larger than 4 MiB"),
+        (|| "[[[[[[[[[[".repeat(50).into_response(), "its answer "),
+    ];
+    for (answer, begin) in cases {
+        for index in 0..http_providers("").len() {
+            let server = Server::start(move |_| answer()).await;
+            let (name, provider, config, ..) = http_providers(&server.url()).swap_remove(index);
+            let request = request_with_keys(provider, &config, &server.url());
+            let sample = Providers::new(ProviderOptions::default()).measure(&request).await;
+            let is_shown = format!("{sample:?}").contains("t0ken");
+            assert!(request.secrets.is_empty() || !is_shown, "{sample:?}");
+            let message = sample.result.unwrap_err();
+            let place = format!("{name} at {}", server.url());
+            let rest = message.strip_prefix(&place).unwrap_or_else(|| panic!("{provider}: {message}"));
+            assert!(rest.contains(begin), "{provider}: {message}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_provider_waits_for_ever() {
+    let slow = Server::serve(Router::new().fallback(async || pending::<()>().await), Arc::default()).await;
+    for (name, provider, config, ..) in http_providers(&slow.url()) {
+        let request = request_with_keys(provider, &config, &slow.url());
+        let sample = Providers::new(ProviderOptions::default()).measure(&request).await;
+        let message = sample.result.unwrap_err();
+        assert!(message.starts_with(&format!("{name} at {}", slow.url())), "{message}");
+        assert!(message.contains("did not answer within "), "{message}");
     }
 }

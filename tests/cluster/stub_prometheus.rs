@@ -21,6 +21,8 @@ pub(crate) enum Answer {
     Value(f64),
     /// A vector of none.
     Empty,
+    /// A table of one value, as InfluxDB answers.
+    Table(f64),
     /// A page for people.
     Html,
     /// A failure of its own.
@@ -110,6 +112,7 @@ fn respond(answer: Answer) -> Response {
     match answer {
         Answer::Value(value) => vector(&[value]),
         Answer::Empty => vector(&[]),
+        Answer::Table(value) => format!(",result,table,_value\r\n,_result,0,{value}\r\n").into_response(),
         Answer::Html => {
             ([(header::CONTENT_TYPE, "text/html")], "<html><body>Sign in</body></html>").into_response()
         }

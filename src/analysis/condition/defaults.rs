@@ -1,6 +1,6 @@
 //! `a ?? b`: what stands in for a value that does not exist.
 
-use super::scan::Token;
+use super::tokens::Token;
 
 /// Operators between two values.
 const OPERATORS: [&str; 26] = [

@@ -10,6 +10,7 @@ mod builtin;
 mod defaults;
 mod scan;
 mod strict;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,6 +5,7 @@
 //! depends on data is counted while it runs, in `budget`.
 
 use super::strict::{self, Place};
+use super::tokens::{Kind, Token, tokenize, with_elements};
 use super::{builtin, defaults};
 
 /// Longest expression, in bytes. The longest conditions seen in the field have a few hundred.
@@ -23,49 +24,6 @@ const MAX_MATCHES: usize = 4;
 const MAX_REGEX_SIZE: usize = 1 << 18;
 /// Most elements of all ranges `a..b` of an expression together; each run of a closure pays for them.
 const MAX_RANGE: u64 = 500;
-
-/// What a token is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A name or a word operator.
-    Word,
-    /// A whole number in decimal digits.
-    Int,
-    /// Any other number.
-    Number,
-    /// A string in any kind of quotes.
-    Text,
-    /// An operator or a bracket.
-    Symbol,
-}
-
-/// A piece of the expression.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Token<'a> {
-    pub(super) kind: Kind,
-    pub(super) text: &'a str,
-    pub(super) start: usize,
-}
-
-impl Token<'_> {
-    pub(super) fn is(&self, text: &str) -> bool {
-        matches!(self.kind, Kind::Symbol | Kind::Word) && self.text == text
-    }
-
-    pub(super) fn is_one_of(&self, texts: &[&str]) -> bool {
-        texts.iter().any(|text| self.is(text))
-    }
-
-    /// Whether it can be the end of a value that is looked into.
-    pub(super) fn ends_value(&self) -> bool {
-        match self.kind {
-            Kind::Word => !builtin::is_keyword(self.text) || self.text == "#",
-            Kind::Text => true,
-            Kind::Int | Kind::Number => false,
-            Kind::Symbol => self.is_one_of(&[")", "]", "}"]),
-        }
-    }
-}
 
 /// One statement: `let name = text;`, or the final expression when `name` is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,123 +75,6 @@ pub(super) fn scan(text: &str) -> Result<Scanned, String> {
         cost: (tokens.len() as u64 / 2).saturating_add(4).saturating_add(ranges),
         places,
     })
-}
-
-/// Writes `.name`, short for a field of a closure's element, in full: the crate knows it only where nothing follows.
-fn with_elements(text: &str, tokens: &[Token<'_>]) -> String {
-    let mut full = text.to_owned();
-    for (index, token) in tokens.iter().enumerate().rev().filter(|(_, token)| token.is(".")) {
-        let before = index.checked_sub(1).and_then(|at| tokens.get(at));
-        let is_name = tokens.get(index + 1).is_some_and(|next| next.kind == Kind::Word);
-        if is_name && before.is_some_and(|before| !before.ends_value()) {
-            full.insert(token.start, '#');
-        }
-    }
-    full
-}
-
-fn tokenize(text: &str) -> Result<Vec<Token<'_>>, String> {
-    let bytes = text.as_bytes();
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let rest = bytes.get(at..).unwrap_or_default();
-        if let Some(length) = blank(rest)? {
-            at += length;
-            continue;
-        }
-        let (kind, length) = token(rest, byte)
-            .ok_or_else(|| format!("unexpected character at position {}{}", at + 1, near(text, at)))?;
-        let piece = text.get(at..at + length).ok_or("it is cut inside a character")?;
-        tokens.push(Token { kind, text: piece, start: at });
-        at += length;
-    }
-    Ok(tokens)
-}
-
-/// Length of the white space or comment that `rest` begins with.
-fn blank(rest: &[u8]) -> Result<Option<usize>, String> {
-    if rest.first().is_some_and(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
-        return Ok(Some(1));
-    }
-    if rest.starts_with(b"//") {
-        return Ok(Some(rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len())));
-    }
-    if rest.starts_with(b"/*") {
-        let end = rest.windows(2).skip(2).position(|pair| pair == b"*/");
-        return end.map(|end| Some(end + 4)).ok_or_else(|| "a comment is not closed".to_owned());
-    }
-    Ok(None)
-}
-
-/// Kind and length of the token that `rest` begins with; `first` is its first byte.
-fn token(rest: &[u8], first: u8) -> Option<(Kind, usize)> {
-    match first {
-        b'"' | b'\'' => quoted(rest, first, 0),
-        b'`' => rest.iter().skip(1).position(|byte| *byte == b'`').map(|end| (Kind::Text, end + 2)),
-        b'b' | b'B' if rest.get(1).is_some_and(|byte| matches!(byte, b'"' | b'\'')) => {
-            quoted(rest, *rest.get(1)?, 1)
-        }
-        b'0'..=b'9' => Some(number(rest)),
-        b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'#' => Some((
-            Kind::Word,
-            1 + run_of(rest.get(1..)?, |byte| byte.is_ascii_alphanumeric() || byte == b'_'),
-        )),
-        _ => symbol(rest).map(|length| (Kind::Symbol, length)),
-    }
-}
-
-fn run_of(bytes: &[u8], accept: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().take_while(|byte| accept(**byte)).count()
-}
-
-/// A string whose opening quote is at `skip`.
-fn quoted(rest: &[u8], quote: u8, skip: usize) -> Option<(Kind, usize)> {
-    let mut at = skip + 1;
-    loop {
-        match *rest.get(at)? {
-            b'\\' => at += 2,
-            b'\n' | b'\r' => return None,
-            byte if byte == quote => return Some((Kind::Text, at + 1)),
-            _ => at += 1,
-        }
-    }
-}
-
-fn number(rest: &[u8]) -> (Kind, usize) {
-    let digits = |from: usize| {
-        run_of(rest.get(from..).unwrap_or_default(), |byte| byte.is_ascii_digit() || byte == b'_')
-    };
-    let mut length = digits(0);
-    let mut kind =
-        if rest.get(..length).unwrap_or_default().contains(&b'_') { Kind::Number } else { Kind::Int };
-    if length == 1 && rest.get(1).is_some_and(|byte| matches!(byte, b'x' | b'X' | b'o' | b'O' | b'b' | b'B'))
-    {
-        let word = run_of(rest, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        return (Kind::Number, word);
-    }
-    if rest.get(length) == Some(&b'.') && rest.get(length + 1) != Some(&b'.') {
-        kind = Kind::Number;
-        length += 1;
-        length += digits(length);
-    }
-    if rest.get(length).is_some_and(|byte| matches!(byte, b'e' | b'E')) {
-        let sign = usize::from(rest.get(length + 1).is_some_and(|byte| matches!(byte, b'+' | b'-')));
-        let exponent = digits(length + 1 + sign);
-        if exponent > 0 {
-            kind = Kind::Number;
-            length += 1 + sign + exponent;
-        }
-    }
-    (kind, length)
-}
-
-fn symbol(rest: &[u8]) -> Option<usize> {
-    const PAIRS: [&[u8]; 10] = [b"..", b"?.", b"??", b"==", b"!=", b"<=", b">=", b"&&", b"||", b"**"];
-    if PAIRS.iter().any(|pair| rest.starts_with(pair)) {
-        return Some(2);
-    }
-    b"()[]{}.,:;?+-*/%^<>=!|".contains(rest.first()?).then_some(1)
 }
 
 /// Brackets pair up, and nothing is nested deeper than the parser can take.
@@ -345,11 +186,7 @@ fn check_patterns(tokens: &[Token<'_>]) -> Result<(), String> {
 }
 
 /// Splits `let a = …; let b = …; expression` into its statements; `let` exists nowhere else.
-fn split<'a>(
-    text: &'a str,
-    tokens: &[Token<'a>],
-    places: &mut Vec<Place>,
-) -> Result<Vec<Statement>, String> {
+fn split<'a>(text: &'a str, tokens: &[Token<'a>], places: &mut Vec<Place>) -> Result<Vec<Statement>, String> {
     let mut statements = Vec::new();
     let parts: Vec<&[Token<'a>]> = tokens.split(|token| token.is(";")).collect();
     let last = parts.len().saturating_sub(1);
@@ -403,7 +240,8 @@ fn check_names(tokens: &[Token<'_>], statements: &[Statement]) -> Result<(), Str
             }
             continue;
         }
-        let known = token.text == "result" || statements.iter().any(|one| one.name.as_deref() == Some(token.text));
+        let known =
+            token.text == "result" || statements.iter().any(|one| one.name.as_deref() == Some(token.text));
         // The parser takes `matchesx` for `matches x`: a name may not hide an operator, even among a closure's names.
         if !known && (!closures || builtin::begins_with_operator(token.text)) {
             return Err(format!("there is no variable '{}'; the value is called 'result'", token.text));
@@ -412,36 +250,15 @@ fn check_names(tokens: &[Token<'_>], statements: &[Statement]) -> Result<(), Str
     Ok(())
 }
 
-/// The text from `at` on, quoted, for a message; empty at the end.
-pub(super) fn near(text: &str, at: usize) -> String {
-    let rest: String = text.get(at..).unwrap_or_default().chars().take(20).collect();
-    if rest.is_empty() { String::new() } else { format!(", near '{rest}'") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn texts(expression: &str) -> Vec<&str> {
-        tokenize(expression).unwrap().into_iter().map(|token| token.text).collect()
-    }
-
-    #[test]
-    fn tokens_are_the_grammars() {
-        assert_eq!(texts("result[0]>=0.95"), ["result", "[", "0", "]", ">=", "0.95"]);
-        assert_eq!(texts("1..3 /* x */ // y"), ["1", "..", "3"]);
-        assert_eq!(texts(r#"'a\'b' "c..d" `e`"#), [r"'a\'b'", r#""c..d""#, "`e`"]);
-        assert_eq!(
-            texts("1.5e-3 0x1F 1_000 a?.b ?? c"),
-            ["1.5e-3", "0x1F", "1_000", "a", "?.", "b", "??", "c"]
-        );
-        assert_eq!(texts("b'..' && #acc"), ["b'..'", "&&", "#acc"]);
-    }
-
     #[test]
     fn let_statements_are_split_at_the_top_only() {
         let scanned = scan("let a = result[0]; let b = a * 2; b > 1").unwrap();
-        let names: Vec<_> = scanned.statements.iter().map(|one| (one.name.as_deref(), one.text.as_str())).collect();
+        let names: Vec<_> =
+            scanned.statements.iter().map(|one| (one.name.as_deref(), one.text.as_str())).collect();
         assert_eq!(names, [(Some("a"), "result[0]"), (Some("b"), "a * 2"), (None, "b > 1")]);
         for refused in ["map(result, {let x = #; x})", "letx = 1; x", "result = 1", "1;2", "let a = 1;"] {
             assert!(scan(refused).is_err(), "{refused}");

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::builtin;
-use super::scan::{Kind, Token};
+use super::tokens::{Kind, Token};
 
 /// Most steps of one place, each a level of recursion.
 const MAX_STEPS: usize = 16;

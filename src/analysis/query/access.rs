@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
+use url::Url;
 
-use crate::analysis::args::Secret;
 use crate::analysis::metric::{FieldError, number};
+use crate::analysis::secrets::Secret;
 use crate::api::metric_provider::{Authentication, OAuth2Config, WebHeader};
+use crate::units::parse_duration;
 
 /// Longest time a query may take, in seconds: until then it holds one of the places that all runs share.
 const MAX_TIMEOUT: u64 = 600;
@@ -112,10 +114,36 @@ pub(super) fn required(name: &str, field: Option<&String>, problems: &mut Vec<Fi
     })
 }
 
+/// A path under a base URL.
+pub(super) fn url(name: &str, base: &str, path: &str) -> Result<Url, FieldError> {
+    let refused = |problem: String| FieldError::new(name, problem);
+    // The text is not quoted: it may hold a password.
+    let mut url = Url::parse(base).map_err(|why| refused(format!("is not a URL: {why}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(refused("does not begin with http:// or https://".to_owned()));
+    }
+    let path = format!("{}/{path}", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Ok(url)
+}
+
 /// Headers by name; any value may be a secret.
 pub(super) fn headers(wire: Option<&Vec<WebHeader>>) -> Vec<(String, Secret)> {
     let headers = wire.into_iter().flatten();
     headers.map(|header| (header.key.clone(), Secret::new(header.value.clone()))).collect()
+}
+
+/// How far back a query looks; `default` when it does not say.
+pub(super) fn interval(
+    field: Option<&String>,
+    default: Duration,
+    problems: &mut Vec<FieldError>,
+) -> Duration {
+    let Some(text) = text(field) else { return default };
+    parse_duration(&text).unwrap_or_else(|| {
+        problems.push(FieldError::new("interval", format!("'{text}' is not a duration such as 30s or 5m")));
+        default
+    })
 }
 
 /// Seconds that a query may take; `default` when it does not say, or says 0.

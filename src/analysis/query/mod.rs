@@ -3,14 +3,23 @@
 //! One file per provider; `access` has what they share. Deliberately absent: any request, which `providers` makes.
 
 pub mod access;
+mod datadog;
+mod graphite;
+mod http;
+mod influxdb;
 pub mod json_path;
+mod new_relic;
+mod profile;
 mod prometheus;
+mod skywalking;
+mod wavefront;
 mod web;
 
+pub use http::{HttpMethod, HttpQuery, HttpRequest, Reading};
 pub use prometheus::{PrometheusQuery, QueryRange};
-pub use web::{WebMethod, WebQuery};
 
 use super::metric::FieldError;
+use super::secrets::{Keyring, SecretSource};
 use crate::api::metric_provider::MetricProvider;
 use crate::units::Timestamp;
 
@@ -19,18 +28,23 @@ use crate::units::Timestamp;
 pub enum Query {
     /// To Prometheus.
     Prometheus(Box<PrometheusQuery>),
-    /// To any web server.
-    Web(Box<WebQuery>),
+    /// To a server that is asked with one HTTP request.
+    Http(Box<HttpQuery>),
 }
 
 impl Query {
-    /// Reads a provider whose arguments are put in; `now` is what `now()` means in a range.
+    /// Reads a provider whose arguments are put in; `now` is the time that it looks back from. Where `keys` wants a
+    /// Secret to be read first, the query is none that could be sent.
     ///
     /// # Errors
     ///
     /// Every field that cannot be worked with; paths begin at the provider.
-    pub fn parse(provider: &MetricProvider, now: Timestamp) -> Result<Self, Vec<FieldError>> {
-        let query = Self::read(provider, now)?;
+    pub fn parse(
+        provider: &MetricProvider,
+        now: Timestamp,
+        keys: &mut Keyring<'_>,
+    ) -> Result<Self, Vec<FieldError>> {
+        let query = Self::read(provider, now, keys)?;
         let Self::Prometheus(prometheus) = &query else { return Ok(query) };
         if prometheus.range.is_some_and(|range| range.end < range.start) {
             let path = "prometheus.rangeQuery.end";
@@ -40,28 +54,37 @@ impl Query {
     }
 
     /// Checks a provider before it is asked. What depends on the time of a measurement, as the order of a range's
-    /// ends, is not known yet.
+    /// ends, and on Secrets is not known yet.
     ///
     /// # Errors
     ///
     /// Every field that cannot be worked with; paths begin at the provider.
     pub fn check(provider: &MetricProvider) -> Result<(), Vec<FieldError>> {
-        Self::read(provider, Timestamp::from_millis(0)).map(drop)
+        let mut keys = Keyring::new(SecretSource::Placeholder);
+        Self::read(provider, Timestamp::from_millis(0), &mut keys).map(drop)
     }
 
-    fn read(provider: &MetricProvider, now: Timestamp) -> Result<Self, Vec<FieldError>> {
+    fn read(
+        provider: &MetricProvider,
+        now: Timestamp,
+        keys: &mut Keyring<'_>,
+    ) -> Result<Self, Vec<FieldError>> {
         let unsupported = unsupported(provider);
         if !unsupported.is_empty() {
             return Err(unsupported);
         }
-        let prometheus = provider.prometheus.as_ref().map(|wire| {
-            within("prometheus", PrometheusQuery::parse(wire, now)).map(|it| Self::Prometheus(Box::new(it)))
-        });
-        let web = provider
-            .web
-            .as_ref()
-            .map(|wire| within("web", WebQuery::parse(wire)).map(|it| Self::Web(Box::new(it))));
-        one_of([("prometheus", prometheus), ("web", web)])
+        let prometheus = |wire| PrometheusQuery::parse(wire, now).map(|it| Self::Prometheus(Box::new(it)));
+        let http = |query: Read<HttpQuery>| query.map(|it| Self::Http(Box::new(it)));
+        one_of([
+            ("prometheus", provider.prometheus.as_ref().map(prometheus)),
+            ("web", provider.web.as_ref().map(|wire| http(web::parse(wire)))),
+            ("datadog", provider.datadog.as_ref().map(|wire| http(datadog::parse(wire, now, keys)))),
+            ("newRelic", provider.new_relic.as_ref().map(|wire| http(new_relic::parse(wire, keys)))),
+            ("wavefront", provider.wavefront.as_ref().map(|wire| http(wavefront::parse(wire, now, keys)))),
+            ("graphite", provider.graphite.as_ref().map(|wire| http(graphite::parse(wire)))),
+            ("influxdb", provider.influxdb.as_ref().map(|wire| http(influxdb::parse(wire, keys)))),
+            ("skywalking", provider.skywalking.as_ref().map(|wire| http(skywalking::parse(wire, now)))),
+        ])
     }
 }
 
@@ -72,7 +95,7 @@ fn one_of<const N: usize>(all: [(&str, Option<Read<Query>>); N]) -> Read<Query> 
     let mut given: Vec<_> = all.into_iter().filter_map(|(name, read)| Some((name, read?))).collect();
     match (given.pop(), given.as_slice()) {
         (None, _) => Err(vec![FieldError::new("", "is empty; a metric needs one, for example prometheus")]),
-        (Some((_, read)), []) => read,
+        (Some((name, read)), []) => within(name, read),
         (Some((last, _)), others) => {
             let names: Vec<&str> = others.iter().map(|(name, _)| *name).chain([last]).collect();
             Err(vec![FieldError::new("", format!("has {}; one is allowed", names.join(" and ")))])
@@ -88,14 +111,8 @@ fn within<T>(name: &str, read: Read<T>) -> Read<T> {
 fn unsupported(provider: &MetricProvider) -> Vec<FieldError> {
     let names = [
         ("kayenta", provider.kayenta.is_some()),
-        ("datadog", provider.datadog.is_some()),
-        ("wavefront", provider.wavefront.is_some()),
-        ("newRelic", provider.new_relic.is_some()),
         ("job", provider.job.is_some()),
         ("cloudWatch", provider.cloud_watch.is_some()),
-        ("graphite", provider.graphite.is_some()),
-        ("influxdb", provider.influxdb.is_some()),
-        ("skywalking", provider.skywalking.is_some()),
         ("plugin", provider.plugin.is_some()),
     ];
     let present = names.into_iter().filter(|(_, present)| *present);
@@ -103,7 +120,8 @@ fn unsupported(provider: &MetricProvider) -> Vec<FieldError> {
 }
 
 /// The providers that work, for a message.
-const SUPPORTED: &str = "prometheus and web are";
+const SUPPORTED: &str =
+    "prometheus, web, datadog, newRelic, wavefront, graphite, influxdb and skywalking are";
 
 #[cfg(test)]
 mod tests {
@@ -124,8 +142,8 @@ mod tests {
         assert_eq!(
             problems(json!({"kayenta": {}, "job": {}, "prometheus": {"query": "up"}})),
             [
-                "provider.kayenta is not supported yet; prometheus and web are",
-                "provider.job is not supported yet; prometheus and web are"
+                format!("provider.kayenta is not supported yet; {SUPPORTED}"),
+                format!("provider.job is not supported yet; {SUPPORTED}")
             ]
         );
         assert_eq!(

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::access::{self, CertificateCheck, Credentials};
-use crate::analysis::args::Secret;
 use crate::analysis::condition;
 use crate::analysis::metric::FieldError;
+use crate::analysis::secrets::Secret;
 use crate::api::metric_provider::{PrometheusMetric, PrometheusRangeQuery};
 use crate::units::{Timestamp, parse_duration};
 
@@ -97,13 +97,19 @@ fn moment(
 mod tests {
     use super::super::Query;
     use super::*;
+    use crate::analysis::secrets::{Keyring, SecretSource};
+    use crate::api::metric_provider::MetricProvider;
     use serde_json::json;
+
+    fn query(provider: &MetricProvider) -> Result<Query, Vec<FieldError>> {
+        Query::parse(provider, Timestamp::from_millis(NOW), &mut Keyring::new(SecretSource::Placeholder))
+    }
 
     const NOW: i64 = 1_700_000_000_000;
 
     fn parse(provider: serde_json::Value) -> Result<PrometheusQuery, Vec<String>> {
         let provider = serde_json::from_value(provider).unwrap();
-        match Query::parse(&provider, Timestamp::from_millis(NOW)) {
+        match query(&provider) {
             Ok(Query::Prometheus(query)) => Ok(*query),
             Ok(other) => panic!("{other:?}"),
             Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
@@ -147,10 +153,10 @@ mod tests {
         };
         let since_new_year = provider("date('2023-01-01')", "now()");
         assert_eq!(Query::check(&since_new_year), Ok(()));
-        assert!(Query::parse(&since_new_year, Timestamp::from_millis(NOW)).is_ok());
+        assert!(query(&since_new_year).is_ok());
         let backwards = provider("now()", "now() - duration('5m')");
         assert_eq!(
-            Query::parse(&backwards, Timestamp::from_millis(NOW)).unwrap_err()[0].to_string(),
+            query(&backwards).unwrap_err()[0].to_string(),
             "prometheus.rangeQuery.end lies before rangeQuery.start"
         );
     }

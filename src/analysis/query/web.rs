@@ -3,93 +3,53 @@
 use std::time::Duration;
 
 use super::access::{self, CertificateCheck, Credentials};
+use super::http::{HttpMethod, HttpQuery, HttpRequest, Reading};
 use super::json_path::JsonPath;
-use crate::analysis::args::Secret;
 use crate::analysis::metric::FieldError;
+use crate::analysis::secrets::Secret;
+use crate::analysis::value::Value;
 use crate::api::metric_provider::WebMetric;
 
 /// How long a request may take when it does not say.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a web server is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebMethod {
-    /// Without a body.
-    Get,
-    /// With a body, if there is one.
-    Post,
-    /// With a body, if there is one.
-    Put,
+/// Reads a request whose arguments are put in.
+pub(super) fn parse(wire: &WebMetric) -> Result<HttpQuery, Vec<FieldError>> {
+    let mut problems = Vec::new();
+    let method = method(wire, &mut problems);
+    let request = HttpRequest {
+        url: access::required("url", wire.url.as_ref(), &mut problems),
+        method,
+        headers: access::headers(wire.headers.as_ref()),
+        body: body(wire, method, &mut problems),
+        timeout: access::timeout("timeoutSeconds", wire.timeout_seconds.as_ref(), TIMEOUT, &mut problems),
+        certificate: CertificateCheck::unless(wire.insecure),
+        credentials: Credentials::parse(wire.authentication.as_ref(), &mut problems),
+    };
+    let path = access::text(wire.json_path.as_ref());
+    let path = JsonPath::parse(path.as_deref().unwrap_or("{$}")).unwrap_or_else(|why| {
+        problems.push(FieldError::new("jsonPath", why));
+        JsonPath::default()
+    });
+    let query = HttpQuery { server: "the web server", request, reading: Reading::Web(path) };
+    if problems.is_empty() { Ok(query) } else { Err(problems) }
 }
 
-/// A question to a web server. Any of its texts may hold a secret.
-#[derive(Clone, PartialEq)]
-pub struct WebQuery {
-    /// Where the request goes.
-    pub url: String,
-    /// How.
-    pub method: WebMethod,
-    /// Headers, by name.
-    pub headers: Vec<(String, Secret)>,
-    /// Content type, where it is known, and content.
-    pub body: Option<(Option<&'static str>, Secret)>,
-    /// How long it may take.
-    pub timeout: Duration,
-    /// Whether the certificate is checked.
-    pub certificate: CertificateCheck,
-    /// How to authenticate.
-    pub credentials: Option<Credentials>,
-    /// The part of the answer that is the value.
-    pub path: JsonPath,
-}
-
-impl std::fmt::Debug for WebQuery {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebQuery")
-            .field("method", &self.method)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
-}
-
-impl WebQuery {
-    /// Reads a request whose arguments are put in.
-    pub(super) fn parse(wire: &WebMetric) -> Result<Self, Vec<FieldError>> {
-        let mut problems = Vec::new();
-        let method = method(wire, &mut problems);
-        let query = Self {
-            url: access::required("url", wire.url.as_ref(), &mut problems),
-            method,
-            headers: access::headers(wire.headers.as_ref()),
-            body: body(wire, method, &mut problems),
-            timeout: access::timeout("timeoutSeconds", wire.timeout_seconds.as_ref(), TIMEOUT, &mut problems),
-            certificate: CertificateCheck::unless(wire.insecure),
-            credentials: Credentials::parse(wire.authentication.as_ref(), &mut problems),
-            path: JsonPath::parse(access::text(wire.json_path.as_ref()).as_deref().unwrap_or("{$}"))
-                .unwrap_or_else(|why| {
-                    problems.push(FieldError::new("jsonPath", why));
-                    JsonPath::default()
-                }),
-        };
-        if problems.is_empty() { Ok(query) } else { Err(problems) }
-    }
-}
-
-fn method(wire: &WebMetric, problems: &mut Vec<FieldError>) -> WebMethod {
+fn method(wire: &WebMetric, problems: &mut Vec<FieldError>) -> HttpMethod {
     match access::text(wire.method.as_ref()).unwrap_or_default().as_str() {
-        "" | "GET" => WebMethod::Get,
-        "POST" => WebMethod::Post,
-        "PUT" => WebMethod::Put,
+        "" | "GET" => HttpMethod::Get,
+        "POST" => HttpMethod::Post,
+        "PUT" => HttpMethod::Put,
         other => {
             problems.push(FieldError::new("method", format!("'{other}' is not GET, POST or PUT")));
-            WebMethod::Post
+            HttpMethod::Post
         }
     }
 }
 
 fn body(
     wire: &WebMetric,
-    method: WebMethod,
+    method: HttpMethod,
     problems: &mut Vec<FieldError>,
 ) -> Option<(Option<&'static str>, Secret)> {
     let text = wire.body.as_ref().filter(|text| !text.is_empty());
@@ -102,10 +62,25 @@ fn body(
         (None, Some(json)) => ("jsonBody", (Some("application/json"), Secret::new(json.to_string()))),
         (None, None) => return None,
     };
-    if method == WebMethod::Get {
+    if method == HttpMethod::Get {
         problems.push(FieldError::new(name, "is sent with method POST or PUT only"));
     }
     Some(body)
+}
+
+/// The value in an answer: the chosen part of JSON, or all of a text.
+pub(super) fn read(path: &JsonPath, body: &[u8]) -> Result<Value, String> {
+    let json = match serde_json::from_slice(body) {
+        Ok(json) => json,
+        Err(_) if path.is_whole() => {
+            return Ok(Value::Json(String::from_utf8_lossy(body).into_owned().into()));
+        }
+        Err(why) => {
+            return Err(format!("its answer is not JSON, in which jsonPath could be looked up: {why}"));
+        }
+    };
+    let chosen = path.select(json)?;
+    Ok(chosen.as_f64().map_or_else(|| Value::Json(chosen), Value::Number))
 }
 
 #[cfg(test)]
@@ -113,8 +88,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(wire: serde_json::Value) -> Result<WebQuery, Vec<String>> {
-        WebQuery::parse(&serde_json::from_value(wire).unwrap())
+    fn parse(wire: serde_json::Value) -> Result<HttpRequest, Vec<String>> {
+        super::parse(&serde_json::from_value(wire).unwrap())
+            .map(|query| query.request)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
@@ -123,12 +99,9 @@ mod tests {
         let query = parse(json!({"url": " http://host/healthy\n"})).unwrap();
         assert_eq!(
             (query.url.as_str(), query.method, query.timeout),
-            ("http://host/healthy", WebMethod::Get, TIMEOUT)
+            ("http://host/healthy", HttpMethod::Get, TIMEOUT)
         );
-        assert_eq!(
-            (query.certificate, query.body, query.path),
-            (CertificateCheck::On, None, JsonPath::default())
-        );
+        assert_eq!((query.certificate, query.body), (CertificateCheck::On, None));
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! A question to New Relic: an NRQL query through `NerdGraph`. Account, region and key are in a Secret of the controller's.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::access;
+use super::http::{self, HttpQuery, HttpRequest, Reading};
+use super::profile::Profile;
+use crate::analysis::metric::FieldError;
+use crate::analysis::secrets::Keyring;
+use crate::analysis::value::Value;
+use crate::api::metric_provider::NewRelicMetric;
+
+/// How long a query may take when it does not say.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// What the way there and back may take besides.
+const MARGIN: Duration = Duration::from_secs(5);
+/// The Secret when `profile` names none.
+const PROFILE: &str = "newrelic";
+/// What is asked.
+const QUESTION: &str = "query($account: Int!, $nrql: Nrql!, $timeout: Seconds) { actor { account(id: $account) \
+                        { nrql(query: $nrql, timeout: $timeout) { results } } } }";
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    errors: Vec<Problem>,
+    data: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    message: String,
+}
+
+/// Reads a question whose arguments are put in.
+pub(super) fn parse(wire: &NewRelicMetric, keys: &mut Keyring<'_>) -> Result<HttpQuery, Vec<FieldError>> {
+    let mut problems = Vec::new();
+    let query = access::required("query", wire.query.as_ref(), &mut problems);
+    let timeout = access::timeout("timeout", wire.timeout.as_ref(), TIMEOUT, &mut problems);
+    let name = access::text(wire.profile.as_ref()).unwrap_or_else(|| PROFILE.to_owned());
+    let mut profile = Profile::of_controller("profile", name, keys);
+    let key = profile.secret("personal-api-key");
+    let account = profile.open("account-id", "0");
+    let region = profile.optional("region");
+    let base = profile.optional("base-url-nerdgraph");
+    problems.extend(profile.into_problems());
+    let account: i64 = account.parse().unwrap_or_else(|_| {
+        problems.push(FieldError::new("profile", "has an account-id that is not a number"));
+        0
+    });
+    let url = address(base, region.as_deref(), &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let variables = json!({"account": account, "nrql": query, "timeout": timeout.as_secs()});
+    let body = json!({"query": QUESTION, "variables": variables});
+    let request = HttpRequest::post(url, &body, timeout.saturating_add(MARGIN)).with_header("API-Key", key);
+    Ok(HttpQuery { server: "New Relic", request, reading: Reading::NewRelic })
+}
+
+fn address(base: Option<String>, region: Option<&str>, problems: &mut Vec<FieldError>) -> String {
+    let region = region.unwrap_or("us").to_ascii_lowercase();
+    match (base, region.as_str()) {
+        (Some(base), _) => match access::url("profile", &base, "") {
+            Ok(url) => url.as_str().trim_end_matches('/').to_owned(),
+            Err(problem) => {
+                problems.push(problem);
+                base
+            }
+        },
+        (None, "us") => "https://api.newrelic.com/graphql".to_owned(),
+        (None, "eu") => "https://api.eu.newrelic.com/graphql".to_owned(),
+        (None, other) => {
+            problems
+                .push(FieldError::new("profile", format!("has the region '{other}', which is not us or eu")));
+            String::new()
+        }
+    }
+}
+
+/// The rows that were found: one by itself.
+pub(super) fn read(body: &[u8]) -> Result<Value, String> {
+    let answer: Answer = http::json(body, "a NerdGraph answer")?;
+    if let Some(problem) = answer.errors.first() {
+        return Err(format!("it refused the query: {}", problem.message));
+    }
+    let mut data = answer.data.unwrap_or_default();
+    let rows = data.pointer_mut("/actor/account/nrql/results").map(serde_json::Value::take);
+    let Some(serde_json::Value::Array(mut rows)) = rows else {
+        return Err("its answer has no results; may the key read this account?".to_owned());
+    };
+    match rows.len() {
+        0 => {
+            Err("the query found nothing; is there data for this version in the time it looks at?".to_owned())
+        }
+        1 => Ok(Value::Json(rows.swap_remove(0))),
+        _ => Ok(Value::Json(rows.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_row_is_a_map_and_several_are_a_list() {
+        let answer = |rows: serde_json::Value| {
+            json!({"data": {"actor": {"account": {"nrql": {"results": rows}}}}}).to_string()
+        };
+        let read = |text: &str| read(text.as_bytes());
+        assert_eq!(
+            read(&answer(json!([{"average.duration": 0.5}]))),
+            Ok(Value::Json(json!({"average.duration": 0.5})))
+        );
+        assert_eq!(read(&answer(json!([{"a": 1}, {"a": 2}]))), Ok(Value::Json(json!([{"a": 1}, {"a": 2}]))));
+        assert!(read(&answer(json!([]))).unwrap_err().starts_with("the query found nothing"));
+        let refused = r#"{"errors": [{"message": "NRQL Syntax Error", "path": []}], "data": null}"#;
+        assert_eq!(read(refused).unwrap_err(), "it refused the query: NRQL Syntax Error");
+        assert!(read(r#"{"data": {"actor": {"account": null}}}"#).unwrap_err().contains("may the key read"));
+    }
+}
