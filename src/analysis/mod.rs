@@ -34,6 +34,7 @@ pub use query::Query;
 pub use secrets::{Secret, SecretKey, Secrets};
 pub use value::Value;
 
+use crate::api::analysis_run::Measurement;
 use crate::api::{AnalysisRun, AnalysisRunStatus};
 use crate::events::Severity;
 use crate::units::Timestamp;
@@ -51,6 +52,16 @@ pub struct RunSnapshot {
     pub in_flight: BTreeSet<String>,
     /// Measurements that are finished and not known to be in the stored status; one that is there already is ignored.
     pub samples: Vec<Sample>,
+}
+
+impl RunSnapshot {
+    /// The Job of a measurement of this run.
+    fn job_of(&self, measurement: &Measurement) -> Option<String> {
+        let name = measurement.metadata.as_ref()?.get(query::JOB_NAME)?;
+        // Who writes into a status cannot have other people's Jobs deleted.
+        let uid = self.run.metadata.uid.as_deref().filter(|uid| !uid.is_empty())?;
+        name.starts_with(uid).then(|| name.clone())
+    }
 }
 
 /// One finished measurement: a value or why there is none, never a verdict.
@@ -110,6 +121,8 @@ pub struct RunPlan {
     pub secrets: BTreeSet<SecretKey>,
     /// Measurements to start after the status is written.
     pub measure: Vec<MeasureRequest>,
+    /// Jobs of the run that nobody needs any more, by name: deleted before the status is written.
+    pub delete_jobs: BTreeSet<String>,
     /// Announcements, made after the status is written, in this order.
     pub events: Vec<RunEvent>,
     /// When to look again although nothing has changed; `None` to wait for a change or a sample.

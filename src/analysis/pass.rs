@@ -1,19 +1,23 @@
 //! One pass over a run that is not finished: record what was measured, assess, and ask for what is due.
 
+mod events;
+mod jobs;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use events::{completed_event, metric_event};
 
 use super::args::Unresolved;
 use super::schedule::{self, Next};
 use super::secrets::{Keyring, SecretSource, redact};
 use super::spec::{Deciding, Spec};
 use super::verdict::{self, Course, Verdict};
-use super::{FieldError, MeasureRequest, MetricRules, Query, RunEvent, RunPlan, RunSnapshot, Sample};
+use super::{FieldError, MeasureRequest, MetricRules, Query, RunPlan, RunSnapshot, Sample};
 use crate::api::analysis_run::{Measurement, MetricResult};
 use crate::api::analysis_template::Metric;
 use crate::api::metric_provider::MetricProvider;
 use crate::api::{AnalysisPhase, AnalysisRunSpec, AnalysisRunStatus};
-use crate::events::Severity;
 use crate::units::Timestamp;
 
 /// The plan for a run that is finished: nothing, until its time to live is over.
@@ -102,8 +106,7 @@ impl<'a> Pass<'a> {
     /// Judges a sample and puts it into the status; not when the metric is done, or the sample is in it already.
     fn record(&mut self, sample: &Sample) {
         let spec = self.spec;
-        let Some((metric, rules, deciding)) =
-            spec.metrics.iter().find(|(metric, ..)| metric.name == sample.metric)
+        let Some((metric, rules, _)) = spec.metrics.iter().find(|(metric, ..)| metric.name == sample.metric)
         else {
             return;
         };
@@ -120,25 +123,38 @@ impl<'a> Pass<'a> {
             return;
         }
         let Some(verdict) = self.judge(metric, rules, sample) else { return };
+        let begun = self.found(&metric.name).and_then(verdict::unfinished);
+        let mut metadata = begun.and_then(|one| one.metadata.clone()).unwrap_or_default();
+        metadata.extend(sample.metadata.clone());
         let measurement = Measurement {
             phase: verdict.phase,
             message: verdict.message,
             started_at: Some(started_at),
             finished_at: Some(sample.finished_at.whole_seconds().max(started_at)),
-            value: sample.result.as_ref().ok().map(super::Value::text),
-            metadata: (!sample.metadata.is_empty()).then(|| sample.metadata.clone()),
+            value: sample.result.as_ref().ok().map(super::Value::text).filter(|text| !text.is_empty()),
+            metadata: (!metadata.is_empty()).then_some(metadata),
             resume_at: None,
         };
-        let retention = spec.retention_of(&metric.name);
+        self.add(&metric.name, measurement);
+    }
+
+    /// Adds a measurement, and drops the oldest that are too many, with their Jobs.
+    fn add(&mut self, metric: &str, measurement: Measurement) {
+        let retention = self.spec.retention_of(metric);
+        let is_dry = self
+            .spec
+            .metrics
+            .iter()
+            .any(|(one, _, deciding)| one.name == metric && *deciding == Deciding::DryRun);
         let results = self.status.metric_results.get_or_insert_default();
-        let position = results.iter().position(|result| result.name == metric.name);
+        let position = results.iter().position(|result| result.name == metric);
         if position.is_none() {
-            results.push(verdict::blank(&metric.name, *deciding == Deciding::DryRun));
+            results.push(verdict::blank(metric, is_dry));
         }
         let index = position.unwrap_or(results.len().saturating_sub(1));
-        if let Some(result) = results.get_mut(index) {
-            verdict::record(result, measurement, retention);
-        }
+        let Some(result) = results.get_mut(index) else { return };
+        let dropped = verdict::record(result, measurement, retention);
+        self.plan.delete_jobs.extend(dropped.iter().filter_map(|one| self.snapshot.job_of(one)));
     }
 
     /// Judges a sample by the conditions with their secrets put in, which were a placeholder until now; `None` while
@@ -229,13 +245,12 @@ impl<'a> Pass<'a> {
     fn ask_for(&mut self, metric: &Metric, rules: &MetricRules) {
         let now = self.snapshot.now;
         match self.request(&metric.provider) {
-            Ok((query, secrets)) => {
-                self.plan.measure.push(MeasureRequest {
-                    metric: metric.name.clone(),
-                    at: now,
-                    query,
-                    secrets,
-                });
+            Ok((mut query, secrets)) => {
+                let at = match &mut query {
+                    Query::Job(job) => self.begin_job(&metric.name, job),
+                    Query::Prometheus(_) | Query::Http(_) => now,
+                };
+                self.plan.measure.push(MeasureRequest { metric: metric.name.clone(), at, query, secrets });
             }
             Err(Unresolved::Wanted(secrets)) => self.plan.secrets.extend(secrets),
             Err(Unresolved::Refused(why)) => {
@@ -284,6 +299,7 @@ impl<'a> Pass<'a> {
         if !ending && !self.spec.metrics.iter().all(done) {
             return;
         }
+        self.end_jobs();
         self.assess(Course::Ending);
         let worst = self.worst();
         let phase = worst.map_or(AnalysisPhase::Successful, |worst| worst.phase);
@@ -350,40 +366,6 @@ fn expiry_of(snapshot: &RunSnapshot, phase: AnalysisPhase) -> Option<Timestamp> 
         ..AnalysisRunStatus::default()
     };
     expiry(&snapshot.run.spec, &ended)
-}
-
-fn metric_event(found: &MetricResult, why: Option<String>) -> RunEvent {
-    let reason = match found.phase {
-        AnalysisPhase::Successful | AnalysisPhase::Running | AnalysisPhase::Pending => "MetricSuccessful",
-        AnalysisPhase::Failed => "MetricFailed",
-        AnalysisPhase::Error => "MetricError",
-        AnalysisPhase::Inconclusive => "MetricInconclusive",
-    };
-    let message = why.unwrap_or_else(|| format!("Metric \"{}\" assessed {}", found.name, found.phase));
-    RunEvent { reason, message, severity: severity(found.phase) }
-}
-
-fn completed_event(phase: AnalysisPhase, message: Option<&str>) -> RunEvent {
-    let reason = match phase {
-        AnalysisPhase::Successful | AnalysisPhase::Running | AnalysisPhase::Pending => {
-            "AnalysisRunSuccessful"
-        }
-        AnalysisPhase::Failed => "AnalysisRunFailed",
-        AnalysisPhase::Error => "AnalysisRunError",
-        AnalysisPhase::Inconclusive => "AnalysisRunInconclusive",
-    };
-    let why = message.map(|message| format!(": {message}")).unwrap_or_default();
-    RunEvent { reason, message: format!("Analysis completed {phase}{why}"), severity: severity(phase) }
-}
-
-const fn severity(phase: AnalysisPhase) -> Severity {
-    match phase {
-        AnalysisPhase::Failed | AnalysisPhase::Error => Severity::Warning,
-        AnalysisPhase::Successful
-        | AnalysisPhase::Running
-        | AnalysisPhase::Pending
-        | AnalysisPhase::Inconclusive => Severity::Normal,
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 use serde_json::json;
 
+use crate::analysis::query::JobEnd;
 use crate::analysis::secrets::{Home, Secret, SecretKey};
 use crate::analysis::{MeasureRequest, Query, RunPlan, RunSnapshot, Sample, Value, decide};
+use crate::api::analysis_run::MetricResult;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus};
 use crate::units::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A run on virtual time: what is asked for is answered by the test, what is written becomes the stored status.
 struct World {
@@ -246,7 +249,7 @@ fn an_invalid_spec_ends_the_run_with_every_problem() {
         status.message.as_deref(),
         Some(
             "the spec is invalid: metrics[0].interval 'x' is not a duration such as 30s or 5m; \
-             metrics[0].provider.kayenta is not supported yet; prometheus, web, datadog, newRelic, wavefront, graphite, influxdb and skywalking are; \
+             metrics[0].provider.kayenta is not supported yet; prometheus, web, job, datadog, newRelic, wavefront, graphite, influxdb and skywalking are; \
              metrics[1] is incomplete: args.a was not resolved; metrics has two metrics named 'm'"
         )
     );
@@ -450,4 +453,130 @@ fn conditions_and_numbers_may_come_from_arguments() {
     let status = world.run(&[Ok(vec![0.6])]);
     assert_eq!(status.phase, Some(AnalysisPhase::Successful));
     assert_eq!(seconds(status.started_at, status.completed_at), 20);
+}
+
+/// A run of a metric that is a Job, and of one that asks Prometheus.
+fn job_run(more: &serde_json::Value) -> World {
+    let pod = json!({"spec": {"containers": [{"name": "test", "image": "test:1"}]}});
+    let mut job = json!({"name": "smoke", "provider": {"job": {"spec": {"template": pod}}}});
+    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut world = World::new(json!({
+        "metrics": [job, metric(&json!({"interval": "1m"}))],
+        "measurementRetention": [{"metricName": "smoke", "limit": 2}]
+    }));
+    world.snapshot.run.metadata.uid = Some("uid".to_owned());
+    world.snapshot.run.metadata.namespace = Some("shop".to_owned());
+    world
+}
+
+impl World {
+    fn end_job(&mut self, request: &MeasureRequest, end: JobEnd) {
+        self.answer(request, Ok(vec![]));
+        self.snapshot.samples.last_mut().unwrap().result = Ok(Value::Job(end));
+    }
+
+    fn smoke(&self) -> MetricResult {
+        let results = self.snapshot.run.status.as_ref().unwrap().metric_results.as_ref().unwrap();
+        results.iter().find(|result| result.name == "smoke").unwrap().clone()
+    }
+}
+
+fn job_of(request: &MeasureRequest) -> &str {
+    let Query::Job(job) = &request.query else { panic!("{request:?}") };
+    &job.name
+}
+
+#[test]
+fn a_job_is_shown_while_it_runs_and_begun_once_whatever_crashes() {
+    let mut world = job_run(&json!({}));
+    let begun = world.pass().measure.remove(0);
+    assert_eq!(job_of(&begun), "uid.smoke.1");
+    let shown = world.smoke();
+    assert_eq!((shown.phase, shown.count), (AnalysisPhase::Running, None));
+    let running = shown.measurements.unwrap().remove(0);
+    assert_eq!((running.phase, running.finished_at), (AnalysisPhase::Running, None));
+    assert_eq!(running.metadata.unwrap()["job-name"], "uid.smoke.1");
+
+    // Another controller knows of no measurement on its way.
+    world.snapshot.in_flight.clear();
+    world.snapshot.now = at(30);
+    let again = world.pass().measure.remove(0);
+    assert_eq!((job_of(&again), again.at), ("uid.smoke.1", at(0)));
+    world.end_job(&again, JobEnd::Complete);
+    world.pass();
+    let ended = world.smoke();
+    assert_eq!((ended.phase, ended.count, ended.successful), (AnalysisPhase::Successful, Some(1), Some(1)));
+    let measurement = ended.measurements.unwrap().remove(0);
+    assert_eq!(
+        (measurement.value, measurement.metadata.unwrap()["job-name"].as_str()),
+        (None, "uid.smoke.1")
+    );
+}
+
+#[test]
+fn a_job_judges_itself() {
+    use AnalysisPhase::{Failed, Inconclusive, Successful};
+    for (end, phase, message) in [
+        (JobEnd::Complete, Successful, None),
+        (
+            JobEnd::Failed("BackoffLimitExceeded".to_owned()),
+            Failed,
+            Some("the Job failed: BackoffLimitExceeded"),
+        ),
+        (JobEnd::Stuck("no image".to_owned()), Inconclusive, Some("no image")),
+    ] {
+        let mut world = job_run(&json!({"failureLimit": 5, "inconclusiveLimit": 5, "interval": "1m"}));
+        let request = world.pass().measure.remove(0);
+        world.end_job(&request, end);
+        world.pass();
+        let measurement = world.smoke().measurements.unwrap().remove(0);
+        assert_eq!((measurement.phase, measurement.message.as_deref()), (phase, message));
+    }
+}
+
+#[test]
+fn jobs_that_nobody_needs_any_more_are_deleted() {
+    let mut world = job_run(&json!({"interval": "10s"}));
+    for number in 1..=4 {
+        let plan = world.pass();
+        let job = plan.measure.iter().find(|request| request.metric == "smoke").unwrap();
+        assert_eq!(job_of(job), format!("uid.smoke.{number}"));
+        // Two are kept, the one that runs included.
+        let dropped = (number > 2).then(|| format!("uid.smoke.{}", number - 2));
+        assert_eq!(plan.delete_jobs, dropped.into_iter().collect());
+        world.end_job(job, JobEnd::Complete);
+        assert!(world.pass().delete_jobs.is_empty());
+        world.snapshot.now = world.snapshot.now.plus(Duration::from_secs(10));
+    }
+    let running = world.pass().measure.remove(0);
+    world.snapshot.run.spec.terminate = Some(true);
+    let plan = world.pass();
+    assert_eq!(plan.delete_jobs, BTreeSet::from([job_of(&running).to_owned()]));
+    let ended = world.smoke();
+    assert_eq!((ended.count, ended.inconclusive, ended.phase), (Some(4), None, AnalysisPhase::Successful));
+    let last = ended.measurements.unwrap().pop().unwrap();
+    assert_eq!(last.message.as_deref(), Some("the run ended before the Job did"));
+    assert_eq!(world.snapshot.run.status.clone().unwrap().phase, Some(AnalysisPhase::Successful));
+
+    // A name that somebody wrote into the status is not believed.
+    let mut forged = job_run(&json!({}));
+    forged.pass();
+    let results = forged.snapshot.run.status.as_mut().unwrap().metric_results.as_mut().unwrap();
+    let measurement = &mut results[0].measurements.as_mut().unwrap()[0];
+    measurement.metadata = Some([("job-name".to_owned(), "payroll".to_owned())].into());
+    forged.snapshot.run.spec.terminate = Some(true);
+    assert!(forged.pass().delete_jobs.is_empty());
+}
+
+#[test]
+fn a_job_holds_no_secret_argument() {
+    let mut world = job_run(&json!({}));
+    let spec = json!({"template": {"spec": {"containers": [{"name": "{{args.token}}"}]}}});
+    let metrics = world.snapshot.run.spec.metrics.as_mut().unwrap();
+    metrics[0].provider.job.as_mut().unwrap().spec = Some(spec);
+    let token = json!([{"name": "token", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]);
+    world.snapshot.run.spec.args = Some(serde_json::from_value(token).unwrap());
+    world.pass();
+    let message = world.snapshot.run.status.unwrap().message.unwrap();
+    assert!(message.contains("metrics[0].provider.job uses the secret argument 'token'"), "{message}");
 }

@@ -18,7 +18,7 @@ const RETENTION: usize = 10;
 const MAX_RETENTION: usize = 1_000;
 
 /// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
-const OPEN_FIELDS: [&str; 22] = [
+const OPEN_FIELDS: [&str; 23] = [
     "/name",
     "/interval",
     "/initialDelay",
@@ -32,6 +32,7 @@ const OPEN_FIELDS: [&str; 22] = [
     "/provider/web/method",
     "/provider/web/timeoutSeconds",
     "/provider/web/jsonPath",
+    "/provider/job",
     "/provider/datadog/apiVersion",
     "/provider/datadog/interval",
     "/provider/datadog/aggregator",

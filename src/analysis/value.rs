@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
+use super::query::JobEnd;
+
 /// Longest text of a value in a status, in characters; a value of thousands of series must not fill the object.
 const MAX_TEXT: usize = 1_000;
 
@@ -16,6 +18,8 @@ pub enum Value {
     Numbers(Vec<f64>),
     /// Anything else that an answer can hold: a map, a list, a text, true or false, null.
     Json(Json),
+    /// How a Job ended, which no condition looks at.
+    Job(JobEnd),
 }
 
 impl Value {
@@ -23,7 +27,7 @@ impl Value {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
-            Self::Number(_) => false,
+            Self::Number(_) | Self::Job(_) => false,
             Self::Numbers(numbers) => numbers.is_empty(),
             Self::Json(json) => json.is_null() || json.as_array().is_some_and(Vec::is_empty),
         }
@@ -35,7 +39,7 @@ impl Value {
         match self {
             Self::Number(number) => number.is_nan(),
             Self::Numbers(numbers) => numbers.iter().any(|number| number.is_nan()),
-            Self::Json(_) => false,
+            Self::Json(_) | Self::Job(_) => false,
         }
     }
 
@@ -43,7 +47,7 @@ impl Value {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Number(_) => 1,
+            Self::Number(_) | Self::Job(_) => 1,
             Self::Numbers(numbers) => numbers.len(),
             Self::Json(json) => size(json),
         }
@@ -56,6 +60,7 @@ impl Value {
             Self::Number(number) => number_text(*number),
             Self::Numbers(numbers) => list_text(numbers),
             Self::Json(json) => cut(&json.to_string()),
+            Self::Job(_) => String::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::condition::{self, Outcome};
 use super::metric::MetricRules;
+use super::query::JobEnd;
 use super::value::Value;
 use crate::api::AnalysisPhase;
 use crate::api::analysis_run::{Measurement, MetricResult, RunSummary};
@@ -45,6 +46,9 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
         Ok(value) => value,
         Err(why) => return Verdict::because(AnalysisPhase::Error, limited(why)),
     };
+    if let Value::Job(end) = value {
+        return ended(end);
+    }
     let outcome = |condition: &Option<String>| {
         condition.as_deref().map(|condition| condition::holds(condition, value, now)).transpose()
     };
@@ -71,6 +75,17 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
         );
     }
     Verdict::of(phase)
+}
+
+/// A Job judges itself.
+fn ended(end: &JobEnd) -> Verdict {
+    match end {
+        JobEnd::Complete => Verdict::of(AnalysisPhase::Successful),
+        JobEnd::Failed(why) => {
+            Verdict::because(AnalysisPhase::Failed, limited(&format!("the Job failed: {why}")))
+        }
+        JobEnd::Stuck(why) => Verdict::because(AnalysisPhase::Inconclusive, limited(why)),
+    }
 }
 
 /// A text cut to what a status should hold.
@@ -105,28 +120,11 @@ pub fn blank(name: &str, dry_run: bool) -> MetricResult {
 /// Adds a finished measurement, counts it, and keeps the latest `retention` (at least one, which the schedule needs).
 ///
 /// An unfinished measurement at the end of the list is replaced.
-pub fn record(result: &mut MetricResult, measurement: Measurement, retention: usize) {
-    let add = |counter: &mut Option<i32>| *counter = Some(counter.unwrap_or_default().saturating_add(1));
-    if measurement.phase == AnalysisPhase::Error {
-        add(&mut result.error);
-        add(&mut result.consecutive_error);
-    } else {
-        add(&mut result.count);
-        result.consecutive_error = None;
-    }
-    if measurement.phase == AnalysisPhase::Successful {
-        add(&mut result.successful);
-        add(&mut result.consecutive_success);
-    } else {
-        result.consecutive_success = None;
-    }
-    match measurement.phase {
-        AnalysisPhase::Failed => add(&mut result.failed),
-        AnalysisPhase::Inconclusive => add(&mut result.inconclusive),
-        AnalysisPhase::Successful
-        | AnalysisPhase::Error
-        | AnalysisPhase::Running
-        | AnalysisPhase::Pending => {}
+///
+/// Gives those that are not kept any more. One that is added while it runs is counted when it ends.
+pub fn record(result: &mut MetricResult, measurement: Measurement, retention: usize) -> Vec<Measurement> {
+    if measurement.finished_at.is_some() {
+        count(result, measurement.phase);
     }
     let kept = result.measurements.get_or_insert_default();
     if kept.last().is_some_and(|last| last.finished_at.is_none()) {
@@ -134,7 +132,50 @@ pub fn record(result: &mut MetricResult, measurement: Measurement, retention: us
     }
     kept.push(measurement);
     let surplus = kept.len().saturating_sub(retention.max(1));
-    kept.drain(..surplus);
+    kept.drain(..surplus).collect()
+}
+
+/// The measurement that runs.
+#[must_use]
+pub fn unfinished(result: &MetricResult) -> Option<&Measurement> {
+    result.measurements.as_ref()?.last().filter(|last| last.finished_at.is_none())
+}
+
+/// The same, to be ended.
+pub fn unfinished_mut(result: &mut MetricResult) -> Option<&mut Measurement> {
+    result.measurements.as_mut()?.last_mut().filter(|last| last.finished_at.is_none())
+}
+
+/// How many measurements were taken, errors included.
+#[must_use]
+pub fn taken(result: &MetricResult) -> u32 {
+    counted(result.count).saturating_add(counted(result.error))
+}
+
+/// Counts a finished measurement.
+fn count(result: &mut MetricResult, phase: AnalysisPhase) {
+    let add = |counter: &mut Option<i32>| *counter = Some(counter.unwrap_or_default().saturating_add(1));
+    if phase == AnalysisPhase::Error {
+        add(&mut result.error);
+        add(&mut result.consecutive_error);
+    } else {
+        add(&mut result.count);
+        result.consecutive_error = None;
+    }
+    if phase == AnalysisPhase::Successful {
+        add(&mut result.successful);
+        add(&mut result.consecutive_success);
+    } else {
+        result.consecutive_success = None;
+    }
+    match phase {
+        AnalysisPhase::Failed => add(&mut result.failed),
+        AnalysisPhase::Inconclusive => add(&mut result.inconclusive),
+        AnalysisPhase::Successful
+        | AnalysisPhase::Error
+        | AnalysisPhase::Running
+        | AnalysisPhase::Pending => {}
+    }
 }
 
 /// Judges a metric by what it has found so far; `Running` when it goes on.

@@ -30,8 +30,7 @@ pub struct MetricProvider {
     /// New Relic.
     pub new_relic: Option<NewRelicMetric>,
     /// A Kubernetes Job.
-    #[schemars(schema_with = "any")]
-    pub job: Option<Value>,
+    pub job: Option<JobMetric>,
     /// Amazon CloudWatch.
     #[schemars(schema_with = "any")]
     pub cloud_watch: Option<Value>,
@@ -239,4 +238,25 @@ pub struct DatadogSecretRef {
     pub name: Option<String>,
     /// Whether it is in the run's namespace, and not in the controller's; false when absent.
     pub namespaced: Option<bool>,
+}
+
+/// A Kubernetes Job that succeeds or fails.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobMetric {
+    /// Labels and annotations of the Job.
+    pub metadata: Option<JobMetadata>,
+    /// The Job's own `spec`.
+    #[schemars(schema_with = "any")]
+    pub spec: Option<Value>,
+}
+
+/// Labels and annotations of a Job.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobMetadata {
+    /// Labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Annotations.
+    pub annotations: Option<BTreeMap<String, String>>,
 }

@@ -101,6 +101,10 @@ impl Runs {
         let has_ended =
             plan.status.as_ref().is_some_and(|status| status.phase.is_some_and(AnalysisPhase::is_completed));
         let notes: Vec<_> = plan.events.into_iter().map(Note::from).collect();
+        // Before the status that forgets them: what fails now is planned again.
+        for name in &plan.delete_jobs {
+            self.writer.delete_job(&key.namespace, name).await?;
+        }
         if let Some(status) = plan.status {
             let written = self.write_status(identity, snapshot, &status).await;
             self.keep_unless_answered(key, *status, &notes, &written);

@@ -92,7 +92,11 @@ impl Measurements {
         let (measurements, caches, run) = (Arc::clone(self), Arc::clone(caches), run.clone());
         let slots = live.slots.clone();
         live.tasks.spawn(async move {
-            let _slot = measurements.slots.take(&slots, &server).await;
+            // A Job may take hours, and costs no more than a watch.
+            let _slot = match &server {
+                Some(server) => Some(measurements.slots.take(&slots, server).await),
+                None => None,
+            };
             let sample = measurements.take(&run, &request).await;
             measurements.taken(&run, sample);
             caches.run_queue.add(&run.key);

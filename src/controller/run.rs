@@ -26,7 +26,7 @@ use super::reconcile::{Decide, Rollouts};
 use super::unanswered::Unanswered;
 use super::{client, dispatch, http, routes, scrape, watch as watches, workloads};
 use crate::metrics::Metrics;
-use crate::providers::{ProviderOptions, Providers};
+use crate::providers::{Cluster, ProviderOptions, Providers};
 use crate::{analysis, rollout};
 
 /// How long what is under way may take at the end, besides passes: Events, the Lease.
@@ -267,6 +267,7 @@ impl Process {
         let providers = Providers::new(ProviderOptions {
             default_prometheus_address: self.options.prometheus_address.clone(),
             resolve: self.options.resolve.clone(),
+            cluster: Some(Cluster(self.client.clone())),
         });
         Runs {
             client: self.client.clone(),

@@ -38,7 +38,7 @@ impl Hidden {
     pub(super) fn clean(&self, value: Value) -> Value {
         match value {
             Value::Json(json) => Value::Json(self.clean_json(json)),
-            Value::Number(_) | Value::Numbers(_) => value,
+            Value::Number(_) | Value::Numbers(_) | Value::Job(_) => value,
         }
     }
 

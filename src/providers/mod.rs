@@ -7,6 +7,7 @@ mod exchange;
 mod headers;
 mod hidden;
 mod http;
+mod job;
 mod oauth2;
 mod prometheus;
 
@@ -14,7 +15,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
+use kube::Client;
+
 use crate::analysis::query::access::Credentials;
+use crate::analysis::query::{JOB_NAME, JOB_NAMESPACE};
 use crate::analysis::{MeasureRequest, Query, Sample, Secret, Value};
 
 use hidden::Hidden;
@@ -27,7 +31,7 @@ const MAX_METADATA: usize = 2_048;
 
 /// Something that measures.
 pub trait Provider {
-    /// Takes one measurement; always ends, at the latest with the request's own timeout.
+    /// Takes one measurement; a query ends at the latest with its own timeout, a Job when the Job does.
     fn measure(&self, request: &MeasureRequest) -> impl Future<Output = Sample> + Send;
 }
 
@@ -38,6 +42,18 @@ pub struct ProviderOptions {
     pub default_prometheus_address: Option<Secret>,
     /// Hosts that are reached elsewhere than their name says.
     pub resolve: Vec<HostOverride>,
+    /// Where Jobs run; `None` where there is no cluster.
+    pub cluster: Option<Cluster>,
+}
+
+/// The cluster in which Jobs run.
+#[derive(Clone)]
+pub struct Cluster(pub Client);
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cluster")
+    }
 }
 
 /// All providers. Cheap to clone; connections and tokens are shared.
@@ -48,6 +64,7 @@ pub struct Providers {
 
 #[derive(Debug)]
 struct Shared {
+    cluster: Option<Cluster>,
     default_prometheus_address: Option<Secret>,
     clients: HttpClients,
     tokens: Tokens,
@@ -75,6 +92,7 @@ impl Providers {
     pub fn new(options: ProviderOptions) -> Self {
         install_tls();
         let shared = Shared {
+            cluster: options.cluster,
             default_prometheus_address: options.default_prometheus_address,
             clients: HttpClients::new(options.resolve),
             tokens: Tokens::default(),
@@ -83,14 +101,15 @@ impl Providers {
     }
 
     /// Which servers a measurement waits for, in a form that is equal for equal servers; never shown to people. The
-    /// issuer of a token is one of them: it can make a measurement wait, too.
+    /// issuer of a token is one of them: it can make a measurement wait, too. `None` for a Job, which holds no server.
     #[must_use]
-    pub fn server(&self, request: &MeasureRequest) -> String {
+    pub fn server(&self, request: &MeasureRequest) -> Option<String> {
         let (address, credentials) = match &request.query {
             Query::Prometheus(query) => {
                 (prometheus::address(&self.shared, query), query.credentials.as_ref())
             }
             Query::Http(query) => (Some(query.request.url.as_str()), query.request.credentials.as_ref()),
+            Query::Job(_) => return None,
         };
         let issuer = match credentials {
             Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
@@ -101,7 +120,7 @@ impl Providers {
             let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
             format!("{host}:{}", port.unwrap_or_default())
         });
-        servers.collect::<Vec<_>>().join(" ")
+        Some(servers.collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -112,6 +131,14 @@ impl Provider for Providers {
         let result: Result<Value, String> = match &request.query {
             Query::Prometheus(query) => prometheus::measure(&self.shared, query, &mut finding).await,
             Query::Http(query) => exchange::measure(&self.shared, query, &mut finding).await,
+            Query::Job(query) => {
+                finding.note(JOB_NAME, &query.name);
+                finding.note(JOB_NAMESPACE, &query.namespace);
+                match &self.shared.cluster {
+                    Some(Cluster(client)) => job::measure(client, query).await,
+                    None => Err("there is no cluster in which a Job could run".to_owned()),
+                }
+            }
         };
         Sample {
             metric: request.metric.clone(),

@@ -272,7 +272,7 @@ fn measurements_that_wait_for_the_same_servers_are_known() {
         ..ProviderOptions::default()
     };
     let providers = Providers::new(options);
-    let server = |config: Json| providers.server(&request(&config, &[]));
+    let server = |config: Json| providers.server(&request(&config, &[])).unwrap();
     let default = server(json!({"query": "up"}));
     assert_eq!(default, server(json!({"query": "down", "address": "http://me:secret@P:80/tenant"})));
     assert_ne!(default, server(json!({"query": "up", "address": "https://p"})));

@@ -92,6 +92,7 @@ fn variables(value: &Value) -> BTreeMap<String, expr::Value> {
             expr::Value::Array(numbers.iter().copied().map(expr::Value::Float).collect())
         }
         Value::Json(json) => operand(json),
+        Value::Job(_) => expr::Value::Nil,
     };
     BTreeMap::from([("result".to_owned(), result)])
 }

@@ -7,6 +7,7 @@ mod datadog;
 mod graphite;
 mod http;
 mod influxdb;
+mod job;
 pub mod json_path;
 mod new_relic;
 mod profile;
@@ -16,6 +17,7 @@ mod wavefront;
 mod web;
 
 pub use http::{HttpMethod, HttpQuery, HttpRequest, Reading};
+pub use job::{JOB_NAME, JOB_NAMESPACE, JobEnd, JobQuery};
 pub use prometheus::{PrometheusQuery, QueryRange};
 
 use super::metric::FieldError;
@@ -30,6 +32,8 @@ pub enum Query {
     Prometheus(Box<PrometheusQuery>),
     /// To a server that is asked with one HTTP request.
     Http(Box<HttpQuery>),
+    /// A Job to run.
+    Job(Box<JobQuery>),
 }
 
 impl Query {
@@ -78,6 +82,10 @@ impl Query {
         one_of([
             ("prometheus", provider.prometheus.as_ref().map(prometheus)),
             ("web", provider.web.as_ref().map(|wire| http(web::parse(wire)))),
+            (
+                "job",
+                provider.job.as_ref().map(|wire| JobQuery::parse(wire).map(|it| Self::Job(Box::new(it)))),
+            ),
             ("datadog", provider.datadog.as_ref().map(|wire| http(datadog::parse(wire, now, keys)))),
             ("newRelic", provider.new_relic.as_ref().map(|wire| http(new_relic::parse(wire, keys)))),
             ("wavefront", provider.wavefront.as_ref().map(|wire| http(wavefront::parse(wire, now, keys)))),
@@ -111,7 +119,6 @@ fn within<T>(name: &str, read: Read<T>) -> Read<T> {
 fn unsupported(provider: &MetricProvider) -> Vec<FieldError> {
     let names = [
         ("kayenta", provider.kayenta.is_some()),
-        ("job", provider.job.is_some()),
         ("cloudWatch", provider.cloud_watch.is_some()),
         ("plugin", provider.plugin.is_some()),
     ];
@@ -121,7 +128,7 @@ fn unsupported(provider: &MetricProvider) -> Vec<FieldError> {
 
 /// The providers that work, for a message.
 const SUPPORTED: &str =
-    "prometheus, web, datadog, newRelic, wavefront, graphite, influxdb and skywalking are";
+    "prometheus, web, job, datadog, newRelic, wavefront, graphite, influxdb and skywalking are";
 
 #[cfg(test)]
 mod tests {
@@ -140,10 +147,10 @@ mod tests {
     #[test]
     fn what_does_not_exist_yet_is_refused_by_name() {
         assert_eq!(
-            problems(json!({"kayenta": {}, "job": {}, "prometheus": {"query": "up"}})),
+            problems(json!({"kayenta": {}, "cloudWatch": {}, "prometheus": {"query": "up"}})),
             [
                 format!("provider.kayenta is not supported yet; {SUPPORTED}"),
-                format!("provider.job is not supported yet; {SUPPORTED}")
+                format!("provider.cloudWatch is not supported yet; {SUPPORTED}")
             ]
         );
         assert_eq!(

@@ -1,6 +1,7 @@
 //! Changes of AnalysisRuns.
 
-use kube::api::Patch;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, Patch};
 use serde_json::{Value, json};
 
 use super::{
@@ -71,5 +72,16 @@ impl Writer {
             self.caches.lost_run(&known.identity);
         }
         Ok(())
+    }
+    /// Deletes a Job of a run, and its pods.
+    pub(crate) async fn delete_job(&self, namespace: &str, name: &str) -> Result<(), PassError> {
+        let api = self.api::<Job>(namespace);
+        let action = || format!("delete Job {namespace}/{name}");
+        let deleted = self
+            .call(action, async {
+                Ok(api.delete(name, &DeleteParams::foreground()).await?.right().is_some())
+            })
+            .await;
+        is_gone(deleted).map(drop)
     }
 }
