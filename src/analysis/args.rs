@@ -85,7 +85,7 @@ impl Arguments {
             return Err(Unresolved::Wanted(keys.wanted));
         }
         let value = serde_json::from_value(json).map_err(|error| Unresolved::Refused(error.to_string()))?;
-        Ok(Resolved { value, secrets: keys.used })
+        Ok(Resolved { value, secrets: keys.used.into_iter().collect() })
     }
 }
 

@@ -179,8 +179,7 @@ impl<'a> Pass<'a> {
                     ..rules.clone()
                 };
                 let verdict = verdict::judge(&filled, &sample.result, now);
-                let is_error = verdict.phase == AnalysisPhase::Error;
-                Some(if is_error { unjudged(rules, sample, &secrets, now) } else { verdict })
+                Some(unless_quoting(verdict, rules, sample, &secrets, now))
             }
             Err(Unresolved::Wanted(secrets)) => {
                 self.plan.secrets.extend(secrets);
@@ -277,7 +276,7 @@ impl<'a> Pass<'a> {
         if !keys.wanted.is_empty() {
             return Err(Unresolved::Wanted(keys.wanted));
         }
-        let secrets = [filled.secrets, keys.used].concat();
+        let secrets: Vec<_> = filled.secrets.into_iter().chain(keys.used).collect();
         let query = query.map_err(|problems| {
             let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Unresolved::Refused(redact(&all.join("; "), &secrets))
@@ -343,10 +342,22 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The error of conditions that cannot be judged with their secrets in them. Its text would quote pieces of them, so it
-/// is that of the placeholders, or none.
-fn unjudged(rules: &MetricRules, sample: &Sample, secrets: &[String], now: Timestamp) -> Verdict {
+/// A verdict of conditions with their secrets in them. Its message would quote pieces of them, so it is that of the
+/// placeholders, or none.
+fn unless_quoting(
+    verdict: Verdict,
+    rules: &MetricRules,
+    sample: &Sample,
+    secrets: &[String],
+    now: Timestamp,
+) -> Verdict {
     let open = verdict::judge(rules, &sample.result, now);
+    if verdict.message.is_none() || verdict == open {
+        return verdict;
+    }
+    if verdict.phase != AnalysisPhase::Error {
+        return Verdict { phase: verdict.phase, message: Some("the answer lacks something".to_owned()) };
+    }
     if open.phase == AnalysisPhase::Error {
         return open;
     }

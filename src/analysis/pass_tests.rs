@@ -343,6 +343,13 @@ fn judged(condition: &str, secret: Result<&str, &str>) -> (AnalysisPhase, String
 #[test]
 fn a_condition_with_a_secret_is_judged_by_the_secret_and_by_nothing_else() {
     let condition = "result[0] >= {{args.most}}";
+    let (mut world, key) = secret_condition("result['{{args.most}}'] == 1");
+    world.snapshot.samples[0].result = Ok(Value::Json(json!({"a": 1})));
+    world.snapshot.secrets.insert(key, Ok(Some(Secret::new("s3cret"))));
+    world.pass();
+    let status = world.snapshot.run.status.unwrap();
+    assert!(!format!("{status:?}{:?}", world.events).contains("s3cret"), "{status:?}");
+    assert!(status.message.unwrap().contains("the answer lacks something"));
     assert_eq!(judged(condition, Ok("5")).0, AnalysisPhase::Successful);
     assert_eq!(judged(condition, Ok("6")).0, AnalysisPhase::Failed);
     assert_eq!(

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aho_corasick::{AhoCorasick, MatchKind};
+
 use crate::api::analysis_template::SecretKeyRef;
 
 /// What stands for a secret in everything people see.
-const HIDDEN: &str = "*****";
+pub const HIDDEN: &str = "*****";
 
 /// Text that is never shown.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,9 +38,38 @@ impl std::fmt::Debug for Secret {
 /// Replaces every secret in a text by `*****`.
 #[must_use]
 pub fn redact(text: &str, secrets: &[Secret]) -> String {
-    let mut longest_first: Vec<&Secret> = secrets.iter().filter(|secret| !secret.0.is_empty()).collect();
-    longest_first.sort_by_key(|secret| std::cmp::Reverse(secret.0.len()));
-    longest_first.into_iter().fold(text.to_owned(), |text, secret| text.replace(&secret.0, HIDDEN))
+    Redactor::new(secrets.iter().map(Secret::reveal)).redact(text)
+}
+
+/// Replaces texts by `*****`, all of them in one pass: how long that takes hangs on the text alone.
+#[derive(Clone)]
+pub struct Redactor(Option<AhoCorasick>);
+
+impl Redactor {
+    /// Replaces these; of two that begin at one place, the longer.
+    pub fn new<'a>(hidden: impl Iterator<Item = &'a str>) -> Self {
+        let hidden = hidden.filter(|text| !text.is_empty());
+        // It fails for more texts than memory holds.
+        Self(AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(hidden).ok())
+    }
+
+    /// The text with each of them replaced.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        let Some(all) = &self.0 else { return HIDDEN.to_owned() };
+        let mut shown = String::with_capacity(text.len());
+        all.replace_all_with(text, &mut shown, |_, _, shown| {
+            shown.push_str(HIDDEN);
+            true
+        });
+        shown
+    }
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redactor")
+    }
 }
 
 /// Whose namespace a Secret is in.
@@ -85,7 +116,7 @@ pub enum SecretSource<'a> {
 pub struct Keyring<'a> {
     source: SecretSource<'a>,
     /// Secrets that were given.
-    pub used: Vec<Secret>,
+    pub used: BTreeSet<Secret>,
     /// Keys that must be read first.
     pub wanted: BTreeSet<SecretKey>,
 }
@@ -94,7 +125,7 @@ impl<'a> Keyring<'a> {
     /// Gives what `source` has.
     #[must_use]
     pub const fn new(source: SecretSource<'a>) -> Self {
-        Self { source, used: Vec::new(), wanted: BTreeSet::new() }
+        Self { source, used: BTreeSet::new(), wanted: BTreeSet::new() }
     }
 
     /// A key's value, which is kept out of everything people see.
@@ -105,7 +136,7 @@ impl<'a> Keyring<'a> {
     pub fn secret(&mut self, key: &SecretKey) -> Result<Found, String> {
         let found = self.open(key)?;
         if let Found::Value(value) = &found {
-            self.used.push(Secret::new(value));
+            self.used.insert(Secret::new(value));
         }
         Ok(found)
     }

@@ -8,36 +8,52 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 use url::{Url, form_urlencoded};
 
-use crate::analysis::{Secret, Value, secrets};
+use crate::analysis::secrets::{HIDDEN, Redactor};
+use crate::analysis::value::number_text;
+use crate::analysis::{Secret, Value};
 
 /// What must not be seen.
-#[derive(Debug, Default)]
-pub(super) struct Hidden(Vec<Secret>);
+#[derive(Clone, Debug)]
+pub(super) struct Hidden {
+    forms: BTreeSet<Secret>,
+    redactor: Redactor,
+}
+
+impl Default for Hidden {
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
 
 impl Hidden {
     /// Hides these secrets.
     pub(super) fn new(secrets: &[Secret]) -> Self {
-        let mut hidden = Self::default();
-        for secret in secrets {
-            hidden.add(secret);
-        }
-        hidden
+        let all: BTreeSet<&Secret> = secrets.iter().collect();
+        Self::of(all.into_iter().flat_map(|secret| forms(secret.reveal())).map(Secret::new).collect())
+    }
+
+    fn of(forms: BTreeSet<Secret>) -> Self {
+        let redactor = Redactor::new(forms.iter().map(Secret::reveal));
+        Self { forms, redactor }
     }
 
     /// Hides one more.
     pub(super) fn add(&mut self, secret: &Secret) {
-        self.0.extend(forms(secret.reveal()).into_iter().map(Secret::new));
+        let known = std::mem::take(&mut self.forms);
+        *self =
+            Self::of(known.into_iter().chain(forms(secret.reveal()).into_iter().map(Secret::new)).collect());
     }
 
     /// The text with every secret replaced.
     pub(super) fn redact(&self, text: &str) -> String {
-        secrets::redact(text, &self.0)
+        self.redactor.redact(text)
     }
 
     /// The value with every secret in its texts replaced, before anyone judges or shows it.
     pub(super) fn clean(&self, value: Value) -> Value {
         match value {
             Value::Json(json) => Value::Json(self.clean_json(json)),
+            Value::Number(number) if self.is_all(&number_text(number)) => Value::Json(HIDDEN.into()),
             Value::Number(_) | Value::Numbers(_) | Value::Job(_) => value,
         }
     }
@@ -49,8 +65,14 @@ impl Hidden {
             Json::Object(fields) => {
                 fields.into_iter().map(|(key, value)| (self.redact(&key), self.clean_json(value))).collect()
             }
+            Json::Number(number) if self.is_all(&number.to_string()) => HIDDEN.into(),
             Json::Null | Json::Bool(_) | Json::Number(_) => json,
         }
+    }
+
+    /// Whether a text is a secret. Of a number, a piece that happens to be one says nothing.
+    fn is_all(&self, text: &str) -> bool {
+        self.redact(text) == HIDDEN
     }
 
     /// Whether a text holds a secret.

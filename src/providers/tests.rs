@@ -714,7 +714,7 @@ fn request_with_keys(provider: &str, config: &Json, url: &str) -> MeasureRequest
     let mut keys = Keyring::new(SecretSource::Read(&secrets));
     let query = Query::parse(&provider, at(), &mut keys).unwrap();
     assert!(keys.wanted.is_empty(), "{:?}", keys.wanted);
-    MeasureRequest { metric: "m".to_owned(), at: at(), query, secrets: keys.used }
+    MeasureRequest { metric: "m".to_owned(), at: at(), query, secrets: keys.used.into_iter().collect() }
 }
 
 #[tokio::test]

@@ -42,15 +42,18 @@ impl<'a> Absences<'a> {
             let [whole, key, number] = <[Value; 3]>::try_from(call.args).map_err(|_| misused())?;
             self.at(whole, &key, self.place(&number)?)
         });
+        environment.add_function("_opt", |call| {
+            let [whole, key, number] = <[Value; 3]>::try_from(call.args).map_err(|_| misused())?;
+            if whole.is_nil() { Ok(whole) } else { self.at(whole, &key, self.place(&number)?) }
+        });
         environment.add_function("_some", |call| {
             let [value, number] = <[Value; 2]>::try_from(call.args).map_err(|_| misused())?;
             let place = self.place(&number)?;
             if !value.is_nil() {
                 return Ok(value);
             }
-            let is_call = place.part.ends_with(')');
-            let why = if is_call { "does not exist" } else { "is null" };
-            Err(self.absent(place, format!("{} {why}", place.part), !is_call))
+            let why = if place.part.ends_with(')') { "does not exist" } else { "is null" };
+            Err(self.absent(place, format!("{} {why}", place.part), true))
         });
     }
 

@@ -163,6 +163,7 @@ pub(super) fn environment<'a>(
         });
     }
     add_growing(&mut environment, budget);
+    add_averages(&mut environment);
     add_time(&mut environment, now);
     add_questions(&mut environment);
     environment
@@ -271,6 +272,20 @@ fn add_growing<'a>(environment: &mut Environment<'a>, budget: &'a Budget) {
                 _ => {}
             }
             PLAIN_ENVIRONMENT.eval_func(call.ctx, name, call.args, None)
+        });
+    }
+}
+
+/// Averages, which of nothing are not 0.
+fn add_averages(environment: &mut Environment<'_>) {
+    for name in ["mean", "median"] {
+        environment.add_function(name, move |call| {
+            let is_empty = call.args.iter().all(|value| value.as_array().is_some_and(<[Value]>::is_empty));
+            if is_empty {
+                Ok(Value::Nil)
+            } else {
+                PLAIN_ENVIRONMENT.eval_func(call.ctx, name, call.args, None)
+            }
         });
     }
 }

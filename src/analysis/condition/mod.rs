@@ -344,6 +344,7 @@ mod tests {
             ("filter(result, # > 1)[0] != 2", "filter(result, # > 1)[0]"),
             ("result | first() != 2", "first()"),
             ("let f = first(result); f != 2", "f"),
+            ("mean(result) < 0.05", "mean(result)"),
             ("find(result, # > 1) != 2", "find(result, # > 1)"),
             ("len(result) == 1 or (result)[0] != 2", "(result)[0]"),
         ] {
@@ -366,7 +367,7 @@ mod tests {
     fn on_json(expression: &str) -> Result<bool, String> {
         let json = serde_json::json!({
             "ok": true, "rate": 1, "name": "x", "none": null, "empty": [],
-            "list": [{"Values": [0.5, 2]}], "a.b": {"c": 3}
+            "list": [{"Values": [0.5, 2]}], "a.b": {"c": 3}, "matches": {"in": 1, "let": {"x": 1}}
         });
         judged(expression, &Value::Json(json))
     }
@@ -394,6 +395,12 @@ mod tests {
             ("all(result.list[0].Values, {# >= 0.5}) && all(result.list, {.Values[1] == 2})", true),
             ("count(result.list, .Values[0] < 1) == 1 && map(result.list, .Values)[0][1] == 2", true),
             ("result.list?.[7] == nil", true),
+            ("(result.missing?.status ?? 'ok') != 'bad'", true),
+            ("result.missing?.code == nil && result.missing?.code.x[0] == nil", true),
+            ("result.missing?.code != 500", true),
+            ("result?.list?.[0].Values?.[1] == 2", true),
+            ("result.matches.in == 1 && result.matches.let.x > 0", true),
+            ("all([result.matches], .in == 1)", true),
             ("(result.list | first()).Values[0] == 0.5", true),
             ("result.list | first().Values[0] == 0.5", true),
             ("filter(result.list, #.Values[0] < 1)[0].Values[1] == 2", true),
@@ -434,7 +441,16 @@ mod tests {
             ("let m = result.missing; m != 1", "m is null;"),
             ("result.missing.x != 1", "the answer has no result.missing;"),
             ("result.none.x != 1", "result.none is null;"),
-            ("result.missing?.x != 1", "the answer has no result.missing;"),
+            ("result?.missing != 1", "the answer has no result?.missing;"),
+            ("result.list?.[7] != 1", "result.list has 1 value, so result.list?.[7] does not exist"),
+            ("let m = result.missing; (m) != 1", "m is null;"),
+            ("let m = result.missing; [m] != [1]", "m is null;"),
+            ("(true ? result.none : 0) != 1", "result.none is null;"),
+            ("string(result.missing) != 'bad'", "the answer has no result.missing;"),
+            ("get(result, 'missing') != 1", "get(result, 'missing') does not exist"),
+            ("mean(result.empty) < 1", "mean(result.empty) does not exist"),
+            ("median(result.empty) > 1", "median(result.empty) does not exist"),
+            ("first(result.empty).x != 1", "first(result.empty) does not exist"),
             ("any([result], #.missing != 1)", "the answer has no #.missing;"),
             ("if 1 != result.missing { true } else { false }", "the answer has no result.missing;"),
         ] {
@@ -449,18 +465,31 @@ mod tests {
         assert!(message.starts_with("the query returned no data"), "{message}");
         let message = judged("result != 'bad'", &Value::Json(serde_json::Value::Null)).unwrap_err();
         assert!(message.starts_with("the query returned no data, so result does not exist"), "{message}");
+        for expression in
+            ["(result) != 1", "(true ? result : 0) != 1", "string(result) != 'bad'", "[result] != [1]"]
+        {
+            assert!(judged(expression, &Value::Json(serde_json::Value::Null)).is_err(), "{expression}");
+        }
         assert_eq!(judged("result == nil", &Value::Json(serde_json::Value::Null)), Ok(true));
     }
 
     #[test]
     fn a_place_is_as_deep_as_the_parser_can_take() {
         let deep = |steps: usize| format!("result{} == nil", ".a".repeat(steps));
-        assert_eq!(check(&deep(16)), Ok(()));
-        assert!(check(&deep(17)).unwrap_err().contains("more than 16 steps"));
+        assert_eq!(check(&deep(40)), Ok(()));
+        assert!(check(&deep(42)).unwrap_err().contains("nested too deeply"));
         assert!(check("(if true { result } else { result })[0] > 1").is_ok());
         assert!(check("if true { result } else { result }[0] > 1").unwrap_err().contains("brackets around"));
         let wide = format!("{}1{}", "result[0][".repeat(4), "]".repeat(4));
         assert_eq!(check(&format!("{wide} == 1")), Ok(()));
+        let groups = format!("{}result{} == 1", "(".repeat(15), ".a.a)".repeat(15));
+        let small = std::thread::Builder::new().stack_size(2 << 20);
+        let checked =
+            small.spawn(move || (check(&groups), check(&deep(40)), on_json(&deep(40)))).unwrap().join();
+        let (groups, deep, judged) = checked.unwrap();
+        assert!(
+            groups.is_err_and(|why| why.contains("nested too deeply")) && deep.is_ok() && judged.is_err()
+        );
     }
 
     #[test]

@@ -226,12 +226,9 @@ fn check_balanced(tokens: &[Token<'_>]) -> Result<(), String> {
 /// Every function exists, and every variable where no closure brings names of its own.
 fn check_names(tokens: &[Token<'_>], statements: &[Statement]) -> Result<(), String> {
     let calls = |index: usize| tokens.get(index + 1).is_some_and(|token| token.is("("));
-    let member = |index: usize| {
-        index.checked_sub(1).and_then(|at| tokens.get(at)).is_some_and(|token| token.is_one_of(&[".", "?."]))
-    };
     let closures = tokens.iter().any(|token| token.kind == Kind::Word && builtin::takes_closure(token.text));
     for (index, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == Kind::Word) {
-        if builtin::is_keyword(token.text) || member(index) {
+        if builtin::is_keyword(token.text) {
             continue;
         }
         if calls(index) {

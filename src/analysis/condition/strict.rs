@@ -2,17 +2,18 @@
 //!
 //! The expression crate reads an element, a field or a found value that does not exist as nil, and nil is unequal to
 //! everything: `result[0] != 1` would hold for a query without data. So each statement is written anew: `a[0]` becomes
-//! `_at(a, 0, n)`, and `first(a)` becomes `_some(first(a), n)`, where `n` is the number of the place in a message. As
-//! written stay those that the expression itself asks about: `a[0] ?? 1`, `a[0] == nil`, `isNil(a[0])`,
-//! `default(a[0], 1)`, `a?.b`, and the value of a `let`, whose variable is then asked about in the same way.
+//! `_at(a, 0, n)`, and `a` and `first(a)` become `_some(a, n)` and `_some(first(a), n)`, where `n` is the number of the
+//! place in a message. As written stay those that the expression itself asks about: `a[0] ?? 1`, `a[0] == nil`,
+//! `isNil(a[0])`, `default(a[0], 1)`, `a[0]?.b`, and the value of a `let`, whose variable is then asked about in the same
+//! way. What follows on a `?.` is `_opt(a, 'b', n)`: nil where `a` is nil, and like `_at` otherwise.
 
 use std::ops::Range;
 
 use super::builtin;
-use super::tokens::{Kind, Token};
+use super::tokens::{Kind, Token, tokenize};
 
-/// Most steps of one place, each a level of recursion.
-const MAX_STEPS: usize = 16;
+/// Deepest nesting of a statement that was written anew, in which each step is a level of recursion.
+const MAX_NESTING: usize = 40;
 /// Functions that give nil when there is nothing to give.
 const FINDERS: [&str; 9] = ["first", "last", "find", "findLast", "get", "max", "min", "mean", "median"];
 /// Words that ask whether their argument exists.
@@ -48,10 +49,27 @@ pub(super) fn write(
     let mut writer = Writer { text, tokens, is_let, places, edits: Vec::new() };
     for begin in 0..tokens.len() {
         if let Some(term) = writer.term(begin) {
-            writer.chain(&term)?;
+            writer.chain(&term);
         }
     }
-    Ok(writer.finish())
+    let strict = writer.finish();
+    if nesting(&strict)? > MAX_NESTING {
+        return Err("its brackets and the steps into its values are nested too deeply".to_owned());
+    }
+    Ok(strict)
+}
+
+fn nesting(text: &str) -> Result<usize, String> {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for token in tokenize(text)? {
+        if token.is_one_of(&["(", "[", "{"]) {
+            depth += 1;
+            deepest = deepest.max(depth);
+        } else if token.is_one_of(&[")", "]", "}"]) {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    Ok(deepest)
 }
 
 /// A value that can be looked into, with the tokens it has.
@@ -65,13 +83,15 @@ struct Term {
 struct Step<'a> {
     tokens: Range<usize>,
     key: Key<'a>,
+    /// Whether it begins with `?.`, which asks if there is something to look into.
+    is_optional: bool,
 }
 
 enum Key<'a> {
     Field(&'a str),
     /// What is in the brackets.
     Element,
-    /// Asks by itself, or takes a part that always exists.
+    /// Takes a part that always exists, or calls something.
     Free,
 }
 
@@ -137,22 +157,19 @@ impl<'a> Writer<'a> {
 
     /// The step that begins at a token.
     fn step(&self, at: usize) -> Option<Step<'a>> {
-        let field = |from: usize| self.tokens.get(from).filter(|token| token.kind == Kind::Word);
-        if self.is(at, &["?."]) {
-            let end = if self.is(at + 1, &["["]) { self.close(at + 1)? } else { at + 1 };
-            return Some(Step { tokens: at..end + 1, key: Key::Free });
+        let is_optional = self.is(at, &["?."]);
+        let dots = usize::from(is_optional || self.is(at, &["."]));
+        let open = at + dots;
+        if self.is(open, &["["]) && dots == usize::from(is_optional) {
+            let close = self.close(open)?;
+            let key = if self.is_slice(open + 1..close) { Key::Free } else { Key::Element };
+            return Some(Step { tokens: at..close + 1, key, is_optional });
         }
-        if self.is(at, &["."]) {
-            let name = field(at + 1)?;
-            return Some(if self.is(at + 2, &["("]) {
-                Step { tokens: at..self.close(at + 2)? + 1, key: Key::Free }
-            } else {
-                Step { tokens: at..at + 2, key: Key::Field(name.text) }
-            });
+        let name = self.tokens.get(open).filter(|token| dots == 1 && token.kind == Kind::Member)?;
+        if self.is(open + 1, &["("]) {
+            return Some(Step { tokens: at..self.close(open + 1)? + 1, key: Key::Free, is_optional });
         }
-        let close = self.is(at, &["["]).then(|| self.close(at)).flatten()?;
-        let key = if self.is_slice(at + 1..close) { Key::Free } else { Key::Element };
-        Some(Step { tokens: at..close + 1, key })
+        Some(Step { tokens: at..open + 1, key: Key::Field(name.text), is_optional })
     }
 
     /// Whether the inside of brackets holds a `:` that belongs to no choice.
@@ -173,27 +190,38 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a value and the steps into it anew.
-    fn chain(&mut self, term: &Term) -> Result<(), String> {
+    fn chain(&mut self, term: &Term) {
         let mut steps = Vec::new();
         let mut end = term.tokens.end;
         while let Some(step) = self.step(end) {
             end = step.tokens.end;
             steps.push(step);
         }
-        if steps.len() > MAX_STEPS {
-            return Err(format!("it looks more than {MAX_STEPS} steps deep into a value"));
-        }
         let is_asked = self.is_asked(term.tokens.start, end);
-        let last = steps.len().checked_sub(1);
-        if last.is_none() && !is_asked && self.may_be_nil(term) {
-            self.wrap_value(term);
+        let asks = |next: Option<&Step<'_>>| next.map_or(is_asked, |next| next.is_optional);
+        // What is wrapped later is around what was wrapped before.
+        let mut opened = Vec::new();
+        if !asks(steps.first()) && self.may_be_nil(term) && (steps.is_empty() || self.is_call(term)) {
+            opened.push(self.wrap_value(term));
         }
+        let mut follows_optional = false;
         for (index, step) in steps.iter().enumerate() {
-            if last != Some(index) || !is_asked {
-                self.wrap_step(term, step);
+            follows_optional |= step.is_optional;
+            if !asks(steps.get(index + 1)) {
+                opened.push(self.wrap_step(term, step, follows_optional));
+            } else if follows_optional && !step.is_optional && !matches!(step.key, Key::Free) {
+                self.make_optional(step);
             }
         }
-        Ok(())
+        let start = self.range(&term.tokens).start;
+        self.edit(start..start, opened.into_iter().rev().collect());
+    }
+
+    /// Lets a step lead to nil where there is nothing to look into.
+    fn make_optional(&mut self, step: &Step<'_>) {
+        let first = self.range(&(step.tokens.start..step.tokens.start + 1));
+        let replaced = if matches!(step.key, Key::Field(_)) { first } else { first.start..first.start };
+        self.edit(replaced, "?.".to_owned());
     }
 
     /// Whether the expression asks itself if the value of these tokens exists.
@@ -212,54 +240,46 @@ impl<'a> Writer<'a> {
         self.is(end, &["??"]) || is_argument || is_piped || is_compared || is_named
     }
 
-    /// Whether a value without steps can be nil, and would be taken for a value.
+    fn is_call(&self, term: &Term) -> bool {
+        self.is(term.tokens.start + 1, &["("])
+    }
+
+    /// Whether a value can be nil before anything is looked up in it.
     fn may_be_nil(&self, term: &Term) -> bool {
-        let (begin, end) = (term.tokens.start, term.tokens.end);
-        if self.is(begin, &["(", "["]) {
-            return false;
-        }
-        if self.is(begin + 1, &["("]) {
-            return self.is(begin, &FINDERS);
-        }
-        let comparisons = ["==", "!=", "in", "not"];
-        self.is_before(begin, 1, &comparisons) || self.is(end, &comparisons)
-    }
-
-    fn wrap_value(&mut self, term: &Term) {
-        let number = self.place(&term.tokens, &term.tokens);
-        let range = self.range(&term.tokens);
-        if term.is_piped {
-            self.edit(range.end..range.end, format!("|_some({number})"));
-        } else {
-            self.edit(range.start..range.start, "_some(".to_owned());
-            self.edit(range.end..range.end, format!(",{number})"));
-        }
-    }
-
-    fn wrap_step(&mut self, term: &Term, step: &Step<'_>) {
         let begin = term.tokens.start;
+        !self.is(begin, &["(", "["]) && (!self.is_call(term) || self.is(begin, &FINDERS))
+    }
+
+    /// Closes the function around a value; gives what opens it.
+    fn wrap_value(&mut self, term: &Term) -> &'static str {
+        let number = self.place(&term.tokens, &term.tokens);
+        let end = self.range(&term.tokens).end;
+        if term.is_piped {
+            self.edit(end..end, format!("|_some({number})"));
+            return "";
+        }
+        self.edit(end..end, format!(",{number})"));
+        "_some("
+    }
+
+    /// Makes a step the arguments of a function, and closes it; gives what opens it.
+    fn wrap_step(&mut self, term: &Term, step: &Step<'_>, follows_optional: bool) -> &'static str {
+        if matches!(step.key, Key::Free) {
+            return "";
+        }
         let (first, last) = (step.tokens.start, step.tokens.end - 1);
-        let key = match step.key {
-            Key::Free => return,
-            Key::Field(name) => Some(format!("'{name}'")),
-            Key::Element => None,
-        };
-        let number = self.place(&(begin..first), &(begin..last + 1));
-        let opening = if term.is_piped {
-            "|_at("
+        let number = self.place(&(term.tokens.start..first), &(term.tokens.start..last + 1));
+        let function = if follows_optional { "_opt(" } else { "_at(" };
+        let before = if term.is_piped { format!("|{function}") } else { ",".to_owned() };
+        if let Key::Field(name) = step.key {
+            self.edit(self.range(&step.tokens), format!("{before}'{name}',{number})"));
         } else {
-            let start = self.range(&term.tokens).start;
-            self.edit(start..start, "_at(".to_owned());
-            ","
-        };
-        if let Some(key) = key {
-            let range = self.range(&step.tokens);
-            self.edit(range, format!("{opening}{key},{number})"));
-        } else {
-            let (open, close) = (self.range(&(first..first + 1)), self.range(&(last..last + 1)));
-            self.edit(open, opening.to_owned());
+            let open = self.range(&(first..first + 1 + usize::from(step.is_optional)));
+            let close = self.range(&(last..last + 1));
+            self.edit(open, before);
             self.edit(close, format!(",{number})"));
         }
+        if term.is_piped { "" } else { function }
     }
 
     /// The number of a new place.

@@ -7,6 +7,8 @@ use super::builtin;
 pub(super) enum Kind {
     /// A name or a word operator.
     Word,
+    /// A name after a `.`, which may look like any word.
+    Member,
     /// A whole number in decimal digits.
     Int,
     /// Any other number.
@@ -38,7 +40,7 @@ impl Token<'_> {
     pub(super) fn ends_value(&self) -> bool {
         match self.kind {
             Kind::Word => !builtin::is_keyword(self.text) || self.text == "#",
-            Kind::Text => true,
+            Kind::Member | Kind::Text => true,
             Kind::Int | Kind::Number => false,
             Kind::Symbol => self.is_one_of(&[")", "]", "}"]),
         }
@@ -50,7 +52,7 @@ pub(super) fn with_elements(text: &str, tokens: &[Token<'_>]) -> String {
     let mut full = text.to_owned();
     for (index, token) in tokens.iter().enumerate().rev().filter(|(_, token)| token.is(".")) {
         let before = index.checked_sub(1).and_then(|at| tokens.get(at));
-        let is_name = tokens.get(index + 1).is_some_and(|next| next.kind == Kind::Word);
+        let is_name = tokens.get(index + 1).is_some_and(|next| next.kind == Kind::Member);
         if is_name && before.is_some_and(|before| !before.ends_value()) {
             full.insert(token.start, '#');
         }
@@ -71,6 +73,9 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token<'_>>, String> {
         let (kind, length) = token(rest, byte)
             .ok_or_else(|| format!("unexpected character at position {}{}", at + 1, near(text, at)))?;
         let piece = text.get(at..at + length).ok_or("it is cut inside a character")?;
+        let is_member =
+            kind == Kind::Word && tokens.last().is_some_and(|dot: &Token<'_>| dot.is_one_of(&[".", "?."]));
+        let kind = if is_member { Kind::Member } else { kind };
         tokens.push(Token { kind, text: piece, start: at });
         at += length;
     }
