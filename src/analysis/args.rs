@@ -13,7 +13,7 @@ use super::secrets::{Found, Keyring, Secret, SecretKey, SecretSource};
 use crate::api::analysis_template::Argument;
 
 /// What stands for a secret where no secret is read: a spec is checked without them.
-const PLACEHOLDER: &str = "1";
+pub(super) const PLACEHOLDER: &str = "1";
 
 /// Why arguments could not be put in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -74,6 +74,10 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
              isNaN(result[0]) in a condition can say what it means",
         );
     }
+    let is_judged = rules.success_condition.is_some() || rules.failure_condition.is_some();
+    if phase == AnalysisPhase::Successful && is_judged && value.is_empty() {
+        return Verdict::because(phase, "the query returned no data, and the conditions allow for that");
+    }
     Verdict::of(phase)
 }
 
@@ -320,6 +324,15 @@ pub(super) mod tests {
         assert!(
             verdict.message.unwrap().starts_with("the query returned no data, so result[0] does not exist")
         );
+    }
+
+    #[test]
+    fn a_success_without_data_says_so() {
+        let rules = rules(&json!({"successCondition": "all(result, # < 0.05)"}));
+        let verdict = judge(&rules, &Ok(Value::Numbers(vec![])), Timestamp::from_millis(0));
+        assert_eq!(verdict.phase, AnalysisPhase::Successful);
+        assert_eq!(verdict.message.unwrap(), "the query returned no data, and the conditions allow for that");
+        assert_eq!(judge(&rules, &Ok(Value::Numbers(vec![0.0])), Timestamp::from_millis(0)).message, None);
     }
 
     #[test]

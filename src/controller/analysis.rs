@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::Api;
 use kube::{Client, Resource};
@@ -29,6 +30,8 @@ use crate::metrics::{Metrics, Subject};
 
 /// How long reading one Secret may take.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(10);
+/// Secrets read at once for one run.
+const SECRETS_AT_ONCE: usize = 8;
 /// Times that one pass may decide: it asks for the Secrets of its arguments, then for those that they name, then judges.
 const SECRET_ROUNDS: usize = 4;
 
@@ -187,23 +190,22 @@ impl Runs {
         for key in wanted {
             by_name.entry((key.home, key.name.clone())).or_default().push(key);
         }
-        let mut found = Secrets::new();
-        for ((home, name), keys) in by_name {
+        let read = by_name.into_iter().map(async |((home, name), keys)| {
             let namespace = match home {
                 Home::Run => run_namespace,
                 Home::Controller => self.client.default_namespace(),
             };
-            let secret = self.read_one(namespace, &name).await;
-            let secret = secret.map_err(|why| match home {
+            let secret = self.read_one(namespace, &name).await.map_err(|why| match home {
                 Home::Run => why,
                 Home::Controller => format!("{why} (in namespace {namespace})"),
             });
-            found.extend(keys.into_iter().map(|key| {
+            let value = |key: SecretKey| {
                 let value = secret.as_ref().map_err(Clone::clone).and_then(|secret| value(secret, &key));
                 (key, value)
-            }));
-        }
-        found
+            };
+            keys.into_iter().map(value).collect::<Vec<_>>()
+        });
+        stream::iter(read).buffer_unordered(SECRETS_AT_ONCE).flat_map(stream::iter).collect().await
     }
 
     async fn read_one(&self, namespace: &str, name: &str) -> Result<Secret, String> {

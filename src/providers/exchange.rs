@@ -16,9 +16,14 @@ pub(super) async fn measure(
     query: &HttpQuery,
     finding: &mut Finding,
 ) -> Result<Value, String> {
-    let HttpQuery { server, request, reading } = query;
+    let HttpQuery { server, request, reading, is_secret_address } = query;
     let url = http::parse_url(&request.url).map_err(|why| format!("{server} cannot be asked: {why}"))?;
-    let place = format!("{server} at {}", http::shown_unless_hidden(&url, &request.url, &finding.hidden));
+    let shown = if *is_secret_address {
+        url.origin().ascii_serialization()
+    } else {
+        http::shown_unless_hidden(&url, &request.url, &finding.hidden)
+    };
+    let place = format!("{server} at {shown}");
     let answer = async {
         let body = ask(shared, request, url, &mut finding.hidden).await?;
         let reading = reading.clone();
@@ -40,6 +45,7 @@ async fn ask(
     hidden: &mut Hidden,
 ) -> Result<Vec<u8>, String> {
     let (client, url) = shared.clients.for_url(url, request.certificate)?;
+    headers::hide_userinfo(&client, &url, hidden);
     let mut response = send(shared, request, &client, url.clone(), hidden).await?;
     if let (StatusCode::UNAUTHORIZED, Some(Credentials::OAuth2(oauth2))) =
         (response.status(), &request.credentials)

@@ -1,10 +1,27 @@
 //! The headers of a request: those of the metric, and the one that says who asks.
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
 use super::{Hidden, Shared};
 use crate::analysis::Secret;
 use crate::analysis::query::access::{CertificateCheck, Credentials};
+
+/// Hides the password in a URL, and what the client sends in its place.
+pub(super) fn hide_userinfo(client: &reqwest::Client, url: &Url, hidden: &mut Hidden) {
+    let Some(password) = url.password() else { return };
+    hidden.add(&Secret::new(password));
+    let request = client.get(url.clone()).build().ok();
+    if let Some(value) = request.as_ref().and_then(|request| request.headers().get(AUTHORIZATION)) {
+        hide_sent(value, hidden);
+    }
+}
+
+/// A server may repeat what it got, encoded as it is.
+fn hide_sent(value: &HeaderValue, hidden: &mut Hidden) {
+    let sent = value.to_str().unwrap_or_default();
+    hidden.add(&Secret::new(sent.split_once(' ').map_or(sent, |(_, credentials)| credentials)));
+}
 
 /// What the headers are made of.
 pub(super) struct Wanted<'a> {
@@ -46,9 +63,7 @@ impl Wanted<'_> {
         let mut request =
             request.build().map_err(|_| "the credentials have characters that a header cannot have")?;
         if let Some(value) = request.headers_mut().remove(AUTHORIZATION) {
-            // A server may repeat what it got, encoded as it is.
-            let sent = value.to_str().unwrap_or_default();
-            hidden.add(&Secret::new(sent.split_once(' ').map_or(sent, |(_, credentials)| credentials)));
+            hide_sent(&value, hidden);
             headers.insert(AUTHORIZATION, value);
         }
         Ok(headers)

@@ -615,6 +615,8 @@ async fn credentials_do_not_come_back_as_they_were_sent() {
     let basic = json!({"basicAuth": {"username": "aladdin", "password": "opensesame"}});
     let found = web(json!({"url": server.url(), "authentication": basic}), &["opensesame"]).await.result;
     assert_eq!(found, Ok(Value::Json(json!("Basic *****"))));
+    let url = server.url().replace("//", "//aladdin:opensesame@");
+    assert_eq!(web(json!({"url": url}), &[]).await.result, Ok(Value::Json(json!("Basic *****"))));
 }
 
 #[tokio::test]
@@ -692,7 +694,6 @@ fn http_providers(url: &str) -> Vec<(&'static str, &'static str, Json, String, V
 
 /// A request with the keys of every provider's Secret, each with the same token.
 fn request_with_keys(provider: &str, config: &Json, url: &str) -> MeasureRequest {
-    let host = url.trim_start_matches("http://");
     let key = |name: &str, key: &str, value: &str| {
         let key = SecretKey { home: Home::Controller, name: name.to_owned(), key: key.to_owned() };
         (key, Ok(Some(Secret::new(value))))
@@ -708,7 +709,7 @@ fn request_with_keys(provider: &str, config: &Json, url: &str) -> MeasureRequest
         key("newrelic", "account-id", "7"),
         (SecretKey { home: Home::Controller, name: "newrelic".into(), key: "region".into() }, Ok(None)),
         key("newrelic", "base-url-nerdgraph", &format!("{url}/graphql")),
-        key("wavefront-api-tokens", host, "t0ken"),
+        key("wavefront-api-tokens", "127.0.0.1", "t0ken"),
     ]);
     let provider = serde_json::from_value(json!({provider: config})).unwrap();
     let mut keys = Keyring::new(SecretSource::Read(&secrets));
@@ -753,7 +754,8 @@ async fn each_bad_answer_of_each_provider_is_told_in_one_clear_sentence() {
             "it answered 429 Too Many Requests (Retry-After: 7)",
         ),
         (|| (StatusCode::INTERNAL_SERVER_ERROR, "t0ken").into_response(), "it answered 500 Internal"),
-        (|| "<html><body>Sign in</body></html>".into_response(), "it"),
+        (|| "<html><body>Sign in</body></html>".into_response(), "is the address"),
+        (|| "{}".into_response(), ": "),
         (|| r#"{"unexpected": "#.into_response(), "its answer "),
         (|| vec![b'['; 5 << 20].into_response(), "the answer is larger than 4 MiB"),
         (|| "[[[[[[[[[[".repeat(50).into_response(), "its answer "),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
-use url::Url;
+use url::{Host, Url};
 
+use crate::analysis::args::PLACEHOLDER;
 use crate::analysis::metric::{FieldError, number};
 use crate::analysis::secrets::Secret;
 use crate::api::metric_provider::{Authentication, OAuth2Config, WebHeader};
@@ -117,6 +118,8 @@ pub(super) fn required(name: &str, field: Option<&String>, problems: &mut Vec<Fi
 /// A path under a base URL.
 pub(super) fn url(name: &str, base: &str, path: &str) -> Result<Url, FieldError> {
     let refused = |problem: String| FieldError::new(name, problem);
+    // Where a spec is checked, a secret address is not known.
+    let base = if base == PLACEHOLDER { "http://unread" } else { base };
     // The text is not quoted: it may hold a password.
     let mut url = Url::parse(base).map_err(|why| refused(format!("is not a URL: {why}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -125,6 +128,16 @@ pub(super) fn url(name: &str, base: &str, path: &str) -> Result<Url, FieldError>
     let path = format!("{}/{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
     Ok(url)
+}
+
+/// Whether a server is on this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 /// Headers by name; any value may be a secret.

@@ -44,7 +44,7 @@ pub(super) fn parse(
     let (request, reading) =
         question.ask(&address, now.minus(interval), now).map_err(|problem| vec![problem])?;
     let request = request.with_header("DD-API-KEY", account).with_header("DD-APPLICATION-KEY", application);
-    Ok(HttpQuery { server: "Datadog", request, reading })
+    Ok(HttpQuery { server: "Datadog", request, reading, is_secret_address: true })
 }
 
 fn profile<'a, 'b>(wire: &DatadogMetric, keys: &'a mut Keyring<'b>) -> Profile<'a, 'b> {
@@ -90,7 +90,9 @@ impl Question {
                 Self::Scalar { queries, formula, aggregator: aggregator.unwrap_or_else(|| "last".to_owned()) }
             }
             "v1" => {
-                if aggregator.is_some() || !queries.is_empty() {
+                // An object that was stored with the definition of Argo Rollouts has the default in it.
+                let aggregates = aggregator.is_some_and(|name| name != "last");
+                if aggregates || !queries.is_empty() {
                     refuse("apiVersion", "is v1; queries and aggregator belong to v2");
                 }
                 Self::Series(query.unwrap_or_default())
@@ -141,8 +143,7 @@ impl Question {
 #[derive(Deserialize)]
 struct SeriesAnswer {
     error: Option<String>,
-    #[serde(default)]
-    series: Vec<Series>,
+    series: Option<Vec<Series>>,
 }
 
 #[derive(Deserialize)]
@@ -157,7 +158,8 @@ pub(super) fn read_series(body: &[u8]) -> Result<Value, String> {
     if let Some(why) = answer.error.filter(|why| !why.is_empty()) {
         return Err(format!("it refused the query: {why}"));
     }
-    let points = answer.series.first().map(|series| series.pointlist.as_slice()).unwrap_or_default();
+    let series = answer.series.ok_or("its answer has no series")?;
+    let points = series.first().map(|series| series.pointlist.as_slice()).unwrap_or_default();
     Ok(points.last().and_then(|(_, value)| *value).map_or(Value::Json(Json::Null), Value::Number))
 }
 
@@ -174,8 +176,7 @@ struct ScalarData {
 
 #[derive(Deserialize)]
 struct ScalarAttributes {
-    #[serde(default)]
-    columns: Vec<Column>,
+    columns: Option<Vec<Column>>,
 }
 
 #[derive(Deserialize)]
@@ -189,12 +190,14 @@ struct Column {
 /// The number in the first column of numbers; nil when there is none.
 pub(super) fn read_scalar(body: &[u8]) -> Result<Value, String> {
     let answer: ScalarAnswer = http::json(body, "a table of numbers")?;
-    if let Some(errors) = answer.errors.filter(|errors| !matches!(errors, Json::Null)) {
-        let first = errors.get(0).unwrap_or(&errors);
-        let why = first.as_str().map_or_else(|| first.to_string(), str::to_owned);
+    let errors = answer.errors.unwrap_or_default();
+    let first = errors.get(0).unwrap_or(&errors);
+    let why = first.as_str().map_or_else(|| first.to_string(), str::to_owned);
+    if !matches!(why.as_str(), "" | "null" | "[]") {
         return Err(format!("it refused the query: {why}"));
     }
-    let columns = answer.data.and_then(|data| data.attributes).map(|all| all.columns).unwrap_or_default();
+    let attributes = answer.data.and_then(|data| data.attributes);
+    let columns = attributes.and_then(|all| all.columns).ok_or("its answer has no columns")?;
     let numbers = columns.into_iter().find(|column| column.kind == "number");
     let number = numbers.and_then(|column| column.values.into_iter().next()).and_then(|value| value.as_f64());
     Ok(number.map_or(Value::Json(Json::Null), Value::Number))

@@ -62,6 +62,8 @@ fn what_makes_no_sense_is_refused_with_its_field() {
     ] {
         assert_eq!(parse(wire.clone(), Home::Controller, "datadog").unwrap_err(), [problem], "{wire}");
     }
+    let stored = json!({"query": "q", "apiVersion": "v1", "interval": "5m", "aggregator": "last"});
+    assert!(parse(stored, Home::Controller, "datadog").is_ok());
     let elsewhere = parse(json!({"query": "q", "secretRef": {"name": "none"}}), Home::Run, "datadog");
     assert!(elsewhere.is_ok(), "an unread Secret is asked for");
 }
@@ -82,5 +84,9 @@ fn the_newest_point_or_the_first_number_is_the_value() {
     ]}}}"#;
     assert_eq!(scalar(columns), Ok(Value::Number(0.5)));
     assert_eq!(scalar(r#"{"data": {"attributes": {"columns": []}}}"#), Ok(Value::Json(Json::Null)));
+    for answer in ["{}", r#"{"data": null}"#, r#"{"message": "hi"}"#] {
+        assert_eq!(scalar(answer).unwrap_err(), "its answer has no columns");
+        assert_eq!(series(answer).unwrap_err(), "its answer has no series");
+    }
     assert_eq!(scalar(r#"{"errors": ["bad formula"]}"#).unwrap_err(), "it refused the query: bad formula");
 }

@@ -29,17 +29,16 @@ pub(super) fn parse(wire: &GraphiteMetric) -> Result<HttpQuery, Vec<FieldError>>
     }
     let url = access::url("address", &address, "render").map_err(|problem| vec![problem])?;
     let request = HttpRequest::get(with_query(url, &query).into(), TIMEOUT);
-    Ok(HttpQuery { server: "Graphite", request, reading: Reading::Graphite })
+    Ok(HttpQuery { server: "Graphite", request, reading: Reading::Graphite, is_secret_address: false })
 }
 
-/// Adds `target=…&from=…`; without a name, the text is a target. Only what stands between targets separates: functions
-/// have commas, and none of the characters of a query string but in a text.
+/// Adds `target=…&from=…`; without a name, the text is a target. The form of the answer is not the metric's to choose.
 fn with_query(mut url: Url, query: &str) -> Url {
     let mut pairs = url.query_pairs_mut();
     let query = query.trim();
-    let names = ["target=", "from=", "until=", "maxDataPoints="];
-    if names.iter().any(|name| query.starts_with(name)) {
-        for (name, value) in split(query, &names) {
+    if has_name(query) {
+        let all = split(query).into_iter().filter_map(|pair| pair.split_once('='));
+        for (name, value) in all.filter(|(name, _)| *name != "format") {
             pairs.append_pair(name, value.trim());
         }
     } else {
@@ -50,18 +49,30 @@ fn with_query(mut url: Url, query: &str) -> Url {
     url
 }
 
-/// The pairs of a query string that was written by hand, unencoded: an `&` separates only before a name.
-fn split<'a>(query: &'a str, names: &[&str]) -> Vec<(&'a str, &'a str)> {
-    let begins = |rest: &str| names.iter().any(|name| rest.trim_start().starts_with(name));
-    let mut starts = vec![0];
-    let separators = query.match_indices('&').map(|(at, _)| at + 1);
-    starts.extend(separators.filter(|at| query.get(*at..).is_some_and(begins)));
-    let ends = starts.iter().skip(1).map(|start| start - 1).chain([query.len()]);
-    starts
-        .iter()
-        .zip(ends)
-        .filter_map(|(start, end)| query.get(*start..end)?.trim().split_once('='))
-        .collect()
+/// Whether a text begins with a name and `=`.
+fn has_name(text: &str) -> bool {
+    text.split_once('=')
+        .is_some_and(|(name, _)| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphabetic()))
+}
+
+/// The pairs of a query string that was written by hand, unencoded: an `&` in brackets or quotes is a part of a target.
+fn split(query: &str) -> Vec<&str> {
+    let (mut pairs, mut from, mut depth, mut quote) = (Vec::new(), 0, 0_usize, None);
+    for (at, character) in query.char_indices() {
+        match (character, quote) {
+            (_, Some(open)) if character == open => quote = None,
+            ('\'' | '"', None) => quote = Some(character),
+            ('(', None) => depth += 1,
+            (')', None) => depth = depth.saturating_sub(1),
+            ('&', None) if depth == 0 => {
+                pairs.extend(query.get(from..at));
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pairs.extend(query.get(from..));
+    pairs.into_iter().map(str::trim).collect()
 }
 
 /// The points of the first series, from the oldest on, without those that have no value (yet).
@@ -89,8 +100,12 @@ mod tests {
             url("sumSeries(a.{b,c}.*)"),
             "http://graphite:8080/prefix/render?target=sumSeries%28a.%7Bb%2Cc%7D.*%29&format=json"
         );
+        assert!(
+            url("target=a&noNullPoints=true&tz=UTC")
+                .ends_with("target=a&noNullPoints=true&tz=UTC&format=json")
+        );
         assert_eq!(
-            url("target=alias(a.b, 'x=1&y')\n&from=-5min&until=now"),
+            url("target=alias(a.b, 'x=1&y')\n&from=-5min&format=csv&until=now"),
             "http://graphite:8080/prefix/render?target=alias%28a.b%2C+%27x%3D1%26y%27%29&from=-5min&until=now&format=json"
         );
     }

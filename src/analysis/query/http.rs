@@ -17,6 +17,8 @@ pub struct HttpQuery {
     pub request: HttpRequest,
     /// How the answer is read.
     pub reading: Reading,
+    /// Whether the address is a Secret's, of which people see the server only.
+    pub is_secret_address: bool,
 }
 
 /// How a server is asked.

@@ -37,7 +37,7 @@ pub(super) fn parse(wire: &InfluxdbMetric, keys: &mut Keyring<'_>) -> Result<Htt
     let request = request
         .with_header("Authorization", format!("Token {token}"))
         .with_header("Accept", "application/csv".to_owned());
-    Ok(HttpQuery { server: "InfluxDB", request, reading: Reading::InfluxDb })
+    Ok(HttpQuery { server: "InfluxDB", request, reading: Reading::InfluxDb, is_secret_address: true })
 }
 
 /// The numbers in the column `_value` of every table, row by row. Tables are CSV with a header each, between empty
@@ -60,7 +60,9 @@ fn read_table(table: &str, numbers: &mut Vec<f64>) -> Result<(), String> {
     let unreadable = |why: csv::Error| format!("its answer is not CSV: {why}");
     let header = reader.headers().map_err(unreadable)?.clone();
     let column = |name: &str| header.iter().position(|column| column == name);
-    let (error, value) = (column("error"), column("_value"));
+    let value = column("_value");
+    // A tag may be called so, too.
+    let error = column("error").filter(|_| value.is_none());
     let value = value.or(error).ok_or("its answer has no column _value")?;
     for row in reader.records() {
         let row = row.map_err(unreadable)?;
@@ -77,6 +79,28 @@ fn read_table(table: &str, numbers: &mut Vec<f64>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::secrets::{Home, SecretKey, SecretSource, Secrets};
+
+    #[test]
+    fn a_query_goes_to_the_organisation_of_its_profile() {
+        let key =
+            |key: &str| SecretKey { home: Home::Controller, name: "mine".to_owned(), key: key.to_owned() };
+        let value = |text: &str| Ok(Some(Secret::new(text)));
+        let secrets = Secrets::from([
+            (key("address"), value("https://influx:8086/")),
+            (key("authToken"), value("t")),
+            (key("org"), value("my shop")),
+        ]);
+        let wire =
+            InfluxdbMetric { profile: Some("mine".to_owned()), query: Some("from(bucket: b)".to_owned()) };
+        let request = parse(&wire, &mut Keyring::new(SecretSource::Read(&secrets))).unwrap().request;
+        assert_eq!(request.url, "https://influx:8086/api/v2/query?org=my+shop");
+        let (content, body) = request.body.unwrap();
+        assert_eq!((content, body.reveal()), (Some("application/vnd.flux"), "from(bucket: b)"));
+        let headers: Vec<_> =
+            request.headers.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+        assert_eq!(headers, [("Authorization", "Token t"), ("Accept", "application/csv")]);
+    }
 
     #[test]
     fn the_numbers_of_all_tables_are_the_value() {
@@ -84,6 +108,10 @@ mod tests {
                       #datatype,string,long,double\r\n,result,table,_value\r\n,_result,1,+Inf\r\n,_result,1,2\r\n\r\n";
         assert_eq!(read(answer.as_bytes()), Ok(Value::Numbers(vec![0.5, f64::INFINITY, 2.0])));
         assert_eq!(read(b"\r\n"), Ok(Value::Numbers(vec![])));
+        assert_eq!(
+            read(b",result,table,_value,error\r\n,_result,0,1,false\r\n"),
+            Ok(Value::Numbers(vec![1.0]))
+        );
         for (answer, message) in [
             (",error,reference\r\n,no such bucket,12\r\n", "it refused the query: no such bucket"),
             (",result,table,value\r\n,_result,0,1\r\n", "its answer has no column _value"),

@@ -25,8 +25,7 @@ const QUESTION: &str = "query($account: Int!, $nrql: Nrql!, $timeout: Seconds) {
 
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    errors: Vec<Problem>,
+    errors: Option<Vec<Problem>>,
     data: Option<serde_json::Value>,
 }
 
@@ -58,7 +57,7 @@ pub(super) fn parse(wire: &NewRelicMetric, keys: &mut Keyring<'_>) -> Result<Htt
     let variables = json!({"account": account, "nrql": query, "timeout": timeout.as_secs()});
     let body = json!({"query": QUESTION, "variables": variables});
     let request = HttpRequest::post(url, &body, timeout.saturating_add(MARGIN)).with_header("API-Key", key);
-    Ok(HttpQuery { server: "New Relic", request, reading: Reading::NewRelic })
+    Ok(HttpQuery { server: "New Relic", request, reading: Reading::NewRelic, is_secret_address: true })
 }
 
 fn address(base: Option<String>, region: Option<&str>, problems: &mut Vec<FieldError>) -> String {
@@ -73,9 +72,8 @@ fn address(base: Option<String>, region: Option<&str>, problems: &mut Vec<FieldE
         },
         (None, "us") => "https://api.newrelic.com/graphql".to_owned(),
         (None, "eu") => "https://api.eu.newrelic.com/graphql".to_owned(),
-        (None, other) => {
-            problems
-                .push(FieldError::new("profile", format!("has the region '{other}', which is not us or eu")));
+        (None, _) => {
+            problems.push(FieldError::new("profile", "has a region that is neither us nor eu"));
             String::new()
         }
     }
@@ -84,7 +82,7 @@ fn address(base: Option<String>, region: Option<&str>, problems: &mut Vec<FieldE
 /// The rows that were found: one by itself.
 pub(super) fn read(body: &[u8]) -> Result<Value, String> {
     let answer: Answer = http::json(body, "a NerdGraph answer")?;
-    if let Some(problem) = answer.errors.first() {
+    if let Some(problem) = answer.errors.unwrap_or_default().first() {
         return Err(format!("it refused the query: {}", problem.message));
     }
     let mut data = answer.data.unwrap_or_default();
@@ -104,6 +102,34 @@ pub(super) fn read(body: &[u8]) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::secrets::{Home, Secret, SecretKey, SecretSource, Secrets};
+
+    #[test]
+    fn a_query_goes_to_the_account_and_region_of_its_profile() {
+        let key =
+            |key: &str| SecretKey { home: Home::Controller, name: PROFILE.to_owned(), key: key.to_owned() };
+        let ask = |region: &str| {
+            let secrets = Secrets::from([
+                (key("personal-api-key"), Ok(Some(Secret::new("k")))),
+                (key("account-id"), Ok(Some(Secret::new("42")))),
+                (key("region"), Ok(Some(Secret::new(region)))),
+                (key("base-url-nerdgraph"), Ok(None)),
+            ]);
+            let wire = NewRelicMetric { query: Some("SELECT 1".to_owned()), ..NewRelicMetric::default() };
+            parse(&wire, &mut Keyring::new(SecretSource::Read(&secrets))).map(|query| query.request)
+        };
+        let request = ask("EU").unwrap();
+        assert_eq!(request.url, "https://api.eu.newrelic.com/graphql");
+        assert_eq!((request.headers[0].0.as_str(), request.headers[0].1.reveal()), ("API-Key", "k"));
+        let body: serde_json::Value = serde_json::from_str(request.body.unwrap().1.reveal()).unwrap();
+        assert_eq!(body["variables"], json!({"account": 42, "nrql": "SELECT 1", "timeout": 5}));
+        assert_eq!(request.timeout, Duration::from_secs(10));
+        assert_eq!(ask("us").unwrap().url, "https://api.newrelic.com/graphql");
+        assert_eq!(
+            ask("s3cret").unwrap_err()[0].to_string(),
+            "profile has a region that is neither us nor eu"
+        );
+    }
 
     #[test]
     fn one_row_is_a_map_and_several_are_a_list() {

@@ -19,8 +19,7 @@ const INTERVAL: Duration = Duration::from_mins(5);
 
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    errors: Vec<Problem>,
+    errors: Option<Vec<Problem>>,
     data: Option<serde_json::Value>,
 }
 
@@ -42,7 +41,7 @@ pub(super) fn parse(wire: &SkywalkingMetric, now: Timestamp) -> Result<HttpQuery
     let duration = json!({"start": minute(now.minus(interval)), "end": minute(now), "step": "MINUTE"});
     let body = json!({"query": query, "variables": {"duration": duration}});
     let request = HttpRequest::post(url.into(), &body, TIMEOUT);
-    Ok(HttpQuery { server: "SkyWalking", request, reading: Reading::SkyWalking })
+    Ok(HttpQuery { server: "SkyWalking", request, reading: Reading::SkyWalking, is_secret_address: false })
 }
 
 /// A time as `SkyWalking` writes minutes. It reads them in its own time zone, which is UTC unless it was told otherwise.
@@ -56,7 +55,7 @@ fn minute(time: Timestamp) -> String {
 /// What was asked for, by its names.
 pub(super) fn read(body: &[u8]) -> Result<Value, String> {
     let answer: Answer = http::json(body, "a GraphQL answer")?;
-    if let Some(problem) = answer.errors.first() {
+    if let Some(problem) = answer.errors.unwrap_or_default().first() {
         return Err(format!("it refused the query: {}", problem.message));
     }
     let data = answer.data.filter(|data| !data.is_null());

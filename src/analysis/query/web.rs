@@ -31,7 +31,12 @@ pub(super) fn parse(wire: &WebMetric) -> Result<HttpQuery, Vec<FieldError>> {
         problems.push(FieldError::new("jsonPath", why));
         JsonPath::default()
     });
-    let query = HttpQuery { server: "the web server", request, reading: Reading::Web(path) };
+    let query = HttpQuery {
+        server: "the web server",
+        request,
+        reading: Reading::Web(path),
+        is_secret_address: false,
+    };
     if problems.is_empty() { Ok(query) } else { Err(problems) }
 }
 
