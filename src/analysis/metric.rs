@@ -36,6 +36,19 @@ impl FieldError {
     }
 }
 
+/// What a measurement without data counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoData {
+    /// A failure.
+    Fail,
+    /// Neither good nor bad.
+    Inconclusive,
+    /// Nothing; it is taken again.
+    Wait,
+    /// A success.
+    Pass,
+}
+
 /// How often a metric is measured and what counts against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricRules {
@@ -59,6 +72,8 @@ pub struct MetricRules {
     pub success_condition: Option<String>,
     /// True for failure.
     pub failure_condition: Option<String>,
+    /// What a measurement without data counts as; `None` where the conditions say it.
+    pub no_data: Option<NoData>,
 }
 
 impl MetricRules {
@@ -88,10 +103,12 @@ impl MetricRules {
             expression("successCondition", metric.success_condition.as_deref(), &mut problems);
         let failure_condition =
             expression("failureCondition", metric.failure_condition.as_deref(), &mut problems);
+        let no_data = no_data(metric.no_data.as_deref(), &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Self {
+            no_data,
             name: metric.name.clone(),
             interval,
             initial_delay: initial_delay.unwrap_or_default(),
@@ -109,6 +126,22 @@ impl MetricRules {
     #[must_use]
     pub const fn is_endless(&self) -> bool {
         self.count.is_none() && self.consecutive_success_limit.is_none()
+    }
+}
+
+fn no_data(field: Option<&str>, problems: &mut Vec<FieldError>) -> Option<NoData> {
+    match field.filter(|text| !text.is_empty())? {
+        "Fail" => Some(NoData::Fail),
+        "Inconclusive" => Some(NoData::Inconclusive),
+        "Wait" => Some(NoData::Wait),
+        "Pass" => Some(NoData::Pass),
+        other => {
+            problems.push(FieldError::new(
+                "noData",
+                format!("'{other}' is not Fail, Inconclusive, Wait or Pass"),
+            ));
+            None
+        }
     }
 }
 
@@ -196,14 +229,22 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once() {
         let problems = parse(&serde_json::json!({
-            "interval": "soon", "initialDelay": "-1m", "count": "many", "failureLimit": "x",
+            "interval": "soon", "initialDelay": "-1m", "count": "many", "failureLimit": "x", "noData": "Hope",
             "successCondition": "result[0 > 1", "failureCondition": "result >"
         }))
         .unwrap_err();
         let fields: Vec<_> = problems.iter().filter_map(|problem| problem.split(' ').next()).collect();
         assert_eq!(
             fields,
-            ["interval", "initialDelay", "count", "failureLimit", "successCondition", "failureCondition"]
+            [
+                "interval",
+                "initialDelay",
+                "count",
+                "failureLimit",
+                "successCondition",
+                "failureCondition",
+                "noData"
+            ]
         );
         assert_eq!(problems[0], "interval 'soon' is not a duration such as 30s or 5m");
         for without in [serde_json::json!({"count": 3}), serde_json::json!({"count": "3", "interval": ""})] {

@@ -20,6 +20,9 @@ use crate::api::metric_provider::MetricProvider;
 use crate::api::{AnalysisPhase, AnalysisRunSpec, AnalysisRunStatus};
 use crate::units::Timestamp;
 
+/// Longest time that is waited for data: a run always ends.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
 /// The plan for a run that is finished: nothing, until its time to live is over.
 pub(super) fn after_the_end(snapshot: &RunSnapshot, status: &AnalysisRunStatus) -> RunPlan {
     let Some(end) = expiry(&snapshot.run.spec, status) else { return RunPlan::default() };
@@ -126,14 +129,21 @@ impl<'a> Pass<'a> {
         let begun = self.found(&metric.name).and_then(verdict::unfinished);
         let mut metadata = begun.and_then(|one| one.metadata.clone()).unwrap_or_default();
         metadata.extend(sample.metadata.clone());
+        let waiting_since = begun.and_then(|one| one.started_at).unwrap_or(started_at);
+        let verdict = if waiting_since.plus(LONGEST_WAIT) <= sample.finished_at {
+            verdict::given_up(verdict)
+        } else {
+            verdict
+        };
+        let is_waiting = verdict.phase == AnalysisPhase::Pending;
         let measurement = Measurement {
             phase: verdict.phase,
             message: verdict.message,
-            started_at: Some(started_at),
-            finished_at: Some(sample.finished_at.whole_seconds().max(started_at)),
+            started_at: Some(if is_waiting { waiting_since } else { started_at }),
+            finished_at: (!is_waiting).then(|| sample.finished_at.whole_seconds().max(started_at)),
             value: sample.result.as_ref().ok().map(super::Value::text).filter(|text| !text.is_empty()),
             metadata: (!metadata.is_empty()).then_some(metadata),
-            resume_at: None,
+            resume_at: is_waiting.then(|| schedule::again(rules, sample.finished_at.whole_seconds())),
         };
         self.add(&metric.name, measurement);
     }
@@ -298,7 +308,7 @@ impl<'a> Pass<'a> {
         if !ending && !self.spec.metrics.iter().all(done) {
             return;
         }
-        self.end_jobs();
+        self.end_unfinished();
         self.assess(Course::Ending);
         let worst = self.worst();
         let phase = worst.map_or(AnalysisPhase::Successful, |worst| worst.phase);

@@ -587,3 +587,46 @@ fn a_job_holds_no_secret_argument() {
     let message = world.snapshot.run.status.unwrap().message.unwrap();
     assert!(message.contains("metrics[0].provider.job uses the secret argument 'token'"), "{message}");
 }
+
+#[test]
+fn data_is_waited_for_and_not_for_ever() {
+    let waiting = || World::new(json!({"metrics": [metric(&json!({"count": 1, "noData": "Wait"}))]}));
+    let mut world = waiting();
+    let request = world.pass().measure.remove(0);
+    world.answer(&request, Ok(vec![]));
+    let plan = world.pass();
+    assert_eq!((plan.wake_at, plan.measure.len()), (Some(at(10)), 0));
+    let status = world.snapshot.run.status.clone().unwrap();
+    let result = status.metric_results.unwrap().remove(0);
+    assert_eq!(
+        (status.phase, result.count, result.phase),
+        (Some(AnalysisPhase::Running), None, AnalysisPhase::Running)
+    );
+    let measurement = result.measurements.unwrap().remove(0);
+    assert_eq!((measurement.phase, measurement.finished_at), (AnalysisPhase::Pending, None));
+    let mut last_words = world.snapshot.clone();
+    last_words.run.spec.terminate = Some(true);
+    let ended = decide(&last_words).status.unwrap().metric_results.unwrap().remove(0);
+    let message = ended.measurements.unwrap().remove(0).message;
+    assert_eq!(message.as_deref(), Some("the run ended before there was data"));
+
+    let status = world.run(&[Ok(vec![]), Ok(vec![1.0])]);
+    let result = status.metric_results.unwrap().remove(0);
+    assert_eq!((status.phase, result.count), (Some(AnalysisPhase::Successful), Some(1)));
+    assert_eq!(result.measurements.unwrap().len(), 1);
+
+    let mut never = waiting();
+    while never.snapshot.now < at(3_590) {
+        let plan = never.pass();
+        for request in &plan.measure {
+            never.answer(request, Ok(vec![]));
+        }
+        if plan.measure.is_empty() {
+            never.snapshot.now = never.snapshot.now.plus(Duration::from_secs(10));
+        }
+    }
+    let status = never.run(&[Ok(vec![])]);
+    assert_eq!(status.phase, Some(AnalysisPhase::Inconclusive));
+    assert!(status.message.unwrap().contains("there was no data for an hour"));
+    assert_eq!(seconds(status.started_at, status.completed_at), 3600);
+}

@@ -42,6 +42,12 @@ pub fn next(
     if due <= now { Next::Now } else { Next::At(due) }
 }
 
+/// When to look again for data that was not there at `now`.
+#[must_use]
+pub fn again(rules: &MetricRules, now: Timestamp) -> Timestamp {
+    now.plus(rules.interval.unwrap_or(RETRY_AFTER_ERROR).max(LEAST_DISTANCE))
+}
+
 /// When to measure after `last`.
 fn after(rules: &MetricRules, last: &Measurement, now: Timestamp) -> Timestamp {
     let Some(finished_at) = last.finished_at else { return last.resume_at.unwrap_or(now) };

@@ -18,7 +18,7 @@ const RETENTION: usize = 10;
 const MAX_RETENTION: usize = 1_000;
 
 /// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
-const OPEN_FIELDS: [&str; 23] = [
+const OPEN_FIELDS: [&str; 24] = [
     "/name",
     "/interval",
     "/initialDelay",
@@ -27,6 +27,7 @@ const OPEN_FIELDS: [&str; 23] = [
     "/inconclusiveLimit",
     "/consecutiveErrorLimit",
     "/consecutiveSuccessLimit",
+    "/noData",
     "/provider/prometheus/timeout",
     "/provider/prometheus/rangeQuery",
     "/provider/web/method",

@@ -33,6 +33,16 @@ impl Value {
         }
     }
 
+    /// Whether there is nothing to judge: nothing at all, or 0/0 alone.
+    #[must_use]
+    pub fn is_no_data(&self) -> bool {
+        match self {
+            Self::Number(number) => number.is_nan(),
+            Self::Numbers(numbers) => numbers.iter().all(|number| number.is_nan()),
+            Self::Json(_) | Self::Job(_) => self.is_empty(),
+        }
+    }
+
     /// Whether one of the numbers is not a number.
     #[must_use]
     pub fn has_nan(&self) -> bool {

@@ -1,7 +1,7 @@
 //! How measurements are judged: one value, then one metric, then the whole run.
 
 use super::condition::{self, Outcome};
-use super::metric::MetricRules;
+use super::metric::{MetricRules, NoData};
 use super::query::JobEnd;
 use super::value::Value;
 use crate::api::AnalysisPhase;
@@ -49,6 +49,9 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
     if let Value::Job(end) = value {
         return ended(end);
     }
+    if let (true, Some(policy)) = (value.is_no_data(), rules.no_data) {
+        return without_data(policy, value);
+    }
     let outcome = |condition: &Option<String>| {
         condition.as_deref().map(|condition| condition::holds(condition, value, now)).transpose()
     };
@@ -81,6 +84,18 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
     Verdict::of(phase)
 }
 
+/// A measurement that found nothing, as the metric has it; `Pending` for one that is taken again.
+fn without_data(policy: NoData, value: &Value) -> Verdict {
+    let found = if value.is_empty() { "no data" } else { "NaN (0/0: no traffic?)" };
+    let (phase, what) = match policy {
+        NoData::Fail => (AnalysisPhase::Failed, "a failure"),
+        NoData::Inconclusive => (AnalysisPhase::Inconclusive, "neither good nor bad"),
+        NoData::Wait => (AnalysisPhase::Pending, "nothing yet: it is taken again"),
+        NoData::Pass => (AnalysisPhase::Successful, "a success"),
+    };
+    Verdict::because(phase, format!("the query returned {found}, which noData counts as {what}"))
+}
+
 /// A Job judges itself.
 fn ended(end: &JobEnd) -> Verdict {
     match end {
@@ -89,6 +104,18 @@ fn ended(end: &JobEnd) -> Verdict {
             Verdict::because(AnalysisPhase::Failed, limited(&format!("the Job failed: {why}")))
         }
         JobEnd::Stuck(why) => Verdict::because(AnalysisPhase::Inconclusive, limited(why)),
+    }
+}
+
+/// What becomes of a verdict that nobody waits for any longer.
+#[must_use]
+pub fn given_up(verdict: Verdict) -> Verdict {
+    match verdict.phase {
+        AnalysisPhase::Pending => Verdict::because(
+            AnalysisPhase::Inconclusive,
+            "there was no data for an hour, for which noData: Wait waits",
+        ),
+        _ => verdict,
     }
 }
 
@@ -324,6 +351,25 @@ pub(super) mod tests {
         assert!(
             verdict.message.unwrap().starts_with("the query returned no data, so result[0] does not exist")
         );
+    }
+
+    #[test]
+    fn what_no_data_counts_as_is_the_metrics_to_say() {
+        use AnalysisPhase::{Failed, Inconclusive, Pending, Successful};
+        for (policy, phase) in
+            [("Fail", Failed), ("Inconclusive", Inconclusive), ("Wait", Pending), ("Pass", Successful)]
+        {
+            let rules = rules(&json!({"successCondition": "result[0] < 1", "noData": policy}));
+            for value in [Value::Numbers(vec![]), Value::Numbers(vec![f64::NAN]), Value::Json(json!(null))] {
+                let verdict = judge(&rules, &Ok(value), Timestamp::from_millis(0));
+                assert_eq!(verdict.phase, phase);
+                assert!(verdict.message.unwrap().contains("which noData counts as "));
+            }
+            let some = judge(&rules, &Ok(Value::Numbers(vec![2.0, f64::NAN])), Timestamp::from_millis(0));
+            assert_eq!(some.phase, Failed);
+            let error = judge(&rules, &Err("no answer".to_owned()), Timestamp::from_millis(0));
+            assert_eq!(error.phase, AnalysisPhase::Error);
+        }
     }
 
     #[test]

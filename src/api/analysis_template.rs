@@ -99,6 +99,9 @@ pub struct Metric {
     pub success_condition: Option<String>,
     /// Expression on `result` that is true for failure.
     pub failure_condition: Option<String>,
+    /// What a measurement without data counts as: `Fail`, `Inconclusive`, `Wait` (it is taken again, for an hour at
+    /// most) or `Pass`; when absent, the conditions say it. Not in Argo Rollouts.
+    pub no_data: Option<String>,
     /// Failed measurements tolerated; 0 when absent, -1 for any number.
     #[schemars(schema_with = "int_or_string")]
     pub failure_limit: Option<IntOrString>,

@@ -1,4 +1,4 @@
-//! Measurements that are Jobs: shown while they run, and ended with their run.
+//! Measurements that go on: Jobs are shown while they run, and all are ended with their run.
 
 use super::super::query::{JOB_NAME, JOB_NAMESPACE, JobQuery};
 use super::super::verdict;
@@ -34,13 +34,15 @@ impl Pass<'_> {
     }
 
     /// Ends the measurements that still run. They count for nothing: nobody knows how they would have ended.
-    pub(super) fn end_jobs(&mut self) {
+    pub(super) fn end_unfinished(&mut self) {
         let now = self.snapshot.now.whole_seconds();
         for one in self.status.metric_results.iter_mut().flatten().filter_map(verdict::unfinished_mut) {
+            let awaited = if one.phase == AnalysisPhase::Pending { "there was data" } else { "the Job did" };
             self.plan.delete_jobs.extend(self.snapshot.job_of(one));
             one.phase = AnalysisPhase::Inconclusive;
-            one.message = Some("the run ended before the Job did".to_owned());
+            one.message = Some(format!("the run ended before {awaited}"));
             one.finished_at = Some(now);
+            one.resume_at = None;
         }
     }
 }
