@@ -157,7 +157,7 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         refusal: None,
         taken_names: [].into(),
         route_refusal: None,
-        endpoints: [].into(),
+        endpoints: serin::rollout::endpoints::Endpoints::default(),
         counts_pending_since: None,
         settings: Settings::default(),
     };

@@ -161,7 +161,7 @@ fn is_value_refused(path: &str, value: Value) -> bool {
         route_refusal: None,
         pods: Pods::default(),
         workload: serin::rollout::workload::Referenced::Nothing,
-        endpoints: [].into(),
+        endpoints: serin::rollout::endpoints::Endpoints::default(),
         counts_pending_since: None,
         settings: Settings::default(),
     };

@@ -394,7 +394,7 @@ fn owner_reference(target: &Target) -> OwnerReference {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
 
     use http::Method;
@@ -482,7 +482,7 @@ mod tests {
         assert!(matches!(&told[..], [only] if only.contains("good")), "{told:?}");
     }
 
-    fn writer(client: Client, tasks: &mut JoinSet<()>) -> Writer {
+    pub(in crate::controller) fn writer(client: Client, tasks: &mut JoinSet<()>) -> Writer {
         let fence = Fence::closed();
         fence.open();
         Writer {

@@ -1,84 +1,169 @@
 //! The endpoints of a Rollout's Services, listed for a pass that they matter to: when one of them may get its first share.
 //!
 //! No watch, for the reason that pods have none: almost no pass asks, and every pod of a cluster is in one of them. The list
-//! comes from the API server's own watch cache.
+//! comes from the API server's own watch cache. An endpoint counts by the uid of its pod and that pod by its owner, so that
+//! neither one of the same name nor one that is going is taken for another.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use kube::Api;
-use kube::api::ListParams;
-use tokio::time::timeout;
 use tracing::warn;
 
+use super::error::PassError;
 use super::reconcile::Rollouts;
 use super::store::Identity;
-use crate::rollout::endpoints::Endpoints;
+use crate::api::Rollout;
+use crate::rollout::endpoints::{Behind, Reading};
+use crate::rollout::pods::Pod;
+use crate::units::{ReplicaCount, Timestamp};
 
-/// How long a list may take.
-const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The label that names the Service.
 const SERVICE: &str = "kubernetes.io/service-name";
 /// Slices of the cluster's own controller, which names the pod of each endpoint and keeps a slice even of none.
 const OWN: &str = "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
 
+/// How the last look at the endpoints of a Rollout's Services ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LastLook {
+    /// Well, or there was none.
+    #[default]
+    Fine,
+    /// They are not served, or may not be read.
+    Denied,
+    /// They could not be read.
+    FailingSince(Timestamp),
+}
+
+/// What a look has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// These pods.
+    Behind(Behind),
+    /// Not served, or nothing that may be read; in the API server's words.
+    Denied(String),
+    /// Nothing this time, and why.
+    Nothing(String),
+}
+
+impl Found {
+    /// What these slices tell of these pods.
+    pub(super) fn new(
+        slices: Result<Vec<EndpointSlice>, PassError>,
+        pods: &Result<Vec<Pod>, PassError>,
+    ) -> Self {
+        match (slices, pods) {
+            (Ok(slices), Ok(pods)) => Self::Behind(behind(slices, pods)),
+            (Err(error), _) => Self::failed(&error),
+            (Ok(_), Err(error)) => Self::failed(error),
+        }
+    }
+
+    fn failed(error: &PassError) -> Self {
+        match error.category() {
+            "forbidden" | "not_found" => Self::Denied(error.to_string()),
+            _ => Self::Nothing(error.to_string()),
+        }
+    }
+}
+
+impl LastLook {
+    /// Takes in what the next look has found, for the decision. What has gone wrong is told once.
+    pub(super) fn see(&mut self, found: Found, rollout: &Rollout, now: Timestamp) -> Reading {
+        let before = *self;
+        let rollout = rollout.metadata.name.as_deref().unwrap_or_default();
+        match found {
+            Found::Behind(behind) => {
+                *self = Self::Fine;
+                Reading::Found(behind)
+            }
+            Found::Denied(error) => {
+                if before != Self::Denied {
+                    warn!(rollout, error, "endpoints may not be read; pods count once they are available");
+                }
+                *self = Self::Denied;
+                Reading::Unknown
+            }
+            Found::Nothing(error) => {
+                let since = if let Self::FailingSince(since) = before { since } else { now };
+                if before != Self::FailingSince(since) {
+                    warn!(rollout, error, "endpoints cannot be read; first shares wait a while");
+                }
+                *self = Self::FailingSince(since);
+                Reading::Unreadable { since }
+            }
+        }
+    }
+
+    /// What is remembered while nobody looks: a failure in a row ends, a refusal is no news again.
+    pub(super) const fn unasked(self) -> Self {
+        match self {
+            Self::Fine | Self::FailingSince(_) => Self::Fine,
+            Self::Denied => Self::Denied,
+        }
+    }
+}
+
 impl Rollouts {
-    /// The pods behind these Services of a Rollout's namespace. What cannot be read is left out, and then pods count as
-    /// reached once they are available.
-    pub(crate) async fn list_endpoints<'s>(
+    /// The endpoints of these Services of a Rollout's namespace.
+    ///
+    /// # Errors
+    /// When they cannot be read now.
+    pub(super) async fn list_endpoints<'s>(
         &self,
         rollout: &Identity,
         services: impl Iterator<Item = &'s String>,
-    ) -> Endpoints {
+    ) -> Result<Vec<EndpointSlice>, PassError> {
         let names: Vec<&str> = services.map(String::as_str).collect();
         if names.is_empty() {
-            return Endpoints::default();
+            return Ok(vec![]);
         }
         let selector = format!("{OWN},{SERVICE} in ({})", names.join(","));
-        let parameters = ListParams::default().labels(&selector).match_any();
-        let api: Api<EndpointSlice> = Api::namespaced(self.writer.client.clone(), &rollout.key.namespace);
-        match timeout(LIST_TIMEOUT, api.list(&parameters)).await {
-            Ok(Ok(found)) => read(found.items),
-            Ok(Err(error)) => {
-                warn!(rollout = %rollout.key, %error, "cannot list endpoints; pods count once they are available");
-                Endpoints::default()
-            }
-            Err(_) => {
-                warn!(rollout = %rollout.key, "no list of endpoints in time; pods count once they are available");
-                Endpoints::default()
-            }
-        }
+        self.list(rollout, "endpoints", &selector).await
     }
 }
 
-fn read(slices: Vec<EndpointSlice>) -> Endpoints {
-    let mut endpoints = Endpoints::new();
+/// What a decision sees of these slices, and that the Rollout has these pods.
+fn behind(slices: Vec<EndpointSlice>, pods: &[Pod]) -> Behind {
+    let mut endpoints: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for slice in slices {
         let labels = slice.metadata.labels.unwrap_or_default();
         let Some(service) = labels.get(SERVICE) else { continue };
-        let pods = slice.endpoints.into_iter().flatten().filter_map(pod);
-        endpoints.entry(service.clone()).or_default().extend(pods);
+        let uids = slice.endpoints.into_iter().flatten().filter_map(uid);
+        endpoints.entry(service.clone()).or_default().extend(uids);
     }
-    endpoints
+    endpoints.into_iter().map(|(service, uids)| (service, counted(&uids, pods))).collect()
 }
 
-/// The pod that requests reach by an endpoint; `None` of one that takes none.
-fn pod(endpoint: Endpoint) -> Option<String> {
+/// The uid of the pod that requests reach by an endpoint; `None` of one that takes none.
+fn uid(endpoint: Endpoint) -> Option<String> {
     let is_ready = endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
-    endpoint.target_ref?.name.filter(|_| is_ready)
+    endpoint.target_ref?.uid.filter(|_| is_ready)
+}
+
+/// How many of these pods each ReplicaSet has that stay.
+fn counted(uids: &BTreeSet<String>, pods: &[Pod]) -> BTreeMap<String, ReplicaCount> {
+    let mut counts = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| pod.is_active && uids.contains(&pod.uid)) {
+        let count = counts.entry(pod.replica_set.clone()).or_insert(ReplicaCount::ZERO);
+        *count = ReplicaCount::new(count.get().saturating_add(1));
+    }
+    counts
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
     use serde_json::{Value, json};
 
     use super::*;
 
+    /// A slice with an endpoint of each of these pods, by their uids.
     fn slice(service: &str, endpoints: &[(&str, Value)]) -> EndpointSlice {
         let endpoints: Vec<_> = endpoints
             .iter()
-            .map(|(pod, conditions)| {
-                json!({"addresses": ["10.0.0.1"], "conditions": conditions, "targetRef": {"kind": "Pod", "name": pod}})
+            .map(|(uid, conditions)| {
+                let pod = json!({"kind": "Pod", "name": "web-1", "uid": uid});
+                json!({"addresses": ["10.0.0.1"], "conditions": conditions, "targetRef": pod})
             })
             .collect();
         serde_json::from_value(json!({
@@ -87,16 +172,81 @@ mod tests {
         .unwrap()
     }
 
+    fn pod(uid: &str, replica_set: &str) -> Pod {
+        Pod {
+            name: "web-1".to_owned(),
+            uid: uid.to_owned(),
+            replica_set: replica_set.to_owned(),
+            created_at: Timestamp::from_millis(0),
+            ready_since: None,
+            is_active: true,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    fn counts(counts: &[(&str, u32)]) -> BTreeMap<String, ReplicaCount> {
+        counts.iter().map(|(set, count)| ((*set).to_owned(), ReplicaCount::new(*count))).collect()
+    }
+
     #[test]
-    fn pods_that_take_requests_are_told_by_service() {
+    fn pods_that_take_requests_are_counted_by_service_and_replica_set() {
         let ready = || json!({"ready": true});
         let slices = vec![
-            slice("stable", &[("web-1", ready()), ("web-2", json!({"ready": false, "serving": true}))]),
-            slice("stable", &[("web-1", ready()), ("web-3", json!({}))]),
+            slice("stable", &[("1", ready()), ("2", json!({"ready": false, "serving": true}))]),
+            slice("stable", &[("1", ready()), ("3", json!({})), ("4", ready())]),
             slice("canary", &[]),
         ];
-        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        let expected = [("stable".to_owned(), names(&["web-1", "web-3"])), ("canary".to_owned(), names(&[]))];
-        assert_eq!(read(slices), expected.into());
+        let pods = [pod("1", "old"), pod("2", "old"), pod("3", "old"), pod("4", "new")];
+        let expected = [("stable", &[("new", 1), ("old", 2)][..]), ("canary", &[])];
+        let expected = expected.map(|(service, found)| (service.to_owned(), counts(found)));
+        assert_eq!(behind(slices, &pods), expected.into());
+    }
+
+    #[test]
+    fn an_endpoint_of_a_pod_that_is_gone_or_going_does_not_count_whatever_its_name() {
+        let slices = vec![slice("stable", &[("gone", json!({})), ("going", json!({}))])];
+        let pods = [Pod { is_active: false, ..pod("going", "old") }, pod("came", "old")];
+        assert_eq!(behind(slices, &pods), [("stable".to_owned(), counts(&[]))].into());
+    }
+
+    fn failed(code: u16) -> Found {
+        let status = Status::failure("said so", "Reason").with_code(code).boxed();
+        let source = Box::new(kube::Error::Api(status));
+        let error = || PassError::Api { action: "list".to_owned(), source };
+        let timeout = PassError::Timeout { action: "list".to_owned(), seconds: 2 };
+        if code == 0 { Found::new(Err(timeout), &Ok(vec![])) } else { Found::new(Err(error()), &Ok(vec![])) }
+    }
+
+    #[test]
+    fn a_failure_is_told_with_the_time_of_the_first_in_a_row() {
+        let rollout = Rollout::default();
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        let mut last = LastLook::default();
+        for (second, code) in [(1, 429), (2, 500), (3, 0)] {
+            let reading = last.see(failed(code), &rollout, at(second));
+            assert_eq!(reading, Reading::Unreadable { since: at(1) }, "{code}");
+        }
+        let fine = last.see(Found::Behind(Behind::new()), &rollout, at(4));
+        assert_eq!((fine, last), (Reading::Found(Behind::new()), LastLook::Fine));
+        assert_eq!(last.see(failed(503), &rollout, at(5)), Reading::Unreadable { since: at(5) });
+        assert_eq!(last.unasked(), LastLook::Fine);
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_not_waited_for() {
+        for code in [403, 404] {
+            let mut last = LastLook::default();
+            let reading = last.see(failed(code), &Rollout::default(), Timestamp::from_millis(0));
+            assert_eq!((reading, last), (Reading::Unknown, LastLook::Denied), "{code}");
+            assert_eq!(last.unasked(), LastLook::Denied, "and is not told each time");
+        }
+    }
+
+    #[test]
+    fn without_its_pods_an_endpoint_tells_nothing() {
+        let error = PassError::Timeout { action: "list pods".to_owned(), seconds: 2 };
+        let found = Found::new(Ok(vec![slice("stable", &[("1", json!({}))])]), &Err(error));
+        assert_eq!(found, Found::Nothing("cannot list pods: no answer within 2 s".to_owned()));
     }
 }

@@ -1,8 +1,8 @@
 //! The shell: watches the cluster, asks the pure cores what to do, does it, and sleeps until something is due.
 //!
 //! The one way through it, per object: [`caches`] → [`snapshot`] → `rollout::decide` → [`apply`]. Deliberately absent:
-//! any decision about a rollout, any read of the cluster besides the watches, Secrets that a run asks for and [`pods`] while
-//! single ones matter, and any time that does not come from [`clock`].
+//! any decision about a rollout, any read of the cluster besides the watches, Secrets that a run asks for and what [`look`]
+//! lists while single pods matter, and any time that does not come from [`clock`].
 
 mod analysis;
 mod announce;
@@ -20,6 +20,7 @@ mod figures;
 mod http;
 mod leader;
 mod lease;
+mod look;
 mod measure;
 mod options;
 mod pods;

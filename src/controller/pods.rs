@@ -6,14 +6,9 @@
 //! may be a moment old; the decision allows for that.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Api;
-use kube::api::ListParams;
-use tokio::time::timeout;
-use tracing::warn;
-
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use super::error::PassError;
 use super::reconcile::Rollouts;
 use super::records::owned_by;
 use super::store::Identity;
@@ -22,12 +17,12 @@ use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::rollout::pods::Pod;
 use crate::units::{ReplicaCount, Timestamp};
 
-/// How long a list may take.
-const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Rollouts {
-    /// The pods of a Rollout's ReplicaSets, by name; `None` when they cannot be read now.
-    pub(crate) async fn list_pods(&self, rollout: &Identity) -> Option<Vec<Pod>> {
+    /// The pods of a Rollout's ReplicaSets, by name.
+    ///
+    /// # Errors
+    /// When they cannot be read now.
+    pub(super) async fn list_pods(&self, rollout: &Identity) -> Result<Vec<Pod>, PassError> {
         let mut names = BTreeMap::new();
         let mut hashes = Vec::new();
         for set in self.caches.replica_sets.linked(&owned_by(rollout)) {
@@ -38,27 +33,13 @@ impl Rollouts {
             }
         }
         if hashes.is_empty() {
-            return Some(vec![]);
+            return Ok(vec![]);
         }
         let selector = format!("{POD_TEMPLATE_HASH} in ({})", hashes.join(","));
-        let parameters = ListParams::default().labels(&selector).match_any();
-        let api: Api<PodObject> = Api::namespaced(self.writer.client.clone(), &rollout.key.namespace);
-        match timeout(LIST_TIMEOUT, api.list(&parameters)).await {
-            Ok(Ok(found)) => {
-                let mut pods: Vec<Pod> =
-                    found.items.into_iter().filter_map(|pod| read(pod, &names)).collect();
-                pods.sort_by(|a, b| a.name.cmp(&b.name));
-                Some(pods)
-            }
-            Ok(Err(error)) => {
-                warn!(rollout = %rollout.key, %error, "cannot list pods, which wait; everything else goes on");
-                None
-            }
-            Err(_) => {
-                warn!(rollout = %rollout.key, "no list of pods in time, they wait; everything else goes on");
-                None
-            }
-        }
+        let found = self.list::<PodObject>(rollout, "pods", &selector).await?;
+        let mut pods: Vec<Pod> = found.into_iter().filter_map(|pod| read(pod, &names)).collect();
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(pods)
     }
 }
 

@@ -15,15 +15,16 @@ use super::clock::Clock;
 use super::error::{Class, PassError};
 use super::queue::Next;
 use super::records::{Readable, RolloutRecord};
-use super::snapshot::{self, Memory, Refusal};
+use super::snapshot::{Memory, Refusal};
 use super::store::{Identity, Key};
 use super::unreadable;
 use super::wire::Unreadable;
 use crate::events::Event;
 use crate::metrics::{Metrics, Subject};
+use crate::rollout::endpoints::Missing;
 use crate::rollout::snapshot::{Settings, Told};
 use crate::rollout::workload::Generations;
-use crate::rollout::{Plan, Snapshot, endpoints, pods};
+use crate::rollout::{Plan, Snapshot};
 
 /// How long an older state may take to be replaced before it is looked at again anyway.
 const STALE_PATIENCE: Duration = Duration::from_secs(1);
@@ -82,18 +83,10 @@ impl Rollouts {
             return Ok(Next::After(self.resync));
         }
         self.writer.settle_routes(needs).await?;
-        let memory = self.memory(key);
-        let now = self.clock.now();
-        let encoding = |source| PassError::Encoding { object: key.clone(), source };
-        let snapshot = snapshot::rollout(&self.caches, identity, readable, &memory, now, &self.settings);
-        let mut snapshot = snapshot.map_err(encoding)?;
+        let mut memory = self.memory(key);
+        let snapshot = self.seen(identity, readable, &mut memory).await?;
+        let now = snapshot.now;
         self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
-        if pods::are_needed(&snapshot) {
-            snapshot.pods.listed = self.list_pods(identity).await;
-        }
-        if endpoints::are_needed(&snapshot) {
-            snapshot.endpoints = self.list_endpoints(identity, snapshot.services.keys()).await;
-        }
         trace!(rollout = %key, ?snapshot, "snapshot");
         let plan = (self.decide)(&snapshot);
         let wake = plan.wake.map(|wake| wake.at);
@@ -109,6 +102,7 @@ impl Rollouts {
             refusal,
             route_refusal,
             refused_evictions: refused,
+            missing_endpoints: Missing::after(memory.missing_endpoints, plan.missing_endpoints, now),
             ..memory
         };
         self.remember(key, remembered);

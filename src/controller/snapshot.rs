@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::caches::Caches;
+use super::endpoints::LastLook;
 use super::records::{Readable, owned_by, template_key};
 use super::references;
 use super::store::{Identity, Key};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisTemplateSpec, Rollout, RolloutSpec};
 use crate::rollout::Snapshot;
-use crate::rollout::endpoints::Endpoints;
+use crate::rollout::endpoints::{Endpoints, Missing, Reading};
 use crate::rollout::pods::{Pods, Refused};
 use crate::rollout::snapshot::{self, Service, Settings, Told};
 use crate::rollout::workload::Generations;
@@ -35,6 +36,10 @@ pub(crate) struct Memory {
     pub(crate) route_refusal: Option<String>,
     /// Evictions that disruption budgets did not allow.
     pub(crate) refused_evictions: Option<Refused>,
+    /// How the last look at the endpoints of its Services ended.
+    pub(crate) endpoints: LastLook,
+    /// Pods that were not published as endpoints.
+    pub(crate) missing_endpoints: Option<Missing>,
 }
 
 /// A ReplicaSet that the API server does not accept.
@@ -89,7 +94,7 @@ pub(crate) fn rollout(
         taken_names: memory.taken_names.clone(),
         route_refusal: memory.route_refusal.clone(),
         pods: Pods { listed: None, refused: memory.refused_evictions },
-        endpoints: Endpoints::default(),
+        endpoints: Endpoints { reading: Reading::default(), missing: memory.missing_endpoints },
         counts_pending_since: memory.counts_pending_since,
         settings: settings.clone(),
         rollout,

@@ -6,28 +6,75 @@
 //! alternating pair, and those of an update that is tried again. So a destination gets a share only once pods are published
 //! behind it; passes look at that only while it matters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::deadline::{Deadline, Wake};
-use super::pods;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::world::World;
-use crate::units::ReplicaCount;
+use crate::units::{ReplicaCount, Timestamp};
 
-/// Names of the pods behind each Service; one that nobody looked at, or whose endpoints nobody publishes, is absent.
-pub type Endpoints = BTreeMap<String, BTreeSet<String>>;
+/// What is behind the Services, as far as it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// What was found.
+    pub reading: Reading,
+    /// What was missing in the pass before; `None` when nothing was.
+    pub missing: Option<Missing>,
+}
 
-/// How soon a pass looks again, as nothing tells that endpoints have changed.
-const CHECK: Duration = Duration::from_secs(1);
-/// Letters of a pod's name that come from its ReplicaSet, at most, and those that follow.
-const NAME: (usize, usize) = (58, 5);
+/// What a look at the endpoints has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reading {
+    /// Nobody looked, or nobody may or can: pods count as reached once they are available.
+    #[default]
+    Unknown,
+    /// The pods that requests reach.
+    Found(Behind),
+    /// They could not be read. Shares stay where they are until that has been so for long.
+    Unreadable {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// How many pods of each ReplicaSet are behind each Service; a Service whose endpoints nobody publishes is absent.
+pub type Behind = BTreeMap<String, BTreeMap<String, ReplicaCount>>;
+
+/// Available pods that were not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// How many.
+    pub pods: ReplicaCount,
+    /// Since when it has been as many.
+    pub since: Timestamp,
+}
+
+impl Missing {
+    /// What is remembered after a pass that misses so many.
+    #[must_use]
+    pub fn after(before: Option<Self>, pods: ReplicaCount, now: Timestamp) -> Option<Self> {
+        let same = before.filter(|before| before.pods == pods);
+        (pods > ReplicaCount::ZERO).then(|| same.unwrap_or(Self { pods, since: now }))
+    }
+}
+
+/// How soon a pass looks again, as nothing tells that endpoints have changed; the longer nothing has, the later.
+const SOONEST_CHECK: Duration = Duration::from_secs(1);
+/// How late it looks again at most.
+const LATEST_CHECK: Duration = Duration::from_secs(30);
+/// How long shares wait for endpoints that cannot be read. Then pods count as reached once they are available: an abort must
+/// not wait for ever for one kind of object that the API server does not give out.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether a pass has to look at endpoints: a destination may be about to get its first share.
 #[must_use]
 pub fn are_needed(snapshot: &Snapshot) -> bool {
     let canary = snapshot.rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
     let (Some(canary), Some(traffic)) = (canary, &snapshot.traffic) else { return false };
+    if snapshot.services.is_empty() {
+        return false;
+    }
     let has_pods = |set: &&ReplicaSet| set.size.max(set.replicas) > ReplicaCount::ZERO;
     let has_two_versions = snapshot.replica_sets.iter().filter(has_pods).count() > 1;
     let share = |name: &String| traffic.shares.get(name).copied().unwrap_or_default();
@@ -38,32 +85,55 @@ pub fn are_needed(snapshot: &Snapshot) -> bool {
     is_canarys || has_two_versions && (is_undivided || is_dynamic)
 }
 
-/// Pods of a ReplicaSet that requests through a Service reach; `None` when that is not known.
+/// Pods of a ReplicaSet that requests through a Service reach; `None` when that is not known, and not waited for.
 pub(super) fn reached(world: &World, service: &str, set: &ReplicaSet) -> Option<ReplicaCount> {
-    let names = world.snapshot.endpoints.get(service)?;
-    Some(pods::count(names.iter().filter(|name| is_of(name, set)).count()))
+    match &world.snapshot.endpoints.reading {
+        Reading::Unknown => None,
+        Reading::Found(behind) => Some(behind.get(service)?.get(&set.name).copied().unwrap_or_default()),
+        Reading::Unreadable { since } => is_waited_for(world, *since).then_some(ReplicaCount::ZERO),
+    }
 }
 
-/// When to look again: soon, while pods are awaited.
+/// When to look again: soon at first, while pods are awaited or cannot be seen.
 pub(super) fn wake(world: &World) -> Option<Wake> {
-    are_awaited(world).then(|| Wake { at: world.now().plus(CHECK), why: Deadline::Endpoints })
-}
-
-/// Whether some pod of the revision that a Service selects is not behind it yet.
-pub(super) fn are_awaited(world: &World) -> bool {
-    let lags = |service: &String| {
-        let set = world.revisions().find(world.selected(service).as_ref())?;
-        Some(reached(world, service, set)? < set.lasting())
+    let endpoints = &world.snapshot.endpoints;
+    let since = match &endpoints.reading {
+        Reading::Unreadable { since } => *since,
+        Reading::Unknown | Reading::Found(_) => {
+            Missing::after(endpoints.missing, missing(world), world.now())?.since
+        }
     };
-    world.snapshot.endpoints.keys().any(|service| lags(service) == Some(true))
+    let wait = world.now().since(since).clamp(SOONEST_CHECK, LATEST_CHECK);
+    let waits = matches!(endpoints.reading, Reading::Unreadable { since } if is_waited_for(world, since));
+    let at = world.now().plus(wait);
+    Some(Wake { at: if waits { at.min(since.plus(PATIENCE)) } else { at }, why: Deadline::Endpoints })
 }
 
-/// Whether a pod has a name that its ReplicaSet gives.
-fn is_of(name: &str, set: &ReplicaSet) -> bool {
-    let (most, random) = NAME;
-    let base = format!("{}-", set.name);
-    let base = base.get(..most).unwrap_or(&base);
-    name.strip_prefix(base).is_some_and(|rest| rest.len() == random)
+/// Available pods that are not behind the Service that selects their revision yet.
+pub(super) fn missing(world: &World) -> ReplicaCount {
+    let Reading::Found(behind) = &world.snapshot.endpoints.reading else { return ReplicaCount::ZERO };
+    let of_service = |service: &String| {
+        let set = world.revisions().find(world.selected(service).as_ref())?;
+        Some(set.lasting().get().saturating_sub(reached(world, service, set)?.get()))
+    };
+    ReplicaCount::new(behind.keys().filter_map(of_service).fold(0, u32::saturating_add))
+}
+
+/// Why shares wait for endpoints; `None` when they do not.
+pub(super) fn trouble(world: &World) -> Option<&'static str> {
+    match &world.snapshot.endpoints.reading {
+        Reading::Unreadable { since } => {
+            is_waited_for(world, *since).then_some("the endpoints of their Service cannot be read")
+        }
+        Reading::Unknown | Reading::Found(_) => {
+            (missing(world) > ReplicaCount::ZERO).then_some("their Service does not lead to all of them yet")
+        }
+    }
+}
+
+/// Whether shares wait for endpoints that have not been readable since then.
+fn is_waited_for(world: &World, since: Timestamp) -> bool {
+    world.now().since(since) < PATIENCE
 }
 
 #[cfg(test)]
@@ -133,10 +203,14 @@ mod tests {
         }
 
         /// So many pods of the n-th version are behind a Service.
-        fn publish(&mut self, service: &str, version: usize, pods: usize) {
-            let set = &self.0.snapshot.replica_sets[version].name;
-            let names = (0..pods).map(|pod| format!("{set}-0000{pod}")).collect();
-            self.0.snapshot.endpoints.insert(service.to_owned(), names);
+        fn publish(&mut self, service: &str, version: usize, pods: u32) {
+            let set = self.0.snapshot.replica_sets[version].name.clone();
+            let reading = &mut self.0.snapshot.endpoints.reading;
+            if !matches!(reading, Reading::Found(_)) {
+                *reading = Reading::Found(Behind::new());
+            }
+            let Reading::Found(behind) = reading else { unreachable!() };
+            behind.insert(service.to_owned(), [(set, ReplicaCount::new(pods))].into());
         }
 
         fn share(&self) -> u32 {
@@ -257,17 +331,54 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_belongs_to_the_replica_set_whose_name_it_bears() {
+    fn shares_wait_for_endpoints_that_cannot_be_read_but_not_for_ever() {
         let mut shop = Shop::at_full_weight();
-        let set = &mut shop.0.snapshot.replica_sets[0];
-        let mut check = |name: &str, pod: &str, expected: bool| {
-            name.clone_into(&mut set.name);
-            assert_eq!(is_of(pod, set), expected, "{pod} of {name}");
-        };
-        check("web-abc", "web-abc-x2x4x", true);
-        check("web-abc", "web-abd-x2x4x", false);
-        check("web", "web-abc-x2x4x", false);
-        let long = "a".repeat(60);
-        check(&long, &format!("{}x2x4x", &long[..58]), true);
+        let since = shop.0.snapshot.now;
+        shop.0.snapshot.endpoints.reading = Reading::Unreadable { since };
+        shop.0.status().abort = Some(true);
+        shop.passes();
+        assert_eq!((shop.share(), shop.sizes()), (100, vec![4, 4]), "nobody knows whether stable is reached");
+        shop.0.pass_seconds(29);
+        shop.passes();
+        assert_eq!(shop.share(), 100);
+        let wake = decide(&shop.0.snapshot).wake.unwrap();
+        assert_eq!((wake.why, wake.at), (Deadline::Endpoints, since.plus(PATIENCE)));
+        shop.0.pass_seconds(1);
+        shop.passes();
+        assert_eq!(shop.share(), 0, "pods count once they are available");
+    }
+
+    #[test]
+    fn pods_that_are_dead_get_nothing_while_endpoints_cannot_be_read() {
+        let mut shop = Shop::at_full_weight();
+        shop.0.snapshot.endpoints.reading = Reading::Unreadable { since: shop.0.snapshot.now };
+        shop.0.status().abort = Some(true);
+        let plan = decide(&shop.0.snapshot);
+        shop.0.apply(plan);
+        shop.0.snapshot.replica_sets[1].available = ReplicaCount::ZERO;
+        assert_eq!(decide(&shop.0.snapshot).traffic().map(|target| target.weight.get()), Some(0));
+    }
+
+    #[test]
+    fn pods_that_are_never_published_are_looked_for_less_and_less_often() {
+        let mut shop = Shop::at_rest(false);
+        shop.publish("canary", 0, 4);
+        shop.0.release("v2");
+        shop.passes();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let plan = decide(&shop.0.snapshot);
+            let now = shop.0.snapshot.now;
+            let wait = i64::try_from(plan.wake.unwrap().at.since(now).as_secs()).unwrap();
+            let endpoints = &mut shop.0.snapshot.endpoints;
+            endpoints.missing = Missing::after(endpoints.missing, plan.missing_endpoints, now);
+            waits.push(wait);
+            shop.0.pass_seconds(wait);
+        }
+        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 30, 30]);
+        shop.publish("canary", 1, 3);
+        let plan = decide(&shop.0.snapshot);
+        assert_eq!(plan.missing_endpoints, ReplicaCount::new(1));
+        assert_eq!(plan.wake.unwrap().at.since(shop.0.snapshot.now), SOONEST_CHECK, "something has moved");
     }
 }

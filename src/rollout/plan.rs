@@ -35,6 +35,8 @@ pub struct Plan {
     pub finished: Vec<Finished>,
     /// Whether a change of counts waits to be written together with the next change that matters.
     pub counts_pending: bool,
+    /// Available pods that are not published as endpoints of their Services yet.
+    pub missing_endpoints: ReplicaCount,
     /// Announcements, made after the effects, in this order.
     pub events: Vec<Event>,
     /// When to look again although nothing has changed, and why; `None` to wait for a change.
@@ -110,7 +112,8 @@ pub fn build(
             .chain(route_wake)
             .chain(endpoints::wake(world)),
     );
-    Plan { stages, status, finished, counts_pending, events, wake }
+    let missing_endpoints = endpoints::missing(world);
+    Plan { stages, status, finished, counts_pending, missing_endpoints, events, wake }
 }
 
 fn stages(

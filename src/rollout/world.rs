@@ -217,8 +217,7 @@ impl<'a> World<'a> {
                 Some(why) => Trouble::Stays(format!("the router does not take its weights: {why}")),
                 None => Trouble::Passes("the router does not follow its weights yet"),
             }),
-            Some(_) => endpoints::are_awaited(self)
-                .then_some(Trouble::Passes("their Service does not lead to all of them yet")),
+            Some(_) => endpoints::trouble(self).map(Trouble::Passes),
         }
     }
 
