@@ -103,7 +103,7 @@ pub(super) fn wake(world: &World) -> Option<Wake> {
             Missing::after(endpoints.missing, missing(world), world.now())?.since
         }
     };
-    let wait = world.now().since(since).clamp(SOONEST_CHECK, LATEST_CHECK);
+    let wait = (world.now().since(since) / 2).clamp(SOONEST_CHECK, LATEST_CHECK);
     let waits = matches!(endpoints.reading, Reading::Unreadable { since } if is_waited_for(world, since));
     let at = world.now().plus(wait);
     Some(Wake { at: if waits { at.min(since.plus(PATIENCE)) } else { at }, why: Deadline::Endpoints })
@@ -366,16 +366,17 @@ mod tests {
         shop.0.release("v2");
         shop.passes();
         let mut waits = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..16 {
             let plan = decide(&shop.0.snapshot);
             let now = shop.0.snapshot.now;
-            let wait = i64::try_from(plan.wake.unwrap().at.since(now).as_secs()).unwrap();
+            let wait = i64::try_from(plan.wake.unwrap().at.since(now).as_millis()).unwrap();
             let endpoints = &mut shop.0.snapshot.endpoints;
             endpoints.missing = Missing::after(endpoints.missing, plan.missing_endpoints, now);
             waits.push(wait);
-            shop.0.pass_seconds(wait);
+            shop.0.snapshot.now = Timestamp::from_millis(now.as_millis() + wait);
         }
-        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 30, 30]);
+        let first = [1000, 1000, 1000, 1500, 2250, 3375, 5062, 7593];
+        assert_eq!((&waits[..8], waits.last()), (&first[..], Some(&30_000)));
         shop.publish("canary", 1, 3);
         let plan = decide(&shop.0.snapshot);
         assert_eq!(plan.missing_endpoints, ReplicaCount::new(1));

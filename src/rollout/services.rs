@@ -134,7 +134,8 @@ pub(super) fn follow_pods(world: &World, progress: &Progress, targets: &mut Targ
     let switched = switches(world, progress, &targets.services);
     let coming: Vec<PodHash> =
         targets.services.iter().map(|wanted| wanted.hash.clone()).filter(|hash| !goes(hash)).collect();
-    let may_keep = |set: &&ReplicaSet| answers(set) && set.size > ReplicaCount::ZERO;
+    // Whether its controller has counted them since the size has changed makes no difference to those that are left.
+    let may_keep = |set: &&ReplicaSet| set.lasting() > ReplicaCount::ZERO;
     for set in world.snapshot.replica_sets.iter().filter(may_keep) {
         let is_left = |name: &str| {
             switched.iter().any(

@@ -8,13 +8,13 @@ use super::watched::{Change, Watched};
 use super::workload::place;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
-use crate::rollout::endpoints::Endpoints;
+use crate::rollout::endpoints::{self, Endpoints, Missing, Reading};
 use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings, Told};
 use crate::rollout::workload::{Generations, Referenced, Workload, WorkloadKind};
 use crate::rollout::{Effect, Snapshot};
 use crate::traffic::ObservedTraffic;
-use crate::units::Timestamp;
+use crate::units::{ReplicaCount, Timestamp};
 
 /// The Rollout's place in its cache; there is only one.
 const ROLLOUT: &str = "rollout";
@@ -96,6 +96,10 @@ pub struct Memory {
     pub told: Option<Told>,
     /// Evictions that disruption budgets did not allow.
     pub refused_evictions: Option<Refused>,
+    /// Since when endpoints could not be read.
+    pub endpoints_unreadable_since: Option<Timestamp>,
+    /// Pods that were not published as endpoints.
+    pub missing_endpoints: Option<Missing>,
 }
 
 /// A ReplicaSet that the API server does not accept.
@@ -117,6 +121,15 @@ impl Memory {
                 self.told = Some(Told::next(self.told.as_ref(), (**target).clone(), now));
             }
         }
+    }
+
+    /// Remembers how the look at the endpoints went.
+    pub(super) fn keep_endpoints(&mut self, seen: &Endpoints, missing: ReplicaCount, now: Timestamp) {
+        self.endpoints_unreadable_since = match seen.reading {
+            Reading::Unreadable { since } => Some(since),
+            Reading::Unknown | Reading::Found(_) => None,
+        };
+        self.missing_endpoints = Missing::after(seen.missing, missing, now);
     }
 
     /// The refusal as long as it counts: not for another generation.
@@ -205,7 +218,7 @@ impl Cluster {
             refusal: memory.refusal(generations, self.controller_now()),
             taken_names: BTreeSet::new(),
             route_refusal: None,
-            endpoints: Endpoints::default(),
+            endpoints: Endpoints { reading: Reading::Unknown, missing: memory.missing_endpoints },
             counts_pending_since: memory.counts_pending_since,
             rollout,
             pods: Pods { listed: None, refused: memory.refused_evictions },
@@ -213,6 +226,9 @@ impl Cluster {
         };
         if pods::are_needed(&snapshot) {
             snapshot.pods.listed = Some(self.list_pods());
+        }
+        if endpoints::are_needed(&snapshot) {
+            snapshot.endpoints.reading = self.read_endpoints(memory.endpoints_unreadable_since);
         }
         Some(snapshot)
     }

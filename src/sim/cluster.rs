@@ -8,8 +8,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::caches::{Caches, Config, Writer};
+use super::endpoints::Publisher;
 use super::images::{Image, tag};
-use super::live_pods::Listing;
+use super::late::Late;
 use super::merge_patch::merge;
 use super::pods::Pod;
 use super::replica_sets::ReplicaSet;
@@ -17,7 +18,7 @@ use super::router::Router;
 use super::workload::Workload;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
-use crate::rollout::snapshot;
+use crate::rollout::{self, snapshot};
 use crate::units::{ReplicaCount, Revision, Timestamp};
 
 /// Why the API server did not do what it was asked for.
@@ -89,7 +90,9 @@ pub struct Cluster {
     pub(super) images: BTreeMap<String, Image>,
     pub(super) quota: Option<usize>,
     pub(super) budget: Option<usize>,
-    pub(super) listing: Listing,
+    /// The cache from which the API server answers lists of pods; it may be late.
+    pub(super) listing: Late<Vec<rollout::pods::Pod>>,
+    pub(super) publisher: Publisher,
     pub(super) forbidden: Option<String>,
     pub(super) router: Router,
     pub(super) workload: Option<Workload>,
@@ -114,7 +117,8 @@ impl Cluster {
             images: BTreeMap::new(),
             quota: None,
             budget: None,
-            listing: Listing::default(),
+            listing: Late::default(),
+            publisher: Publisher::default(),
             forbidden: None,
             router: Router::default(),
             workload: None,

@@ -1,7 +1,6 @@
 //! Single pods as the API server shows and changes them: lists, evictions within a disruption budget, and metadata.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use super::caches::Writer;
 use super::cluster::{ApiError, Cluster};
@@ -27,47 +26,10 @@ pub(super) fn remembered(snapshot: &Snapshot, evictions: &[Eviction]) -> Option<
     Refused::after(before, refused, evictions.len() - refused, snapshot.now)
 }
 
-/// The cache from which the API server answers lists of pods; it may be late.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Listing {
-    lag: Duration,
-    /// States of the past, oldest first; the first one is the one that is shown.
-    past: VecDeque<(Timestamp, Vec<Pod>)>,
-}
-
-impl Listing {
-    /// Sets how late it is.
-    pub(super) const fn set_lag(&mut self, lag: Duration) {
-        self.lag = lag;
-    }
-
-    /// Whether it is late at all.
-    pub(super) const fn is_late(&self) -> bool {
-        !self.lag.is_zero()
-    }
-
-    /// Notes how pods are now; `None` while it is not late.
-    pub(super) fn note(&mut self, now: Timestamp, pods: Option<Vec<Pod>>) {
-        let Some(pods) = pods else {
-            self.past.clear();
-            return;
-        };
-        if self.past.back().is_none_or(|(_, last)| *last != pods) {
-            self.past.push_back((now, pods));
-        }
-        while self.past.get(1).is_some_and(|(at, _)| at.plus(self.lag) <= now) {
-            self.past.pop_front();
-        }
-    }
-}
-
 impl Cluster {
     /// The pods as a list shows them.
     pub(super) fn list_pods(&self) -> Vec<Pod> {
-        let listing = &self.listing;
-        let is_due = |at: Timestamp| at.plus(listing.lag) <= self.now();
-        let seen = listing.past.iter().rev().find(|(at, _)| is_due(*at)).or_else(|| listing.past.front());
-        seen.filter(|_| listing.is_late()).map_or_else(|| self.stored_pods(), |(_, pods)| pods.clone())
+        self.listing.shown(self.now()).cloned().unwrap_or_else(|| self.stored_pods())
     }
 
     /// The pods as they are stored.
@@ -140,6 +102,7 @@ fn change(values: &mut BTreeMap<String, String>, changes: &Annotations) {
     }
 }
 
-fn name_of(number: u64) -> String {
+/// The name of the pod of this number.
+pub(super) fn name_of(number: u64) -> String {
     format!("pod-{number}")
 }

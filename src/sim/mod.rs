@@ -2,7 +2,7 @@
 //!
 //! A scenario is a text: what users, images and the metrics server do, and the log that an operator would read. The
 //! parts, from the bottom up: `watched` (caches that may lag), `pods`, `replica_sets` and `live_pods` (what Kubernetes itself
-//! does), `router` (what a router does), `workload` (what a Rollout may refer to),
+//! does), `endpoints` (which pods are published behind a Service), `router` (what a router does), `workload` (what a Rollout may refer to),
 //! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
 //! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
 //! text out), `explore` (every interleaving of a small world).
@@ -13,11 +13,13 @@
 pub mod caches;
 pub mod cluster;
 pub mod controller;
+mod endpoints;
 pub mod explore;
 pub mod faults;
 mod fingerprint;
 pub mod images;
 mod judge;
+mod late;
 mod live_pods;
 mod meddling;
 pub mod merge_patch;

@@ -131,6 +131,8 @@ impl<'a> Player<'a> {
             | Statement::RouterDelay(_)
             | Statement::RouterReadable(_)
             | Statement::RouterRefusal(_)
+            | Statement::EndpointsLag(_)
+            | Statement::EndpointsReadable(_)
             | Statement::Route(_)
             | Statement::Quota(_)
             | Statement::Budget(_)

@@ -148,6 +148,7 @@ impl Cluster {
         self.pods_changed(changed);
         let seen = self.listing.is_late().then(|| self.stored_pods());
         self.listing.note(now, seen);
+        self.note_endpoints();
         let due = |set: &ReplicaSet| set.due().is_some_and(|at| at <= now);
         let names: Vec<String> =
             self.replica_sets.iter().filter(|(_, set)| due(set)).map(|(name, _)| name.clone()).collect();

@@ -27,6 +27,8 @@
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
 //! | `conflict N writes`, `refuse N writes`, `lose N answers`, `server down for D` | writes fail |
 //! | `router slow D`, `router prompt`, `router down`, `router up` | the router follows later and says so, or at once; its route can be read or not |
+//! | `endpoints late D`, `endpoints prompt` | pods are published behind Services later, or at once |
+//! | `endpoints unreadable`, `endpoints readable` | whether the controller can read what is published |
 //! | `router refuses WHY`, `router accepts` | the router does not do what its route says, and says why, or does it again |
 //! | `route SERVICE N SERVICE N` | somebody else rewrites the route |
 //! | `wait D`, `until CONDITION [within D]` | time passes |
@@ -145,6 +147,10 @@ pub enum Statement {
     RouterDelay(Option<Duration>),
     /// Whether the route can be read.
     RouterReadable(bool),
+    /// How late endpoints are published.
+    EndpointsLag(Duration),
+    /// Whether endpoints can be read.
+    EndpointsReadable(bool),
     /// The router takes nothing, for this reason.
     RouterRefusal(Option<String>),
     /// Somebody else rewrites the route.
@@ -313,6 +319,10 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
         ["router", "prompt"] => Statement::RouterDelay(None),
         ["router", "down"] => Statement::RouterReadable(false),
         ["router", "up"] => Statement::RouterReadable(true),
+        ["endpoints", "late", lag] => Statement::EndpointsLag(parse_duration(lag)?),
+        ["endpoints", "prompt"] => Statement::EndpointsLag(Duration::ZERO),
+        ["endpoints", "unreadable"] => Statement::EndpointsReadable(false),
+        ["endpoints", "readable"] => Statement::EndpointsReadable(true),
         ["router", "refuses", why @ ..] => Statement::RouterRefusal(Some(why.join(" "))),
         ["router", "accepts"] => Statement::RouterRefusal(None),
         ["route", one, share, other, rest] => Statement::Route(BTreeMap::from([

@@ -25,6 +25,8 @@ impl Simulation {
             Statement::RouterDelay(delay) => simulation.cluster.set_router_delay(*delay),
             Statement::RouterRefusal(why) => simulation.cluster.set_router_refusal(why.clone()),
             Statement::RouterReadable(readable) => simulation.cluster.set_router_readable(*readable),
+            Statement::EndpointsLag(lag) => simulation.cluster.set_endpoints_lag(*lag),
+            Statement::EndpointsReadable(readable) => simulation.cluster.set_endpoints_readable(*readable),
             Statement::Route(shares) => simulation.cluster.rewrite_route(shares.clone()),
             _ => {}
         }

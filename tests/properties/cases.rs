@@ -36,6 +36,9 @@ pub(crate) enum Actions {
     Seeing,
     /// Caches fall far behind, and writes fail with an answer; nobody else writes the route.
     Lagging,
+    /// Pods are published behind their Services late, or what is published cannot be read; caches fall behind, and writes fail
+    /// with an answer; nobody else writes the route.
+    Publishing,
 }
 
 fn fixed(texts: &[&str]) -> BoxedStrategy<String> {
@@ -70,14 +73,22 @@ fn time() -> BoxedStrategy<String> {
 }
 
 /// Writes that fail, each with an answer, and a controller that dies.
-fn answered() -> BoxedStrategy<String> {
+fn failing_writes() -> BoxedStrategy<String> {
     prop_oneof![
         (0_u32..12).prop_map(|writes| format!("crash after {writes} writes")),
         (1_u32..6).prop_map(|writes| format!("conflict {writes} writes")),
         (1_u32..6).prop_map(|writes| format!("refuse {writes} writes")),
         fixed(&["crash", "server down for 20s", "events twice", "events once"]),
-        fixed(&["clock forward 3m", "clock back 3m", "router down", "router up"]),
-        fixed(&[
+    ]
+    .boxed()
+}
+
+/// The same, and other servers that fail, and clocks.
+fn answered() -> BoxedStrategy<String> {
+    prop_oneof![
+        4 => failing_writes(),
+        1 => fixed(&["clock forward 3m", "clock back 3m", "router down", "router up"]),
+        1 => fixed(&[
             "prometheus down",
             "prometheus up",
             "metric success-rate 0.9",
@@ -92,15 +103,29 @@ fn lost() -> BoxedStrategy<String> {
 }
 
 fn lag() -> BoxedStrategy<String> {
+    prop_oneof![5 => late_caches(), 1 => fixed(&["lag all 0s"]), 2 => fixed(&["lag all 9s"])].boxed()
+}
+
+/// Caches that fall behind, but for lists of pods.
+fn late_caches() -> BoxedStrategy<String> {
     fixed(&[
-        "lag all 0s",
         "lag rollout 2s",
         "lag ReplicaSets 2s",
         "lag AnalysisRuns 5s",
         "lag Services 3s",
         "lag route 3s",
-        "lag all 9s",
         "watches down for 1m",
+    ])
+}
+
+fn endpoints() -> BoxedStrategy<String> {
+    fixed(&[
+        "endpoints late 2s",
+        "endpoints late 20s",
+        "endpoints prompt",
+        "endpoints unreadable",
+        "endpoints unreadable\nwait 20s\nendpoints readable",
+        "endpoints readable",
     ])
 }
 
@@ -173,6 +198,9 @@ fn action(actions: Actions) -> BoxedStrategy<String> {
         .boxed(),
         Actions::Seeing => {
             prop_oneof![8 => user(), 8 => time(), 4 => answered(), 1 => lost(), 5 => world(), 1 => edits()].boxed()
+        }
+        Actions::Publishing => {
+            prop_oneof![5 => user(), 5 => time(), 3 => endpoints(), 1 => late_caches(), 1 => failing_writes()].boxed()
         }
         Actions::Lagging => prop_oneof![4 => user(), 4 => time(), 2 => answered(), 3 => lag()].boxed(),
     }

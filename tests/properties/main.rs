@@ -33,6 +33,7 @@ use traffic::{Traffic, shares};
 
 /// Everything works again, and nobody does anything for long enough.
 const QUIET: &str = "lag all 0s\nevents once\nprometheus up\nmetric success-rate traffic\nquota none\nrouter up\nrouter slow 1s\n\
+     endpoints prompt\nendpoints readable\n\
      heal 99 pods of v1\nheal 99 pods of v2\nheal 99 pods of v4\nheal 99 pods of v5\nwait 4h\n";
 
 /// Tries to make a failing case shorter; each plays a whole script.
@@ -264,6 +265,11 @@ fn no_pod_goes_while_requests_are_sent_to_it_and_no_request_is_sent_to_dead_pods
 #[test]
 fn no_pod_goes_with_requests_and_no_share_rises_without_pods_however_late_things_are_seen() {
     hold(cases(Actions::Lagging), 128, |case| follow_traffic(case, true));
+}
+
+#[test]
+fn no_service_gets_its_first_share_before_its_pods_are_published() {
+    hold(cases(Actions::Publishing), 192, |case| follow_traffic(case, true));
 }
 
 fn follow_traffic(case: &Case, is_calm: bool) -> (Played, String, Option<String>) {

@@ -14,6 +14,9 @@ use crate::specs::{Spec, Split};
 /// that refuses, and the router to follow.
 const LONGEST_WASTE: Duration = Duration::from_mins(10);
 
+/// Longest time that a first share waits for endpoints that nobody can read.
+const LONGEST_UNREADABLE: Duration = Duration::from_secs(30);
+
 /// The shares of the revisions, by hash; what goes to a Service that selects all revisions is nobody's.
 pub(crate) fn shares(spec: &Spec, simulation: &Simulation) -> BTreeMap<String, u32> {
     let cluster = &simulation.cluster;
@@ -40,6 +43,8 @@ pub(crate) struct Traffic<'a> {
     spec: &'a Spec,
     sizes: BTreeMap<String, u32>,
     shares: BTreeMap<String, u32>,
+    /// What the router gave each Service.
+    by_service: BTreeMap<String, u32>,
     wasted_since: Option<Timestamp>,
     /// Whether pods only come and go as the controller wants, so that it can have them ready for every share.
     is_calm: bool,
@@ -53,6 +58,7 @@ impl<'a> Traffic<'a> {
             spec,
             sizes: BTreeMap::new(),
             shares: BTreeMap::new(),
+            by_service: BTreeMap::new(),
             wasted_since: None,
             is_calm,
             violation: None,
@@ -67,11 +73,13 @@ impl<'a> Traffic<'a> {
         }
         if self.is_calm {
             self.crowded(&shares, simulation);
+            self.unpublished(simulation);
         }
         self.wasted(&shares, simulation);
         let revisions = simulation.cluster.revisions();
         self.sizes = revisions.into_iter().map(|pods| (pods.hash.clone(), pods.size.get())).collect();
         self.shares = shares;
+        self.by_service.clone_from(simulation.cluster.shares());
     }
 
     fn found(&mut self, simulation: &Simulation, wrong: &str) {
@@ -120,6 +128,30 @@ impl<'a> Traffic<'a> {
                 let (hash, available) = (&pods.hash, pods.available);
                 let wrong = format!("{hash} has {available} pods for a share that takes {wanted}");
                 self.found(simulation, &wrong);
+            }
+        }
+    }
+
+    /// A Service gets its first share only once the pods that it takes are published behind it, unless nobody could read
+    /// that for long.
+    fn unpublished(&mut self, simulation: &Simulation) {
+        let cluster = &simulation.cluster;
+        let is_open = cluster
+            .endpoints_unreadable_since()
+            .is_some_and(|since| simulation.now().since(since) >= LONGEST_UNREADABLE);
+        let is_first_of_all = self.by_service.values().all(|share| *share == 0);
+        if is_open || is_first_of_all || self.spec.split != Split::Router {
+            return;
+        }
+        let reached = cluster.reached();
+        for (service, share) in cluster.shares() {
+            let before = self.by_service.get(service).copied().unwrap_or_default();
+            let reached = reached.get(service).into_iter().flat_map(BTreeMap::values);
+            let reached: u32 = reached.map(|pods| pods.get()).sum();
+            let wanted = (crate::replicas(simulation) * share).div_ceil(self.spec.scale);
+            let least = if self.spec.sizes_canary { wanted.min(1) } else { wanted };
+            if before == 0 && *share > 0 && reached * 100 < least * self.spec.enough {
+                self.found(simulation, &format!("{service} got {share}, and leads to {reached} pods"));
             }
         }
     }
