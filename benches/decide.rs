@@ -143,6 +143,7 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
     let mut analysis_runs: Vec<AnalysisRun> = (0..runs).map(|number| analysis_run(old, number)).collect();
     analysis_runs.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     let mut snapshot = Snapshot {
+        leaves_route: false,
         now: Timestamp::from_millis(1_700_000_000_000),
         rollout: rollout(stage, old, sets + 2, &stable, &canary),
         replica_sets,

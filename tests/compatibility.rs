@@ -147,6 +147,7 @@ fn is_value_refused(path: &str, value: Value) -> bool {
     });
     let Ok(rollout) = serde_json::from_value::<Rollout>(rollout) else { return false };
     let snapshot = Snapshot {
+        leaves_route: false,
         now: Timestamp::from_millis(0),
         rollout,
         replica_sets: vec![],

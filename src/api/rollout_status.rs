@@ -7,7 +7,9 @@ use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
+use super::rollout::PingPong;
 use super::schema::{any, int_or_string};
+use super::traffic_routing::TrafficRouting;
 use crate::units::Timestamp;
 
 /// Where a Rollout stands.
@@ -92,6 +94,9 @@ pub struct PauseCondition {
 pub struct CanaryStatus {
     /// The split that was last written.
     pub weights: Option<TrafficWeights>,
+    /// The route that a share was last given to the canary through, as the spec named it.
+    #[schemars(schema_with = "any")]
+    pub route: Option<Box<CanaryRoute>>,
     /// The AnalysisRun of the current step.
     pub current_step_analysis_run_status: Option<AnalysisRunRef>,
     /// The AnalysisRun beside the steps.
@@ -104,6 +109,23 @@ pub struct CanaryStatus {
     pub stable_ping_pong: Option<String>,
     /// What the step plugins said.
     pub step_plugin_statuses: Option<Vec<StepPluginStatus>>,
+}
+
+/// A route as a canary strategy names it.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryRoute {
+    /// The router and its objects.
+    pub traffic_routing: TrafficRouting,
+    /// The canary's Service.
+    pub canary_service: Option<String>,
+    /// Stable's Service.
+    pub stable_service: Option<String>,
+    /// The Services whose roles alternate.
+    pub ping_pong: Option<PingPong>,
+    /// Whether stable has given pods away for it.
+    pub dynamic_stable_scale: Option<bool>,
 }
 
 /// An AnalysisRun that a Rollout watches.

@@ -16,7 +16,7 @@ use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplate
 use crate::rollout::injection::Injected;
 use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
 use crate::rollout::workload::WorkloadKind;
-use crate::traffic::{Need, Routers};
+use crate::traffic::{self, Need, Routers};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// Namespace in a link that stands for the namespace of whoever follows it.
@@ -61,11 +61,14 @@ impl Readable {
     fn new(mut rollout: Rollout) -> Result<Self, Unreadable> {
         rollout.metadata.resource_version = None;
         let namespace = rollout.metadata.namespace.clone().unwrap_or_default();
-        let services = references::services(&rollout.spec);
-        let services = services.into_iter().map(|name| Link::Service(Key::new(&namespace, name)));
+        let left = traffic::with_route_left(&rollout);
+        let services = references::services(&rollout.spec).into_iter();
+        let services = services.chain(left.iter().flat_map(|left| references::services(&left.spec)));
+        let services = services.map(|name| Link::Service(Key::new(&namespace, name)));
         let templates = references::templates(&rollout.spec);
         let workload = workloads::link(&rollout.spec, &namespace);
-        let routes = Routers::of(&rollout).needs();
+        let needs_left = left.iter().flat_map(|left| Routers::of(left).needs());
+        let routes: Vec<Need> = Routers::of(&rollout).needs().into_iter().chain(needs_left).collect();
         let links = services
             .chain(templates.iter().filter_map(|found| template_link(found, &namespace)))
             .chain(workload)

@@ -15,7 +15,7 @@ use crate::rollout::endpoints::{Endpoints, Missing, Reading};
 use crate::rollout::pods::{Pods, Refused};
 use crate::rollout::snapshot::{self, Service, Settings, Told};
 use crate::rollout::workload::Generations;
-use crate::traffic::Routers;
+use crate::traffic::{self, Routers};
 use crate::units::Timestamp;
 
 /// Templates that one Rollout can reach; more are as good as absent, so that a pass stays small.
@@ -73,6 +73,14 @@ pub(crate) fn rollout(
     settings: &Settings,
 ) -> Result<Snapshot, serde_json::Error> {
     let rollout: Rollout = readable.rollout(identity)?;
+    // A route that is not there any more has nothing to let go.
+    let is_there = |left: &Rollout| {
+        let routers = Routers::of(left);
+        !routers.are_gone(&caches.routes(&routers.needs()))
+    };
+    let left = traffic::with_route_left(&rollout).filter(is_there);
+    let leaves_route = left.is_some();
+    let rollout = left.unwrap_or(rollout);
     let namespace = &identity.key.namespace;
     let owned = owned_by(identity);
     let replica_sets = caches.replica_sets.linked(&owned);
@@ -82,6 +90,7 @@ pub(crate) fn rollout(
     let objects = caches.routes(&routers.needs());
     Ok(Snapshot {
         now,
+        leaves_route,
         workload: caches.referenced(&rollout.spec, namespace),
         replica_sets: replica_sets.into_iter().filter_map(|found| found.value.view.clone()).collect(),
         analysis_runs: runs.into_iter().map(|found| found.value.run(&found.identity)).collect(),

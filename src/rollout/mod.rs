@@ -2,6 +2,7 @@
 //!
 //! | situation | what happens | file |
 //! |---|---|---|
+//! | `Rerouting` | the route that the spec named before is let go | `situation/rerouting.rs` |
 //! | `Invalid` | hold; say what is wrong | `situation/invalid.rs` |
 //! | `Requested` | abort, retry or promotion asked for through the status | `situation/requested.rs` |
 //! | `Revised` | another version or other steps: begin at the first step | `situation/initial.rs` |

@@ -19,6 +19,9 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// The Rollout: metadata, spec, and the status that was last seen.
     pub rollout: Rollout,
+    /// Whether the Rollout is shown with the route that its canary's share goes through, in place of the one that its spec
+    /// names by now.
+    pub leaves_route: bool,
     /// What the spec's `workloadRef` leads to.
     pub workload: Referenced,
     /// The ReplicaSets that the Rollout owns, by name.

@@ -9,16 +9,17 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::progress::Progress;
 use super::restart;
 use super::revision;
+use super::situation::rerouting;
 use super::snapshot::{GenerationFormat, ReplicaSet};
 use super::targets::ProgressClock;
 use super::valid::{Destinations, Routing, Strategy};
 use super::weights;
 use super::world::{Trouble, World};
 use crate::api::labels::POD_TEMPLATE_HASH;
-use crate::api::rollout_status::{TrafficWeights, WeightDestination};
+use crate::api::rollout_status::{CanaryRoute, TrafficWeights, WeightDestination};
 use crate::api::{Condition, RolloutStatus};
 use crate::events::Event;
-use crate::traffic::{Destination, TrafficTarget};
+use crate::traffic::{self, Destination, TrafficTarget};
 use crate::units::{PodHash, ReplicaCount, Weight};
 
 pub use conditions::condition;
@@ -131,7 +132,7 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> (RolloutStatus, 
     let blue_green = status.blue_green.get_or_insert_default();
     blue_green.active_selector = active.map(|hash| hash.to_string());
     blue_green.preview_selector = preview.map(|hash| hash.to_string());
-    write_weights(world, pass, &mut status);
+    write_weights(world, progress, pass, &mut status);
     let standing = conditions::Standing { world, progress, counts, pass };
     let mut list = standing.main(before.conditions.clone().unwrap_or_default());
     let (phase, message) = phase(world, progress, counts, &list);
@@ -144,11 +145,12 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> (RolloutStatus, 
 }
 
 /// The split that the router is told, and whether it was seen to follow.
-fn write_weights(world: &World, pass: &Pass, status: &mut RolloutStatus) {
+fn write_weights(world: &World, progress: &Progress, pass: &Pass, status: &mut RolloutStatus) {
     let canary = status.canary.get_or_insert_default();
     if !matches!(world.spec.strategy, Strategy::Routed(_)) && world.problems.is_empty() {
         canary.weights = None;
     }
+    canary.route = carrying_route(world, progress, pass, canary.route.take());
     let (Some(target), Some(observed)) = (pass.traffic, &world.snapshot.traffic) else { return };
     // A subset is not told by its own name but by that of its Service, where it has one.
     let service = |destination: &Destination, of_role: &Option<String>| match &world.spec.strategy {
@@ -167,6 +169,22 @@ fn write_weights(world: &World, pass: &Pass, status: &mut RolloutStatus) {
         additional: None,
         verified: observed.verified.map(|verified| verified && weights::is_done(target, observed)),
     });
+}
+
+/// The route that the canary's share goes through, noted before it gets one.
+fn carrying_route(
+    world: &World,
+    progress: &Progress,
+    pass: &Pass,
+    before: Option<Box<CanaryRoute>>,
+) -> Option<Box<CanaryRoute>> {
+    if world.snapshot.leaves_route {
+        return before.filter(|_| !rerouting::is_over(world, progress));
+    }
+    let gives = pass.traffic.is_some_and(|to| to.weight > Weight::ZERO || !to.managed.is_empty());
+    let rollout = &world.snapshot.rollout;
+    let route = if gives { traffic::route_of(rollout) } else { traffic::kept_route(rollout) };
+    route.map(Box::new)
 }
 
 /// Whether the position in the steps has changed in this pass.

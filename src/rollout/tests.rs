@@ -32,6 +32,7 @@ impl Bench {
         }]});
         let reference = serde_json::from_value(json!({"templateName": "success-rate"})).unwrap();
         let snapshot = Snapshot {
+            leaves_route: false,
             now: Timestamp::from_millis(1_000_000),
             rollout: serde_json::from_value::<Rollout>(rollout).unwrap(),
             workload: Referenced::Nothing,

@@ -181,7 +181,8 @@ fn managed(world: &World, progress: &Progress, routing: &Routing) -> Vec<Managed
 
 /// The routes for some requests that the steps up to now make: none once the steps are over, or the update is taken back.
 fn made(world: &World, progress: &Progress, routing: &Routing) -> Vec<ManagedRoute> {
-    if progress.abort || progress.promote_full || progress.is_settled() {
+    let is_over = progress.abort || progress.promote_full || progress.is_settled();
+    if is_over || world.snapshot.leaves_route {
         return vec![];
     }
     let mut rules = BTreeMap::new();

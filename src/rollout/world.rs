@@ -212,11 +212,18 @@ impl<'a> World<'a> {
             return Some(Trouble::Stays(format!("the router cannot be told: {refusal}")));
         }
         match &self.snapshot.traffic {
+            None if self.snapshot.leaves_route => Some(Trouble::Stays(
+                "the route that the spec named before cannot be read, and may still lead to the canary"
+                    .to_owned(),
+            )),
             None => Some(Trouble::Stays("the router cannot be read".to_owned())),
             Some(traffic) if traffic.verified == Some(false) => Some(match &traffic.trouble {
                 Some(why) => Trouble::Stays(format!("the router does not take its weights: {why}")),
                 None => Trouble::Passes("the router does not follow its weights yet"),
             }),
+            Some(_) if self.snapshot.leaves_route => Some(Trouble::Stays(
+                "the canary's share leaves the route that the spec named before".to_owned(),
+            )),
             Some(_) => endpoints::trouble(self).map(Trouble::Passes),
         }
     }

@@ -13,7 +13,7 @@ use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings, Told};
 use crate::rollout::workload::{Generations, Referenced, Workload, WorkloadKind};
 use crate::rollout::{Effect, Snapshot};
-use crate::traffic::ObservedTraffic;
+use crate::traffic::{self, ObservedTraffic};
 use crate::units::{ReplicaCount, Timestamp};
 
 /// The Rollout's place in its cache; there is only one.
@@ -199,7 +199,10 @@ impl Cluster {
     #[must_use]
     pub fn snapshot(&self, memory: &Memory) -> Option<Snapshot> {
         let config = self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default();
-        let rollout = self.seen_rollout()?.clone();
+        let rollout = self.seen_rollout()?;
+        let left = traffic::with_route_left(rollout);
+        let leaves_route = left.is_some();
+        let rollout = left.unwrap_or_else(|| rollout.clone());
         let workload = self.referenced(&rollout);
         let generations = Generations {
             rollout: rollout.metadata.generation,
@@ -209,6 +212,7 @@ impl Cluster {
             route_problems: Vec::new(),
             told: memory.told.clone(),
             now: self.controller_now(),
+            leaves_route,
             workload,
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),
             analysis_runs: self.caches.runs.shown().values().cloned().collect(),

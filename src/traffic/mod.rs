@@ -7,6 +7,7 @@
 mod alb;
 mod ambassador;
 mod apisix;
+mod carried;
 mod contour;
 mod gateway;
 mod istio;
@@ -22,6 +23,7 @@ mod weighted;
 
 use std::collections::BTreeMap;
 
+pub use self::carried::{kept_route, route_of, with_route_left};
 pub use self::istio::subsets;
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
 use self::report::Report;

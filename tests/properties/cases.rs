@@ -164,11 +164,14 @@ fn meddling() -> BoxedStrategy<String> {
     ])
 }
 
-/// Steps in mid-update: others, or the same with another end.
+/// Steps in mid-update: others, or the same with another end; or another route.
 fn edits() -> BoxedStrategy<String> {
     fixed(&[
         "patch spec\n  strategy: {canary: {steps: [{setWeight: 30}, {pause: {duration: 1m}}]}}",
         "patch spec\n  strategy: {canary: {steps: [{setWeight: 30}, {pause: {duration: 1m}}, {setWeight: 70}, {pause: {}}]}}",
+        // Another route: here, the same by another name.
+        "patch spec\n  strategy: {canary: {trafficRouting: {plugins: {simulated: {route: another}}}}}",
+        "patch spec\n  strategy: {canary: {trafficRouting: {plugins: {simulated: {route: null}}}}}",
     ])
 }
 
@@ -178,6 +181,9 @@ pub(crate) fn cases(actions: Actions) -> impl Strategy<Value = Case> {
         if spec.split == Split::BlueGreen {
             // It has no steps to edit; a second strategy would make it illegal.
             actions.retain(|action| !action.starts_with("patch spec"));
+        }
+        if spec.split != Split::Router {
+            actions.retain(|action| !action.contains("trafficRouting"));
         }
         Case { spec, actions }
     })
@@ -202,6 +208,8 @@ fn action(actions: Actions) -> BoxedStrategy<String> {
         Actions::Publishing => {
             prop_oneof![5 => user(), 5 => time(), 3 => endpoints(), 1 => late_caches(), 1 => failing_writes()].boxed()
         }
-        Actions::Lagging => prop_oneof![4 => user(), 4 => time(), 2 => answered(), 3 => lag()].boxed(),
+        Actions::Lagging => {
+            prop_oneof![8 => user(), 8 => time(), 4 => answered(), 6 => lag(), 1 => edits()].boxed()
+        },
     }
 }

@@ -82,6 +82,12 @@ fn sizes(simulation: &Simulation) -> (u32, u32) {
     (sum(stable), sum(others))
 }
 
+/// Available pods of a version.
+fn available(simulation: &Simulation, hash: Option<&String>) -> u32 {
+    let revisions = simulation.cluster.revisions();
+    revisions.iter().find(|pods| Some(&pods.hash) == hash).map_or(0, |pods| pods.available.get())
+}
+
 /// Whether the ReplicaSet of the stable version exists.
 fn has_stable(simulation: &Simulation) -> bool {
     let stable = status(simulation).stable_rs;
@@ -132,7 +138,10 @@ fn unsettled(case: &Case, simulation: &Simulation) -> Option<String> {
     let right = match status.phase.as_deref() {
         Some("Healthy") => is_back(case, simulation) && status.stable_rs == status.current_pod_hash,
         Some("Paused") => is_held,
-        Some("Degraded") if status.abort == Some(true) => is_back(case, simulation),
+        // One that never comes up cannot take the pods of another version back.
+        Some("Degraded") if status.abort == Some(true) => {
+            is_back(case, simulation) || available(simulation, status.stable_rs.as_ref()) < stable
+        }
         Some("Degraded") => {
             status.message.is_some_and(|message| message.starts_with("ProgressDeadlineExceeded"))
         }

@@ -11,6 +11,7 @@ mod initial;
 pub mod invalid;
 mod promoting;
 mod requested;
+pub(super) mod rerouting;
 mod returning;
 mod stepping;
 
@@ -25,6 +26,8 @@ use stepping::Goal;
 /// What is going on.
 #[derive(Clone, Copy, Debug)]
 pub enum Situation<'a> {
+    /// The spec names another route than the one that has the canary's share.
+    Rerouting,
     /// The spec cannot be worked with.
     Invalid,
     /// Somebody asked for something through the status: abort, retry, promotion.
@@ -62,6 +65,9 @@ pub enum Outcome {
 /// Tells what is going on. The order of the questions is the order of their importance.
 #[must_use]
 pub fn classify<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
+    if world.snapshot.leaves_route {
+        return Situation::Rerouting;
+    }
     let can_go_back = progress.abort && progress.stable.is_some() && world.knows_the_split();
     if !world.problems.is_empty() && !can_go_back {
         return Situation::Invalid;
@@ -117,6 +123,7 @@ fn has_others(world: &World, progress: &Progress) -> bool {
 #[must_use]
 pub fn act(situation: Situation, world: &World, progress: &Progress) -> Outcome {
     match situation {
+        Situation::Rerouting => rerouting::act(world, progress),
         Situation::Invalid => invalid::act(world, progress),
         Situation::Requested(request) => requested::act(request, world, progress),
         Situation::Revised => initial::revise(world, progress),

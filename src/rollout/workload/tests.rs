@@ -21,6 +21,7 @@ fn snapshot(workload: Referenced, changes: &Value) -> Snapshot {
         "spec": spec,
     });
     Snapshot {
+        leaves_route: false,
         now: Timestamp::from_millis(1_000_000),
         rollout: serde_json::from_value::<Rollout>(rollout).unwrap(),
         workload,

@@ -90,3 +90,23 @@ async fn what_the_api_server_does_not_accept_is_told_on_the_rollout_and_heals() 
     subject.change_status(json!({"abort": true})).await;
     routed.until_weight(0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_that_the_spec_names_no_longer_is_left_without_a_share() {
+    let mut other = ingress();
+    other["metadata"]["name"] = json!("other");
+    other["spec"]["rules"][0]["host"] = json!("other.example");
+    let objects = vec![(INGRESS, ingress()), (INGRESS, other)];
+    let routed = Box::pin(Routed::deploy(Case { name: "nginx-left", objects, ..case() }, json!({}))).await;
+    let subject = &routed.subject;
+    subject.release("v2").await;
+    routed.until_at_step(1).await;
+    routed.until_weight(20).await;
+    let routing = json!({"nginx": {"stableIngress": "other"}});
+    subject.change(json!({"strategy": {"canary": {"trafficRouting": routing}}})).await;
+    routed.until((INGRESS, "web-other-canary", WEIGHT), |weight| weight == "20").await;
+    let left = super::api(&subject.client, &subject.namespace, INGRESS).get(CANARY).await.unwrap();
+    let left = serde_json::to_value(left).unwrap();
+    assert_eq!(left.pointer(WEIGHT), Some(&json!("0")), "the one before had to be let go first");
+    routed.until_at_step(1).await;
+}

@@ -1,0 +1,139 @@
+//! The route that the canary's share goes through. A spec may name another one in the middle of an update; then the one that
+//! has the share is let go first, so that no route is left that sends requests to pods which nobody looks after.
+
+use crate::api::Rollout;
+use crate::api::rollout_status::CanaryRoute;
+
+/// The route that the spec names; `None` without a router.
+#[must_use]
+pub fn route_of(rollout: &Rollout) -> Option<CanaryRoute> {
+    let canary = rollout.spec.strategy.as_ref()?.canary.as_ref()?;
+    Some(CanaryRoute {
+        traffic_routing: canary.traffic_routing.clone()?,
+        canary_service: canary.canary_service.clone(),
+        stable_service: canary.stable_service.clone(),
+        ping_pong: canary.ping_pong.clone(),
+        dynamic_stable_scale: canary.dynamic_stable_scale,
+    })
+}
+
+/// The route that has the canary's share, as far as the status tells, and that the spec still names.
+#[must_use]
+pub fn kept_route(rollout: &Rollout) -> Option<CanaryRoute> {
+    let named = route_of(rollout)?;
+    carried(rollout).filter(|route| is_same(&named, route)).cloned()
+}
+
+/// The Rollout as it was when its canary's share was given to another route than the spec names now; `None` where it names
+/// the same one, or where no share was given.
+#[must_use]
+pub fn with_route_left(rollout: &Rollout) -> Option<Rollout> {
+    let route = carried(rollout)?;
+    if route_of(rollout).is_some_and(|named| is_same(&named, route)) {
+        return None;
+    }
+    let (route, mut left) = (route.clone(), rollout.clone());
+    let strategy = left.spec.strategy.get_or_insert_default();
+    strategy.blue_green = None;
+    let canary = strategy.canary.get_or_insert_default();
+    canary.traffic_routing = Some(route.traffic_routing);
+    canary.canary_service = route.canary_service;
+    canary.stable_service = route.stable_service;
+    canary.ping_pong = route.ping_pong;
+    canary.dynamic_stable_scale = route.dynamic_stable_scale;
+    Some(left)
+}
+
+fn carried(rollout: &Rollout) -> Option<&CanaryRoute> {
+    rollout.status.as_ref()?.canary.as_ref()?.route.as_deref()
+}
+
+/// Whether two routes consist of the same objects with the same destinations.
+fn is_same(one: &CanaryRoute, other: &CanaryRoute) -> bool {
+    objects_of(one) == objects_of(other)
+}
+
+/// A route without what changes neither its objects nor its destinations.
+fn objects_of(route: &CanaryRoute) -> CanaryRoute {
+    let mut route = CanaryRoute { dynamic_stable_scale: None, ..route.clone() };
+    let routing = &mut route.traffic_routing;
+    routing.managed_routes = None;
+    routing.max_traffic_weight = None;
+    if let Some(alb) = &mut routing.alb {
+        alb.stickiness_config = None;
+    }
+    if let Some(nginx) = &mut routing.nginx {
+        nginx.additional_ingress_annotations = None;
+        nginx.canary_ingress_annotations = None;
+    }
+    route
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A Rollout whose canary got its share through one Ingress, and whose strategy is now this.
+    fn rollout(strategy: &Value) -> Rollout {
+        let route = json!({
+            "trafficRouting": {"nginx": {"stableIngress": "shop"}, "maxTrafficWeight": 100},
+            "canaryService": "canary", "stableService": "stable",
+        });
+        serde_json::from_value(json!({
+            "metadata": {"name": "api"}, "spec": {"strategy": strategy}, "status": {"canary": {"route": route}},
+        }))
+        .unwrap()
+    }
+
+    /// The route that is left; `None` where it stays.
+    fn left(strategy: &Value) -> Option<CanaryRoute> {
+        with_route_left(&rollout(strategy)).as_ref().and_then(route_of)
+    }
+
+    fn canary(routing: &Value) -> Value {
+        json!({"canary": {"canaryService": "canary", "stableService": "stable", "trafficRouting": routing}})
+    }
+
+    #[test]
+    fn a_route_stays_whatever_else_is_said_of_it() {
+        for routing in [
+            json!({"nginx": {"stableIngress": "shop"}}),
+            json!({"nginx": {"stableIngress": "shop", "canaryIngressAnnotations": {"a": "b"}}, "maxTrafficWeight": 1000}),
+            json!({"nginx": {"stableIngress": "shop"}, "managedRoutes": [{"name": "mine"}]}),
+        ] {
+            let rollout = rollout(&canary(&routing));
+            assert_eq!(with_route_left(&rollout), None);
+            assert!(kept_route(&rollout).is_some());
+        }
+    }
+
+    #[test]
+    fn a_route_is_left_when_objects_services_or_the_router_are_others_or_gone() {
+        let before = rollout(&json!({})).status.unwrap().canary.unwrap().route.map(|route| *route);
+        let mut services = canary(&json!({"nginx": {"stableIngress": "shop"}}));
+        services["canary"]["canaryService"] = json!("another");
+        for strategy in [
+            canary(&json!({"nginx": {"stableIngress": "another"}})),
+            canary(&json!({"nginx": {"stableIngress": "shop", "annotationPrefix": "example.com"}})),
+            canary(&json!({"istio": {"virtualService": {"name": "shop"}}})),
+            services,
+            json!({"canary": {}}),
+            json!({"blueGreen": {"activeService": "stable"}}),
+        ] {
+            assert_eq!(left(&strategy), before, "{strategy}");
+            assert_eq!(kept_route(&rollout(&strategy)), None);
+        }
+    }
+
+    #[test]
+    fn steps_stay_as_they_are_while_a_route_is_left() {
+        let strategy = json!({"canary": {"steps": [{"setWeight": 20}], "maxSurge": 1}});
+        let left = with_route_left(&rollout(&strategy)).unwrap().spec.strategy.unwrap().canary.unwrap();
+        assert_eq!(
+            (left.steps.map(|steps| steps.len()), left.canary_service.as_deref()),
+            (Some(1), Some("canary"))
+        );
+    }
+}
