@@ -26,6 +26,8 @@ pub const EPHEMERAL_METADATA_PENDING: &str = "rollout.argoproj.io/ephemeral-meta
 pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
 /// Annotation on a Deployment that a Rollout refers to: the size it was last scaled down to, or `done`.
 pub const WORKLOAD_SCALED_DOWN: &str = "rollout.argoproj.io/workload-scaled-down";
+/// Annotation of a router's object that is a copy: the keys of the labels that it has of its original.
+pub const COPIED_LABELS: &str = "rollout.argoproj.io/copied-labels";
 /// Label that shards objects over controllers (`--instance-id`).
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.

@@ -434,6 +434,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_rollout_that_is_gone_is_known_to_have_left_its_pods() {
+        let caches = caches();
+        let spec = json!({"spec": {"strategy": {"canary": {
+            "canaryService": "canary", "stableService": "stable",
+            "trafficRouting": {"nginx": {"stableIngress": "shop"}},
+        }}}});
+        let mut routed = serde_json::to_value(object::<crate::api::Rollout>("routed", 3, &spec)).unwrap();
+        let last = routed.clone();
+        routed["metadata"]["finalizers"] = json!(["orphan"]);
+        caches.rollout_event(Event::Apply(serde_json::from_value(routed).unwrap()));
+        caches.rollout_event(Event::Delete(serde_json::from_value(last).unwrap()));
+        let departed = caches.departed(&Key::new("shop", "routed")).unwrap();
+        let rollout = departed.1.content.as_ref().unwrap().rollout(&departed.0).unwrap();
+        assert_eq!(rollout.metadata.finalizers, Some(vec!["orphan".to_owned()]));
+    }
+
+    #[tokio::test]
     async fn a_routed_rollout_that_went_while_nobody_watched_is_known_to_be_gone() {
         let caches = caches();
         let spec = json!({"spec": {"strategy": {"canary": {

@@ -14,7 +14,9 @@ pub(super) type Departed = Mutex<BTreeMap<Key, Arc<(Identity, RolloutRecord)>>>;
 impl Caches {
     /// Remembers a Rollout that is gone for what is left to do for its route; `None` where that is nothing.
     pub(super) fn departs(&self, identity: Identity, record: &RolloutRecord) -> Option<Key> {
-        let record = record.departed(&identity)?;
+        // The last state that is shown has no finalizers any more, which tell whether its pods stay; the one before has.
+        let known = self.rollouts.get(&identity.key).filter(|known| known.identity.uid == identity.uid);
+        let record = known.as_ref().map_or(record, |known| &known.value).departed(&identity)?;
         let key = identity.key.clone();
         let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
         departed.insert(key.clone(), Arc::new((identity, record)));

@@ -136,7 +136,7 @@ impl Looked {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
@@ -144,13 +144,10 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::controller::apply::tests::writer;
     use crate::controller::caches::{Caches, Watched};
-    use crate::controller::clock::Clock;
+    use crate::controller::reconcile::tests::rollouts;
     use crate::controller::store::Key;
     use crate::controller::stub::{self, Answer};
-    use crate::rollout;
-    use crate::rollout::snapshot::Settings;
 
     /// A Rollout whose pods are to be restarted.
     fn rollout(version: u32, replicas: u32) -> Event<crate::controller::wire::RolloutObject> {
@@ -181,16 +178,7 @@ mod tests {
     /// What a pass decides on while this happens as it lists pods.
     async fn seen(caches: &Arc<Caches>, answer: impl Fn() -> Answer + Clone + Send + 'static) -> Snapshot {
         let mut tasks = JoinSet::new();
-        let rollouts = Rollouts {
-            caches: Arc::clone(caches),
-            writer: Arc::new(writer(stub::client(move |_| answer()), &mut tasks)),
-            metrics: Arc::default(),
-            clock: Clock,
-            settings: Settings::default(),
-            resync: Duration::from_mins(5),
-            decide: rollout::decide,
-            memories: Mutex::default(),
-        };
+        let rollouts = rollouts(caches, stub::client(move |_| answer()), &mut tasks);
         let known = caches.rollouts.get(&Key::new("shop", "web")).unwrap();
         let readable = known.value.content.as_ref().unwrap();
         rollouts.seen(&known.identity, readable, &mut Memory::default()).await.unwrap()

@@ -16,7 +16,7 @@ use super::error::{Class, PassError};
 use super::queue::Next;
 use super::records::{Readable, RolloutRecord};
 use super::snapshot::{Memory, Refusal};
-use super::store::{Identity, Key};
+use super::store::{Identity, Key, Stored};
 use super::unreadable;
 use super::wire::Unreadable;
 use crate::events::Event;
@@ -34,6 +34,8 @@ const USER_PATIENCE: Duration = Duration::from_secs(5);
 const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
 /// Names of one Rollout known to be taken; with more, something else is wrong.
 const TAKEN_NAMES: usize = 16;
+/// How soon a Rollout is looked at while the route of one that had its name before is not in order.
+const NAMESAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// Share of the resync period by which Rollouts are spread, so that they do not all come at once.
 const RESYNC_SPREAD: u32 = 10;
 
@@ -64,6 +66,7 @@ impl Rollouts {
             self.remember(key, Memory::default());
             return Next::Forget;
         };
+        let unfinished = self.let_go_of_namesake(key, &known).await;
         let begun = Instant::now();
         let readable = known.value.content.as_ref().ok();
         let generations = readable.map(|found| self.caches.generations(found, known.value.generation));
@@ -72,7 +75,27 @@ impl Rollouts {
             Err(problem) => self.report(&known.identity, problem, known.value.generation).await,
         };
         self.metrics.pass(Subject::Rollout, &key.namespace, &key.name, begun.elapsed());
-        outcome.unwrap_or_else(|error| self.failed(key, generations.unwrap_or_default(), &error))
+        let next = outcome.unwrap_or_else(|error| self.failed(key, generations.unwrap_or_default(), &error));
+        match next {
+            Next::After(wait) if unfinished => Next::After(wait.min(NAMESAKE_PATIENCE)),
+            next => next,
+        }
+    }
+
+    /// Does what is left to do for a Rollout of the same name that is gone; whether anything still is. A route that both have
+    /// is the business of the one that is there.
+    async fn let_go_of_namesake(&self, key: &Key, known: &Stored<RolloutRecord>) -> bool {
+        let namesake = self.caches.departed(key).filter(|gone| gone.0.uid != known.identity.uid);
+        let Some(namesake) = namesake else { return false };
+        if namesake.1.has_route_of(&known.value) {
+            self.caches.forget_departed(&namesake.0);
+            return false;
+        }
+        // What is remembered is about the one that is there.
+        let memory = self.memory(key);
+        self.let_go(key, &namesake).await;
+        self.remember(key, memory);
+        self.caches.departed(key).is_some()
     }
 
     async fn work(&self, identity: &Identity, readable: &Readable) -> Result<Next, PassError> {
@@ -242,5 +265,74 @@ pub(crate) fn next_after(key: &Key, error: &PassError) -> Next {
             error!(object = %key, category, %error, "pass failed, somebody must help");
             Next::BackoffFrom(USER_PATIENCE)
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use kube::Client;
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::controller::apply::tests::writer;
+    use crate::controller::caches::Watched;
+    use crate::controller::stub;
+    use crate::rollout;
+
+    /// Passes over what these caches hold.
+    pub(in crate::controller) fn rollouts(
+        caches: &Arc<Caches>,
+        client: Client,
+        tasks: &mut JoinSet<()>,
+    ) -> Rollouts {
+        Rollouts {
+            caches: Arc::clone(caches),
+            writer: Arc::new(writer(client, tasks)),
+            metrics: Arc::default(),
+            clock: Clock,
+            settings: Settings::default(),
+            resync: Duration::from_mins(5),
+            decide: rollout::decide,
+            memories: Mutex::default(),
+        }
+    }
+
+    /// A Rollout is gone, and one of its name with this router is there; whether the one before is still remembered after a
+    /// pass, and when the next is.
+    async fn after_a_pass(routing: Value) -> (bool, Next) {
+        let object = |uid: &str, version: &str, routing: &Value| {
+            serde_json::from_value(json!({
+                "metadata": {"name": "web", "namespace": "shop", "uid": uid, "resourceVersion": version},
+                "spec": {"strategy": {"canary": {
+                    "canaryService": "canary", "stableService": "stable", "trafficRouting": routing,
+                }}},
+            }))
+            .unwrap()
+        };
+        let caches = Arc::new(Caches::new([Watched::Rollouts]));
+        let before = json!({"nginx": {"stableIngress": "shop"}});
+        caches.rollout_event(Event::Apply(object("1", "1", &before)));
+        caches.rollout_event(Event::Delete(object("1", "2", &before)));
+        caches.rollout_event(Event::Apply(object("2", "3", &routing)));
+        let mut tasks = JoinSet::new();
+        let rollouts = rollouts(&caches, stub::client(|_| stub::refused(404, "web")), &mut tasks);
+        let key = Key::new("shop", "web");
+        let next = rollouts.pass(&key).await;
+        (caches.departed(&key).is_some(), next)
+    }
+
+    #[tokio::test]
+    async fn a_rollout_looks_after_the_route_of_one_that_had_its_name() {
+        let (is_remembered, _) = after_a_pass(json!({"nginx": {"stableIngress": "shop"}})).await;
+        assert!(!is_remembered);
+    }
+
+    #[tokio::test]
+    async fn the_route_of_one_that_had_the_name_of_a_rollout_is_put_in_order_too() {
+        let (is_remembered, next) = after_a_pass(json!({"nginx": {"stableIngress": "other"}})).await;
+        assert!(is_remembered, "nobody knows what its Ingress says");
+        assert!(matches!(next, Next::After(wait) if wait <= NAMESAKE_PATIENCE));
     }
 }

@@ -48,6 +48,14 @@ impl RolloutRecord {
         Some(Self { content: Readable::new(rollout), generation: self.generation })
     }
 
+    /// Whether the routers of both need an object in common.
+    pub(crate) fn has_route_of(&self, other: &Self) -> bool {
+        let routes =
+            |record: &Self| record.content.as_ref().map(|found| found.routes.clone()).unwrap_or_default();
+        let others = routes(other);
+        routes(self).iter().any(|need| others.contains(need))
+    }
+
     /// Takes a Rollout in. Without its resource version, which is part of the identity.
     pub(crate) fn new(object: RolloutObject) -> (Identity, Self) {
         let identity = Identity::of(object.meta());

@@ -1,15 +1,20 @@
 //! A Rollout that is being deleted, or has just been: its pods go with it, and its route is left with everything on stable,
-//! so that whoever takes the Services over finds no share that leads to a canary which nobody looks after.
+//! so that whoever takes the Services over finds no share that leads to a canary which nobody looks after. Where its pods stay
+//! (`kubectl delete --cascade=orphan`) and stable has given some of its own away, so does the share.
 
 use super::effect::Effect;
 use super::plan::Plan;
 use super::progress::Progress;
+use super::revision::Revisions;
 use super::snapshot::Snapshot;
-use super::valid::{self, Strategy};
+use super::valid::{self, Routing, StableScale, Strategy};
 use super::weights;
 use crate::api::RolloutStatus;
 use crate::traffic::{Destination, TrafficTarget};
-use crate::units::Weight;
+use crate::units::{ReplicaCount, Weight};
+
+/// The finalizer of an object whose deletion leaves what it owns.
+const ORPHAN: &str = "orphan";
 
 /// What is left to do for it; nothing where the route cannot be read.
 pub(super) fn plan(snapshot: &Snapshot) -> Plan {
@@ -35,10 +40,26 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     }
     // One that named what is another's was never let near it.
     let is_anothers = weights::are_anothers(snapshot, routing, &progress);
-    if is_anothers || !weights::has_destinations(routing) || weights::is_done(&target, observed) {
+    let is_needed = leaves_too_few(snapshot, routing, &progress, spec.replicas);
+    if is_anothers || is_needed || !weights::has_destinations(routing) || weights::is_done(&target, observed)
+    {
         return Plan::default();
     }
     Plan { stages: vec![vec![Effect::SetTraffic(Box::new(target))]], ..Plan::default() }
+}
+
+/// Whether its pods stay, and those of stable may be too few for everything: once it is gone, nobody knows how many there are.
+fn leaves_too_few(
+    snapshot: &Snapshot,
+    routing: &Routing,
+    progress: &Progress,
+    replicas: ReplicaCount,
+) -> bool {
+    let finalizers = snapshot.rollout.metadata.finalizers.as_ref();
+    let stays = finalizers.is_some_and(|finalizers| finalizers.iter().any(|name| name == ORPHAN));
+    let stable = Revisions::of(&snapshot.replica_sets).find(progress.stable.as_ref());
+    let has_all = stable.is_some_and(|stable| stable.lasting() >= replicas);
+    stays && routing.stable_scale == StableScale::Dynamic && !has_all
 }
 
 #[cfg(test)]
@@ -61,6 +82,31 @@ mod tests {
         let plan = plan(&bench.snapshot);
         assert!(plan.status.is_none() && plan.events.is_empty() && plan.stages.len() <= 1);
         plan.traffic().map(|target| target.weight.get())
+    }
+
+    /// The same at a share of 50 where its pods stay, and stable has so many.
+    fn left_with_pods(dynamic_stable_scale: bool, stable: Option<u32>) -> Option<u32> {
+        let mut bench = Bench::new(4, &json!([{"setWeight": 50}]));
+        bench.settle();
+        bench.route(50);
+        let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        canary.dynamic_stable_scale = Some(dynamic_stable_scale);
+        match stable {
+            Some(pods) => bench.snapshot.replica_sets[0].available = ReplicaCount::new(pods),
+            None => bench.snapshot.replica_sets.clear(),
+        }
+        let metadata = &mut bench.snapshot.rollout.metadata;
+        metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        metadata.finalizers = Some(vec![ORPHAN.to_owned()]);
+        plan(&bench.snapshot).traffic().map(|target| target.weight.get())
+    }
+
+    #[test]
+    fn a_share_stays_with_its_pods_where_stable_has_too_few() {
+        assert_eq!(left_with_pods(true, Some(2)), None);
+        assert_eq!(left_with_pods(true, None), None, "nobody knows any more");
+        assert_eq!(left_with_pods(true, Some(4)), Some(0));
+        assert_eq!(left_with_pods(false, None), Some(0), "it never gave any away");
     }
 
     #[test]

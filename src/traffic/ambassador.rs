@@ -3,16 +3,20 @@
 //! The canary `Mapping` is a copy of the stable one that leads to the canary's Service and has a weight; the stable one has
 //! none, and so gets what is left. It belongs to the Rollout and stays while there is no update, with a share of 0: that
 //! cuts off no request, as deleting it would. A copy that has fallen behind its original would be a route of its own, and is
-//! put right. Absent on purpose: routes by header and mirrors.
+//! put right; labels that others give to the copy alone are theirs. Absent on purpose: routes by header and mirrors.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::route::{Controller, at, controller, set, take_over, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::weighted::Split;
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
+use crate::api::labels::COPIED_LABELS;
 use crate::api::traffic_routing::AmbassadorTrafficRouting;
 use crate::units::Weight;
+
+/// Where labels are.
+const LABELS: &[&str] = &["metadata", "labels"];
 
 /// The router.
 #[derive(Debug)]
@@ -55,9 +59,9 @@ impl Ambassador {
 
     /// The canary Mapping as `known` but for what it has of the stable one, and its weight.
     fn canary_mapping(&self, stable: &Value, mut known: Value, canary: &str, percent: &Value) -> Value {
-        let given = |value: &Value| (!value.is_null()).then(|| value.clone());
-        set(&mut known, &["metadata", "labels"], given(at(stable, &["metadata", "labels"])));
-        set(&mut known, &["spec"], given(at(stable, &["spec"])));
+        let labels = copied_labels(stable, &known);
+        set(&mut known, &["metadata", "labels"], (!labels.is_empty()).then(|| labels.into()));
+        set(&mut known, &["spec"], Some(at(stable, &["spec"]).clone()).filter(|spec| !spec.is_null()));
         set(&mut known, &["spec", "service"], self.service(stable, canary).map(Value::String));
         set(&mut known, &["spec", "weight"], Some(percent.clone()));
         known
@@ -168,10 +172,26 @@ impl Router for Ambassador {
             let Some(stable) = routes.get(&self.route(name)) else { continue };
             let canary = self.canary_of(name);
             let Some(known) = self.own(routes, stable, &canary) else { continue };
-            let mapping = self.canary_mapping(stable, known, &target.canary.name, &json!(percent));
+            let mut mapping = self.canary_mapping(stable, known, &target.canary.name, &json!(percent));
+            let copied: Vec<&str> = fields(stable, LABELS).map(|(key, _)| key.as_str()).collect();
+            let copied = Value::String(copied.join(","));
+            set(&mut mapping, &["metadata", "annotations", COPIED_LABELS], Some(copied));
             routes.objects.insert(canary, mapping);
         }
     }
+}
+
+/// The labels of a copy: its original's, and those that it did not get from there.
+fn copied_labels(stable: &Value, known: &Value) -> Map<String, Value> {
+    let copied = at(known, &["metadata", "annotations", COPIED_LABELS]).as_str();
+    // A copy that does not say so, as other controllers make them, has none of its own.
+    let is_own = |key: &String| copied.is_some_and(|copied| !copied.split(',').any(|copied| copied == key));
+    let own = fields(known, LABELS).filter(|(key, _)| is_own(key));
+    own.chain(fields(stable, LABELS)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn fields<'a>(object: &'a Value, path: &[&str]) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    at(object, path).as_object().into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -266,7 +286,13 @@ mod tests {
             assert_eq!(share(&ambassador, &known), Some(20), "{known:?}");
         };
         check(&|_, canary| canary["spec"]["weight"] = json!(30), Some(30));
-        check(&|_, canary| canary["metadata"]["annotations"] = json!({"a": "b"}), Some(20));
+        check(&|_, canary| canary["metadata"]["annotations"]["a"] = json!("b"), Some(20));
+        check(&|_, canary| canary["metadata"]["labels"]["added-by"] = json!("a webhook"), Some(20));
+        check(&|_, canary| canary["metadata"]["labels"]["host"] = json!("other"), None);
+        // One that does not say which labels are its original's.
+        let forget = |canary: &mut Value| drop(canary["metadata"]["annotations"].take());
+        check(&|_, canary| forget(canary), Some(20));
+        check(&|_, canary| (forget(canary), canary["metadata"]["labels"]["other"] = json!("x")).1, None);
         check(&|_, canary| canary["spec"]["weight"] = json!(101), None);
         check(&|_, canary| canary["spec"]["weight"] = Value::Null, None);
         check(&|_, canary| canary["spec"]["service"] = json!("other"), None);
