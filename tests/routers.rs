@@ -19,8 +19,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use serin::api::Rollout;
+use serin::api::labels::SESSION_COOKIE;
 use serin::traffic::{
-    Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, TrafficTarget, of_step, subsets,
+    Cookie, Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, Session, TrafficTarget,
+    of_step, subsets,
 };
 use serin::units::{PodHash, Weight};
 
@@ -36,11 +38,16 @@ impl Case {
     fn read(path: &Path) -> Self {
         let mut documents: Vec<Value> =
             serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap();
-        let canary = documents.remove(0);
-        let rollout = json!({
+        let mut canary = documents.remove(0);
+        let mut rollout = json!({
             "metadata": {"name": "web", "namespace": "shop", "uid": "1"},
-            "spec": {"strategy": {"canary": canary}},
+            "status": {"currentPodHash": "new"},
         });
+        // No field of a strategy, but of the Rollout that it is of.
+        if let Some(cookie) = canary.as_object_mut().unwrap().remove("sessionCookie") {
+            rollout["metadata"]["annotations"] = json!({(SESSION_COOKIE): cookie});
+        }
+        rollout["spec"] = json!({"strategy": {"canary": canary}});
         let objects = documents.into_iter().map(|object| (name_of(&object), object)).collect();
         Self {
             rollout: serde_json::from_value(rollout).unwrap(),
@@ -79,7 +86,16 @@ impl Case {
             let of_name = |name: &String| Some(ManagedRoute { name: name.clone(), rule: rule(name)? });
             names.clone().filter_map(|route| of_name(&route.name)).collect()
         };
-        canary.steps.iter().flatten().filter_map(of_step).map(after).collect()
+        let mut sets: Vec<Vec<ManagedRoute>> =
+            canary.steps.iter().flatten().filter_map(of_step).map(after).collect();
+        if let Some(cookie) = Cookie::of(&self.rollout).unwrap() {
+            let route = ManagedRoute::of_session(Session { cookie, value: "new".to_owned() });
+            sets.push(vec![]);
+            for set in &mut sets {
+                set.push(route.clone());
+            }
+        }
+        sets
     }
 }
 

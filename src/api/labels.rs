@@ -28,6 +28,8 @@ pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
 pub const WORKLOAD_SCALED_DOWN: &str = "rollout.argoproj.io/workload-scaled-down";
 /// Annotation of a router's object that is a copy: the keys of the labels that it has of its original.
 pub const COPIED_LABELS: &str = "rollout.argoproj.io/copied-labels";
+/// Annotation of a Rollout: the cookie that keeps users on the canary, `NAME` or `NAME; Max-Age=SECONDS`.
+pub const SESSION_COOKIE: &str = "rollout.argoproj.io/session-cookie";
 /// Label that shards objects over controllers (`--instance-id`).
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.

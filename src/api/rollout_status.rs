@@ -124,6 +124,8 @@ pub struct CanaryRoute {
     pub stable_service: Option<String>,
     /// The Services whose roles alternate.
     pub ping_pong: Option<PingPong>,
+    /// The cookie that keeps users on the canary, as the annotation asks for it.
+    pub session_cookie: Option<String>,
     /// Whether stable has given pods away for it.
     pub dynamic_stable_scale: Option<bool>,
 }

@@ -81,6 +81,9 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
     let min_ready_seconds = not_negative("spec.minReadySeconds", spec.min_ready_seconds, 0, &mut problems);
     let on_pods = on_pods::parse(spec, &selector, &mut problems);
     let chosen = strategy::parse(snapshot, replicas, &template, &mut problems);
+    if !matches!(chosen.strategy, Strategy::Routed(_)) {
+        routing::refuse_cookie(snapshot, &mut problems);
+    }
     let refusal = snapshot.refusal.as_ref().filter(|_| !revision::exists(snapshot));
     let retries = problems.is_empty() && refusal.is_some_and(|refusal| refusal.is_due);
     let field = || workload::template_field(spec);

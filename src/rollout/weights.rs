@@ -13,7 +13,7 @@ use super::replicas::{Split, pods_for, share_of};
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step, Strategy};
 use super::world::{World, is_exactly};
-use crate::traffic::{Destination, ManagedRoute, ObservedTraffic, TrafficTarget};
+use crate::traffic::{Destination, ManagedRoute, ObservedTraffic, Session, TrafficTarget};
 use crate::units::{PodHash, Weight};
 
 /// Names of the two destinations, by the roles that they have now.
@@ -194,7 +194,15 @@ fn made(world: &World, progress: &Progress, routing: &Routing) -> Vec<ManagedRou
         }
     }
     let in_order = routing.managed.iter().filter_map(|name| rules.remove(name).map(|rule| (name, rule)));
-    in_order.map(|(name, rule)| ManagedRoute { name: name.clone(), rule: rule.clone() }).collect()
+    let in_order = in_order.map(|(name, rule)| ManagedRoute { name: name.clone(), rule: rule.clone() });
+    in_order.chain(session(world, progress, routing)).collect()
+}
+
+/// The route for users who were on the canary before, for as long as steps give it a share.
+fn session(world: &World, progress: &Progress, routing: &Routing) -> Option<ManagedRoute> {
+    let cookie = routing.cookie.clone().filter(|_| world.weight(progress) > Weight::ZERO)?;
+    let value = progress.hash.as_ref()?.to_string();
+    Some(ManagedRoute::of_session(Session { cookie, value }))
 }
 
 /// Whether those requests have a route of their own that should, and no others.

@@ -2,6 +2,7 @@
 //! has the share is let go first, so that no route is left that sends requests to pods which nobody looks after.
 
 use crate::api::Rollout;
+use crate::api::labels::SESSION_COOKIE;
 use crate::api::rollout_status::CanaryRoute;
 
 /// The route that the spec names; `None` without a router.
@@ -13,6 +14,11 @@ pub fn route_of(rollout: &Rollout) -> Option<CanaryRoute> {
         canary_service: canary.canary_service.clone(),
         stable_service: canary.stable_service.clone(),
         ping_pong: canary.ping_pong.clone(),
+        session_cookie: rollout
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(SESSION_COOKIE).cloned()),
         dynamic_stable_scale: canary.dynamic_stable_scale,
     })
 }
@@ -41,6 +47,11 @@ pub fn with_route_left(rollout: &Rollout) -> Option<Rollout> {
     canary.stable_service = route.stable_service;
     canary.ping_pong = route.ping_pong;
     canary.dynamic_stable_scale = route.dynamic_stable_scale;
+    let annotations = left.metadata.annotations.get_or_insert_default();
+    match route.session_cookie {
+        Some(cookie) => drop(annotations.insert(SESSION_COOKIE.to_owned(), cookie)),
+        None => drop(annotations.remove(SESSION_COOKIE)),
+    }
     Some(left)
 }
 

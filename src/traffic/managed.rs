@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::session::{SESSION_ROUTE, Session};
 use crate::api::Rollout;
 use crate::api::canary_step::{CanaryStep, HeaderRoutingMatch, RouteMatch};
 
@@ -26,6 +27,8 @@ pub enum Rule {
         /// Percent of them.
         percent: u32,
     },
+    /// Requests with this cookie go to the canary, which sets it. No step makes it.
+    Session(Session),
 }
 
 /// Which such routes a router can make.
@@ -60,6 +63,23 @@ pub fn of_step(step: &CanaryStep) -> Option<(String, Option<Rule>)> {
 pub(super) fn all(rollout: &Rollout) -> Vec<ManagedRoute> {
     let routes = steps(rollout).filter_map(of_step);
     routes.filter_map(|(name, rule)| Some(ManagedRoute { name, rule: rule? })).collect()
+}
+
+impl ManagedRoute {
+    /// The route for the requests of a session.
+    #[must_use]
+    pub fn of_session(session: Session) -> Self {
+        Self { name: SESSION_ROUTE.to_owned(), rule: Rule::Session(session) }
+    }
+
+    /// The session whose requests it is for.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        match &self.rule {
+            Rule::Session(session) => Some(session),
+            Rule::Header(_) | Rule::Mirror { .. } => None,
+        }
+    }
 }
 
 /// The sets of routes that there are after some step, each in the order of `names`.

@@ -17,6 +17,7 @@ mod plugin;
 mod report;
 pub mod route;
 mod routers;
+mod session;
 mod smi;
 mod traefik;
 mod weighted;
@@ -29,6 +30,7 @@ pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
 use self::report::Report;
 pub use self::route::{Need, RouteKind, RouteName, Routes};
 pub use self::routers::{Abilities, PLUGINS, Problem, Router, Routers, SUPPORTED, Subject};
+pub use self::session::{Cookie, SESSION_ROUTE, Session};
 use crate::units::{PodHash, Weight};
 
 /// Something a router sends traffic to.

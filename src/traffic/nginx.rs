@@ -181,6 +181,13 @@ impl Router for Nginx {
         Abilities { ping_pong: false, largest_scale: Weight::observed(LARGEST_WEIGHT) }
     }
 
+    fn lacks_sessions(&self) -> Option<&'static str> {
+        Some(
+            "set the annotations affinity: cookie and affinity-canary-behavior: sticky in the stable Ingress, and the first in \
+             additionalIngressAnnotations",
+        )
+    }
+
     fn needs(&self) -> Vec<Need> {
         let names = self.ingresses.iter().flat_map(|(_, name)| [self.route(name), self.canary_of(name)]);
         names.map(Need::One).collect()

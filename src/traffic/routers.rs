@@ -11,6 +11,7 @@ use super::gateway::{self, GatewayApi};
 use super::istio::{self, Istio};
 use super::managed::{self, Managed, ManagedRoute};
 use super::nginx::Nginx;
+use super::session::Session;
 use super::smi::Smi;
 use super::traefik::Traefik;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
@@ -37,6 +38,11 @@ pub trait Router: Debug + Send + Sync {
     /// Which routes for some requests it can make.
     fn managed(&self) -> Managed {
         Managed::Nothing
+    }
+
+    /// Why a cookie of the Rollout's cannot keep users on the canary, and what does instead; `None` where it can.
+    fn lacks_sessions(&self) -> Option<&'static str> {
+        Some("it has nothing that could")
     }
 
     /// The objects that it looks at.
@@ -97,6 +103,8 @@ pub struct Subject {
     pub managed: Vec<ManagedRoute>,
     /// The names of such routes, the one with precedence first.
     pub managed_names: Vec<String>,
+    /// What keeps users on the canary, whose route is the last of the above; `None` where nothing does.
+    pub session: Option<Session>,
     /// The sets of such routes that there are after some step, each in the order of precedence.
     pub managed_sets: Vec<Vec<ManagedRoute>>,
 }
@@ -117,8 +125,19 @@ impl Subject {
         };
         let services = pair.map(|name| name.clone().unwrap_or_default());
         let [canary, stable] = istio::subsets(routing).unwrap_or(services);
-        let managed_names: Vec<_> =
+        let mut managed_names: Vec<_> =
             routing.managed_routes.iter().flatten().map(|route| route.name.clone()).collect();
+        let (mut managed, mut managed_sets) = (managed::all(rollout), managed::sets(rollout, &managed_names));
+        let session = Session::of(rollout);
+        if let Some(session) = &session {
+            let route = ManagedRoute::of_session(session.clone());
+            managed_names.push(route.name.clone());
+            managed_sets.push(vec![]);
+            for set in &mut managed_sets {
+                set.push(route.clone());
+            }
+            managed.push(route);
+        }
         let given = routing.max_traffic_weight.and_then(|given| u32::try_from(given).ok());
         let subject = Self {
             rollout: rollout.metadata.name.clone().unwrap_or_default(),
@@ -127,9 +146,10 @@ impl Subject {
             is_leaving: rollout.metadata.deletion_timestamp.is_some(),
             canary,
             stable,
-            managed: managed::all(rollout),
-            managed_sets: managed::sets(rollout, &managed_names),
+            managed,
+            managed_sets,
             managed_names,
+            session,
             scale: given.filter(|given| *given > 0).map_or(Weight::FULL, Weight::observed),
         };
         Some((subject, routing))
@@ -200,6 +220,11 @@ impl Routers {
     /// Each router's field, and which routes for some requests it can make.
     pub fn managed(&self) -> impl Iterator<Item = (&'static str, Managed)> {
         self.0.iter().map(|router| (router.field(), router.managed()))
+    }
+
+    /// Each router's field that cannot keep users on the canary by a cookie, with what does instead.
+    pub fn lacking_sessions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.0.iter().filter_map(|router| Some((router.field(), router.lacks_sessions()?)))
     }
 
     /// The objects that any of them looks at.

@@ -42,6 +42,10 @@ impl Router for Traefik {
         Abilities { ping_pong: true, largest_scale: Weight::observed(LARGEST_WEIGHT) }
     }
 
+    fn lacks_sessions(&self) -> Option<&'static str> {
+        Some("set spec.weighted.sticky in the TraefikService")
+    }
+
     fn needs(&self) -> Vec<Need> {
         self.route.iter().cloned().map(Need::One).collect()
     }

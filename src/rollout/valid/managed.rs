@@ -47,7 +47,7 @@ pub(super) fn parse(
                 problems.push(SpecError::new(format!("{field}.percentage"), "must be from 0 to 100"));
             }
         }
-        None => {}
+        Some(Rule::Session(_)) | None => {}
     }
     Some(Step::SetRoute { name, rule })
 }

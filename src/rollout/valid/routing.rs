@@ -8,11 +8,12 @@ use super::{Destinations, Routing, Services, SpecError, StableScale, managed, se
 use crate::api::rollout::{CanaryStrategy, PingPong};
 use crate::api::traffic_routing::TrafficRouting;
 use crate::rollout::snapshot::Snapshot;
-use crate::traffic::{self, PLUGINS, Routers, SUPPORTED};
+use crate::traffic::{self, Cookie, PLUGINS, Routers, SESSION_ROUTE, SUPPORTED};
 use crate::units::Weight;
 
 const CANARY: &str = "spec.strategy.canary";
 const PATH: &str = "spec.strategy.canary.trafficRouting";
+const SESSION_FIELD: &str = "metadata.annotations['rollout.argoproj.io/session-cookie']";
 
 /// Parses the router and the fields of the canary that need one.
 pub(super) fn parse(
@@ -43,12 +44,37 @@ pub(super) fn parse(
         },
         scale,
         managed: managed::names(snapshot),
+        cookie: cookie(snapshot, problems),
         stable_scale: if is_dynamic { StableScale::Dynamic } else { StableScale::Full },
         min_pods: u32::try_from(min_pods).unwrap_or_else(|_| {
             let message = format!("must be 0 or more, not {min_pods}");
             problems.push(SpecError::new(format!("{CANARY}.minPodsPerReplicaSet"), message));
             0
         }),
+    }
+}
+
+/// The cookie that is to keep users on the canary; refused where a router cannot do so.
+fn cookie(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> Option<Cookie> {
+    let problem = |message: String| SpecError::new(SESSION_FIELD, message);
+    let cookie = Cookie::of(&snapshot.rollout);
+    let cookie = cookie.map_err(|message| problems.push(problem(message))).ok().flatten()?;
+    for (router, instead) in Routers::of(&snapshot.rollout).lacking_sessions() {
+        problems.push(problem(format!("does not work with {router}: {instead}, and remove it")));
+    }
+    let names = managed::names(snapshot);
+    if names.iter().any(|name| name == SESSION_ROUTE) {
+        problems
+            .push(problem(format!("makes a route {SESSION_ROUTE:?}: call that of managedRoutes otherwise")));
+    }
+    Some(cookie)
+}
+
+/// A cookie that nothing could set is refused.
+pub(super) fn refuse_cookie(snapshot: &Snapshot, problems: &mut Vec<SpecError>) {
+    if !matches!(Cookie::of(&snapshot.rollout), Ok(None)) {
+        let message = format!("needs {PATH}: remove it, or name a router");
+        problems.push(SpecError::new(SESSION_FIELD, message));
     }
 }
 

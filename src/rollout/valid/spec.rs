@@ -10,7 +10,7 @@ use super::WorkloadScaling;
 use crate::rollout::injection::OnPods;
 use crate::rollout::replicas::{Bounds, Threshold};
 use crate::rollout::runs::Analysis;
-use crate::traffic::Rule;
+use crate::traffic::{Cookie, Rule};
 use crate::units::{ReplicaCount, Weight, format_duration};
 
 /// A spec with its defaults applied.
@@ -80,6 +80,8 @@ pub struct Routing {
     pub min_pods: u32,
     /// Names of routes that steps may make, the one with precedence first.
     pub managed: Vec<String>,
+    /// The cookie that keeps users on the canary; `None` where none does.
+    pub cookie: Option<Cookie>,
 }
 
 /// Where a router sends traffic to.
@@ -231,7 +233,9 @@ impl fmt::Display for Step {
             Self::SetWeight(weight) => write!(f, "setWeight: {weight}"),
             Self::SetCanaryScale(scale) => scale.fmt(f),
             Self::SetRoute { name, rule: Some(Rule::Mirror { .. }) } => write!(f, "setMirrorRoute: {name}"),
-            Self::SetRoute { name, rule: Some(Rule::Header(_)) } => write!(f, "setHeaderRoute: {name}"),
+            Self::SetRoute { name, rule: Some(Rule::Header(_) | Rule::Session(_)) } => {
+                write!(f, "setHeaderRoute: {name}")
+            }
             Self::SetRoute { name, rule: None } => write!(f, "remove route {name}"),
             Self::Pause(None) => f.write_str("pause"),
             Self::Pause(Some(duration)) => write!(f, "pause: {}", format_duration(*duration)),

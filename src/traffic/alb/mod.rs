@@ -147,6 +147,10 @@ impl Router for Alb {
         Managed::ExactHeaders
     }
 
+    fn lacks_sessions(&self) -> Option<&'static str> {
+        Some("set trafficRouting.alb.stickinessConfig")
+    }
+
     fn needs(&self) -> Vec<Need> {
         self.ingresses.iter().map(|(_, name)| Need::One(self.route(name))).collect()
     }

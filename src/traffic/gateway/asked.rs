@@ -31,6 +31,7 @@ pub(super) fn matches(rule: &Rule, kind: RouteKind) -> Result<Vec<Value>, String
                 .filter_map(|header| Some((header.header_name.as_deref()?, header.header_value.as_ref()?)));
             Ok(vec![with_headers(json!({}), named)?])
         }
+        Rule::Session(session) => self::matches(&Rule::Header(vec![session.asked()]), kind),
         Rule::Mirror { matches, .. } => {
             let found: Result<Vec<_>, _> = matches.iter().map(|found| of_requests(found, kind)).collect();
             Ok(found?.into_iter().flatten().collect())

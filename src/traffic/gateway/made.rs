@@ -124,7 +124,7 @@ impl Maker<'_> {
         let mut backends = items(source, &["backendRefs"]).iter();
         let Some(canary) = backends.find(|backend| self.router.is(self.canary, backend)) else { return copy };
         match rule {
-            Rule::Header(_) => {
+            Rule::Header(_) | Rule::Session(_) => {
                 let mut canary = canary.clone();
                 set(&mut canary, &["weight"], Some(json!(1)));
                 set(&mut copy, &["backendRefs"], Some(json!([canary])));
@@ -249,6 +249,7 @@ fn carries(chosen: &Chosen, rule: &Rule) -> bool {
     let is_http = matches!(chosen.kind, RouteKind::HttpRoute | RouteKind::GrpcRoute);
     match rule {
         Rule::Header(_) => is_http && chosen.has_header_routes,
+        Rule::Session(_) => chosen.kind == RouteKind::HttpRoute,
         Rule::Mirror { .. } => is_http,
     }
 }

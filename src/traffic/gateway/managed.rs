@@ -10,6 +10,7 @@ use super::{By, FIELD, GatewayApi, asked};
 use crate::api::canary_step::RouteMatch;
 use crate::traffic::route::{at, items, text};
 use crate::traffic::routers::Problem;
+use crate::traffic::session;
 use crate::traffic::{ManagedRoute, RouteKind, RouteName, Routes, Rule, Subject, TrafficTarget};
 
 /// What the API takes of a route, and of a rule.
@@ -69,7 +70,11 @@ impl GatewayApi {
 
     /// The routes for some requests that are there.
     pub(super) fn observe_managed(&self, routes: &Routes) -> Found {
-        observe(&self.subject, &sights(&self.makers(routes, &self.idle), routes))
+        let mut found = observe(&self.subject, &sights(&self.makers(routes, &self.idle), routes));
+        for setters in self.setters(routes) {
+            session::observe(&mut found, setters);
+        }
+        found
     }
 
     /// What is in the way of the routes that steps make.
@@ -261,7 +266,7 @@ fn rules_of<'a>(routes: &'a Routes, name: &RouteName) -> &'a [Value] {
 fn parts(route: &ManagedRoute) -> Vec<ManagedRoute> {
     let part = |rule: Rule| ManagedRoute { name: route.name.clone(), rule };
     match &route.rule {
-        Rule::Header(_) => vec![route.clone()],
+        Rule::Header(_) | Rule::Session(_) => vec![route.clone()],
         Rule::Mirror { matches, percent } => {
             let one = |found: &RouteMatch| Rule::Mirror { matches: vec![found.clone()], percent: *percent };
             matches.iter().map(one).map(part).collect()

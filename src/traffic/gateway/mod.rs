@@ -7,6 +7,7 @@
 
 mod asked;
 mod config;
+mod cookie;
 mod label;
 mod made;
 mod managed;
@@ -181,6 +182,9 @@ impl GatewayApi {
                  {stable}: add both to one"
             ));
         }
+        if let Some(message) = self.problem_of_cookie(rules, chosen) {
+            return problem(format!("{kind} \"{name}\" {message}"));
+        }
         let twice = |service: &&str| meant.iter().any(|rule| self.count(service, rule) > 1);
         let service = self.subject.names().into_iter().find(twice)?;
         problem(format!(
@@ -200,6 +204,10 @@ impl Router for GatewayApi {
 
     fn managed(&self) -> Managed {
         Managed::HeadersAndMirrors
+    }
+
+    fn lacks_sessions(&self) -> Option<&'static str> {
+        None
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -236,7 +244,10 @@ impl Router for GatewayApi {
 
     fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
         for Place { route, chosen } in &self.places(routes) {
-            routes.edit(route, |object| self.render_weights(object, chosen, target));
+            routes.edit(route, |object| {
+                self.render_weights(object, chosen, target);
+                self.render_cookie(object, chosen, target);
+            });
         }
         self.render_managed(routes, target);
         for Place { route, .. } in &self.places(routes) {

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::choice::{Chosen, List, Place};
+use super::cookie;
 use super::matches::{asked, narrowed, unclear};
 use super::roles::{Roles, shown};
 use crate::traffic::route::{at, items, set, text};
+use crate::traffic::session::{self, Setters};
 use crate::traffic::{ManagedRoute, Problem, Rule, Subject};
 
 /// The field of problems that are of no VirtualService alone.
@@ -129,7 +131,7 @@ impl<'a> Maker<'a> {
         let are_all = matches.iter().any(|found| found.as_object().is_some_and(Map::is_empty));
         set(&mut made, &["match"], (!are_all).then_some(Value::Array(matches)));
         match &route.rule {
-            Rule::Header(_) => {
+            Rule::Header(_) | Rule::Session(_) => {
                 set(&mut canary, &["weight"], Some(json!(100)));
                 set(&mut made, &["route"], Some(json!([canary])));
             }
@@ -140,6 +142,13 @@ impl<'a> Maker<'a> {
 
     fn bases(&self) -> impl Iterator<Item = &'a Value> {
         self.bases.iter().filter_map(|index| self.http.get(*index))
+    }
+
+    /// What sets the session's cookie; `None` without a session.
+    fn setters(&self, canary: &str) -> Option<Setters> {
+        let session = self.subject.session.as_ref()?;
+        let bases = self.bases.iter().filter_map(|index| self.http.get(*index));
+        Some(cookie::setters(self.roles, bases, session, canary))
     }
 
     /// The routes that a step makes.
@@ -185,7 +194,11 @@ pub(super) fn observe(makers: &[Maker<'_>], canary: &str) -> BTreeMap<String, Op
         let mut candidates = candidates.filter(|route| route.name == name && are_in_order);
         candidates.find(|route| makers.iter().all(|maker| maker.has(route, canary))).cloned()
     };
-    there.into_iter().map(|name| (name.to_owned(), found(name))).collect()
+    let mut all = there.into_iter().map(|name| (name.to_owned(), found(name))).collect();
+    for setters in makers.iter().filter_map(|maker| maker.setters(canary)) {
+        session::observe(&mut all, setters);
+    }
+    all
 }
 
 /// What is in the way of the routes that steps make in these.

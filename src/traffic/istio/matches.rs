@@ -43,6 +43,7 @@ pub(super) fn asked(rule: &Rule) -> Result<Vec<Value>, String> {
                 .filter_map(|found| Some((found.header_name.as_ref()?, found.header_value.as_ref()?)));
             Ok(vec![with_headers(json!({}), named)?])
         }
+        Rule::Session(session) => asked(&Rule::Header(vec![session.asked()])),
         Rule::Mirror { matches, .. } => {
             let of_one = |found: &RouteMatch| {
                 let mut one = json!({});

@@ -6,6 +6,7 @@
 //! nor deleted. Whether proxies follow cannot be asked.
 
 mod choice;
+mod cookie;
 mod managed;
 mod matches;
 mod roles;
@@ -23,8 +24,9 @@ pub use self::subsets::destinations as subsets;
 use super::managed::{Managed, ManagedRoute};
 use super::route::set;
 use super::routers::{Abilities, Problem, Router, Subject, both};
+use super::session;
 use super::weighted::LARGEST_WEIGHT;
-use super::{Need, ObservedTraffic, Routes, TrafficTarget};
+use super::{Need, ObservedTraffic, Routes, Session, TrafficTarget};
 use crate::api::traffic_routing::IstioTrafficRouting;
 use crate::units::Weight;
 
@@ -108,6 +110,9 @@ impl Istio {
             let route = object.pointer_mut(&format!("/spec/{}/{index}", list.field()));
             if let Some(route) = route {
                 render_route(roles, route, target);
+                if let (Some(session), List::Http) = (&self.subject.session, list) {
+                    render_cookie(roles, route, session, target);
+                }
             }
         }
         let made = self.maker(chosen, object).map(|maker| maker.render(&target.managed, &target.canary.name));
@@ -136,7 +141,10 @@ impl Istio {
             Err(message) => return vec![problem(message)],
         };
         let wrong = places.iter().filter_map(|(list, index)| {
-            let message = roles.problem(list.of(object).get(*index)?)?;
+            let route = list.of(object).get(*index)?;
+            let session = self.subject.session.as_ref().filter(|_| *list == List::Http);
+            let another = || cookie::problem(roles, route, session?);
+            let message = roles.problem(route).or_else(another)?;
             Some(problem(chosen.wrong(*list, &message)))
         });
         let lacks_http =
@@ -166,6 +174,10 @@ impl Router for Istio {
 
     fn managed(&self) -> Managed {
         Managed::HeadersAndMirrors
+    }
+
+    fn lacks_sessions(&self) -> Option<&'static str> {
+        None
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -216,6 +228,16 @@ fn render_route(roles: Roles<'_>, route: &mut Value, target: &TrafficTarget) {
             None => continue,
         };
         set(entry, &["weight"], Some(weight));
+    }
+}
+
+/// Lets the canary's destination in a route set the cookie for as long as there is a route for it.
+fn render_cookie(roles: Roles<'_>, route: &mut Value, session: &Session, target: &TrafficTarget) {
+    let entries = route.get_mut("route").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten() {
+        if let Some(name) = roles.of_entry(entry) {
+            cookie::render(entry, session, session::is_wanted(target, name));
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Istio: weights in VirtualServices, and subsets of a DestinationRule, that users have.
 
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
+use serin::api::labels::SESSION_COOKIE;
 
 use super::{Case, Kind, Routed, api, leave_in_order, survive_a_second_writer, walk};
 use crate::rollouts::{is_in, message_of};
@@ -166,4 +167,30 @@ async fn a_route_that_is_missing_is_named_and_the_rollout_heals_once_it_is_there
     let chosen = json!({"strategy": {"canary": {"trafficRouting": {"istio": {"virtualService": {"routes": ["primary"]}}}}}});
     subject.change(chosen).await;
     subject.until_phase("Healthy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_who_were_on_the_canary_have_a_route_there_until_it_ends() {
+    let routed = Box::pin(Routed::deploy(Case { name: "istio-session", ..case() }, json!({}))).await;
+    let subject = &routed.subject;
+    let cookie = json!({"metadata": {"annotations": {(SESSION_COOKIE): "shop-version; Max-Age=60"}}});
+    let (name, patch) = (subject.name, Patch::Merge(cookie));
+    subject.rollouts.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    subject.release("v2").await;
+    routed.until_at_step(1).await;
+    let during = api(&subject.client, &subject.namespace, SERVICE).get("shop").await.unwrap().data;
+    let http = during["spec"]["http"].as_array().unwrap();
+    let names: Vec<_> = http.iter().map(|route| &route["name"]).collect();
+    assert_eq!(names, ["docs", "session-affinity", "primary"]);
+    let sets = &http[2]["route"][1]["headers"]["response"]["add"]["Set-Cookie"];
+    let sets = sets.as_str().unwrap().strip_prefix("shop-version=").unwrap();
+    let (hash, rest) = sets.split_once(';').unwrap();
+    assert_eq!(rest, " Path=/; HttpOnly; Max-Age=60");
+    let asked = format!(r"^(.*;\s*)?shop-version={hash}(;.*)?$");
+    assert_eq!(http[1]["match"], json!([{"headers": {"cookie": {"regex": asked}}}]));
+    subject.change_status(json!({"abort": true})).await;
+    subject.until(is_in("Degraded")).await;
+    routed.until_weight(0).await;
+    let after = api(&subject.client, &subject.namespace, SERVICE).get("shop").await.unwrap().data;
+    assert_eq!(after["spec"], service(json!({"host": "stable"}), json!({"host": "canary"}))["spec"]);
 }

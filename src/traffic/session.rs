@@ -1,0 +1,158 @@
+//! A cookie that keeps a user on the canary once the split has chosen it. Its value is the canary's revision, and the route for
+//! requests with it goes with the canary: it is void when that ends, whatever browsers remember.
+
+use std::collections::BTreeMap;
+
+use super::{ManagedRoute, TrafficTarget};
+use crate::api::Rollout;
+use crate::api::canary_step::HeaderRoutingMatch;
+use crate::api::labels::SESSION_COOKIE;
+use crate::api::traffic_routing::StringMatch;
+
+/// Name of the route for requests that have the cookie, among those that steps make.
+pub const SESSION_ROUTE: &str = "session-affinity";
+
+/// The cookie as a Rollout asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// Its name.
+    pub name: String,
+    /// Seconds that browsers keep it; `None` for as long as they run.
+    pub max_age: Option<u32>,
+}
+
+/// The cookie of one canary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The cookie.
+    pub cookie: Cookie,
+    /// Its value: the canary's revision.
+    pub value: String,
+}
+
+impl Cookie {
+    /// The cookie that a Rollout's annotation asks for; `None` without one.
+    ///
+    /// # Errors
+    /// What is wrong with the annotation, and what would be right.
+    pub fn of(rollout: &Rollout) -> Result<Option<Self>, String> {
+        let annotations = rollout.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(SESSION_COOKIE)).map(|text| Self::parse(text)).transpose()
+    }
+
+    /// Reads `NAME` or `NAME; Max-Age=SECONDS`.
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "must be NAME or \"NAME; Max-Age=SECONDS\" with letters, digits, - and _ in the name, not {text:?}"
+            )
+        };
+        let (name, attribute) = text.split_once(';').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let name = name.trim();
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+        if name.is_empty() || !name.chars().all(is_letter) {
+            return Err(wrong());
+        }
+        let age = |text: &str| {
+            let (key, seconds) = text.trim().split_once('=')?;
+            let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0)?;
+            key.eq_ignore_ascii_case("max-age").then_some(seconds)
+        };
+        let max_age = attribute.map(|text| age(text).ok_or_else(wrong)).transpose()?;
+        Ok(Self { name: name.to_owned(), max_age })
+    }
+}
+
+impl Session {
+    /// The session of the canary that a Rollout's status knows; `None` where none is asked for.
+    pub(super) fn of(rollout: &Rollout) -> Option<Self> {
+        let value = rollout.status.as_ref()?.current_pod_hash.clone()?;
+        Some(Self { cookie: Cookie::of(rollout).ok()??, value })
+    }
+
+    /// The header of an answer that sets the cookie.
+    #[must_use]
+    pub fn header(&self) -> String {
+        let Self { cookie: Cookie { name, max_age }, value } = self;
+        let age = max_age.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+        format!("{name}={value}; Path=/; HttpOnly{age}")
+    }
+
+    /// Whether a header of an answer sets the cookie, for whichever canary.
+    #[must_use]
+    pub fn is_set_by(&self, header: &str) -> bool {
+        header.strip_prefix(&self.cookie.name).is_some_and(|rest| rest.starts_with('='))
+    }
+
+    /// What requests with the cookie have.
+    #[must_use]
+    pub fn asked(&self) -> HeaderRoutingMatch {
+        let Self { cookie: Cookie { name, .. }, value } = self;
+        let regex = Some(format!("^(.*;\\s*)?{name}={value}(;.*)?$"));
+        HeaderRoutingMatch {
+            header_name: Some("cookie".to_owned()),
+            header_value: Some(StringMatch { regex, ..StringMatch::default() }),
+        }
+    }
+}
+
+/// Whether a destination of this name is to set the cookie: the canary's, while there is a route for it.
+pub(super) fn is_wanted(target: &TrafficTarget, name: &str) -> bool {
+    name == target.canary.name && target.managed.iter().any(|route| route.session().is_some())
+}
+
+/// Which of the destinations that lead to the canary set the cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setters {
+    /// Whether all do that should, and no others.
+    pub(super) are_right: bool,
+    /// Whether any does.
+    pub(super) is_any: bool,
+}
+
+/// A session is there where its cookie is set, too; a cookie without a route for it is to go.
+pub(super) fn observe(found: &mut BTreeMap<String, Option<ManagedRoute>>, setters: Setters) {
+    match found.get_mut(SESSION_ROUTE) {
+        Some(route) if !setters.are_right => *route = None,
+        None if setters.is_any => drop(found.insert(SESSION_ROUTE.to_owned(), None)),
+        Some(_) | None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_read_from_its_annotation() {
+        let check = |text: &str, expected: Option<(&str, Option<u32>)>| {
+            let found = Cookie::parse(text).ok();
+            let found = found.as_ref().map(|cookie| (cookie.name.as_str(), cookie.max_age));
+            assert_eq!(found, expected, "{text}");
+        };
+        check("version", Some(("version", None)));
+        check(" shop_version-1 ; max-age=3600", Some(("shop_version-1", Some(3600))));
+        check("version;Max-Age=60", Some(("version", Some(60))));
+        for wrong in
+            ["", "a b", "a=b", "a.*", "a; Max-Age=0", "a; Max-Age=soon", "a; Secure", "a; Max-Age=1; Secure"]
+        {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn the_cookie_of_another_canary_is_void() {
+        let session =
+            Session { cookie: Cookie::parse("version; Max-Age=60").unwrap(), value: "6f9c".to_owned() };
+        assert_eq!(session.header(), "version=6f9c; Path=/; HttpOnly; Max-Age=60");
+        assert!(session.is_set_by("version=another; Path=/") && !session.is_set_by("versions=6f9c"));
+        let asked = session.asked().header_value.unwrap().regex.unwrap();
+        let regex = regex::Regex::new(&asked).unwrap();
+        for cookies in ["version=6f9c", "a=b; version=6f9c", "version=6f9c; a=b", "a=b;version=6f9c;c=d"] {
+            assert!(regex.is_match(cookies), "{cookies}");
+        }
+        for cookies in ["version=6f9", "version=6f9c1", "my-version=6f9c", "a=version=6f9c"] {
+            assert!(!regex.is_match(cookies), "{cookies}");
+        }
+    }
+}
