@@ -10,7 +10,7 @@ use super::plugin::Settings;
 use super::report::Report;
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
-use super::weighted::{LARGEST_WEIGHT, Split, set_weight};
+use super::weighted::{LARGEST_WEIGHT, Split, even, set_weight};
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
 use crate::api::traffic_routing::PluginConfig;
 use crate::units::Weight;
@@ -62,10 +62,7 @@ impl Contour {
         let weights: Option<Vec<_>> =
             backends.clone().map(|backend| weight(at(backend, &["weight"]))).collect();
         let Some(weights) = weights else { return ObservedTraffic::unclear() };
-        // Without any weight, each gets the same.
-        let is_even = weights.iter().all(|weight| *weight == 0);
-        let weights = weights.into_iter().map(|weight| if is_even { 1 } else { weight });
-        let backends = backends.map(|backend| text(backend, &["name"])).zip(weights);
+        let backends = backends.map(|backend| text(backend, &["name"])).zip(even(weights));
         let names = self.subject.names();
         Split::of(backends, names).observed(names, self.subject.scale)
     }

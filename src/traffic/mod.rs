@@ -18,6 +18,7 @@ mod report;
 pub mod route;
 mod routers;
 mod session;
+mod skipper;
 mod smi;
 mod traefik;
 mod weighted;

@@ -29,6 +29,8 @@ pub enum RouteKind {
     TlsRoute,
     /// `HTTPProxy` of `projectcontour.io`.
     HttpProxy,
+    /// `RouteGroup` of `zalando.org`.
+    RouteGroup,
     /// `TraefikService` of `traefik.io`.
     TraefikService,
     /// `ApisixRoute` of `apisix.apache.org`.
@@ -68,7 +70,7 @@ macro_rules! names {
 
 impl RouteKind {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ingress,
         Self::VirtualService,
         Self::DestinationRule,
@@ -77,6 +79,7 @@ impl RouteKind {
         Self::TcpRoute,
         Self::TlsRoute,
         Self::HttpProxy,
+        Self::RouteGroup,
         Self::TraefikService,
         Self::ApisixRoute,
         Self::TrafficSplit,
@@ -114,6 +117,7 @@ impl RouteKind {
                 names!("TLSRoute", "gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "tlsroutes")
             }
             Self::HttpProxy => names!("HTTPProxy", "projectcontour.io", &["v1"], "httpproxies"),
+            Self::RouteGroup => names!("RouteGroup", "zalando.org", &["v1"], "routegroups"),
             Self::TraefikService => names!("TraefikService", "traefik.io", &["v1alpha1"], "traefikservices"),
             Self::ApisixRoute => names!("ApisixRoute", "apisix.apache.org", &["v2"], "apisixroutes"),
             Self::TrafficSplit => names!(

@@ -12,6 +12,7 @@ use super::istio::{self, Istio};
 use super::managed::{self, Managed, ManagedRoute};
 use super::nginx::Nginx;
 use super::session::Session;
+use super::skipper::{self, Skipper};
 use super::smi::Smi;
 use super::traefik::Traefik;
 use super::{Need, ObservedTraffic, Routes, TrafficTarget};
@@ -22,8 +23,9 @@ use crate::units::Weight;
 /// Fields of `spec.strategy.canary.trafficRouting` that name a router which is implemented.
 pub const SUPPORTED: [&str; 7] = ["alb", "ambassador", "apisix", "istio", "nginx", "smi", "traefik"];
 
-/// Plugins of other controllers that are routers here: their names below `trafficRouting.plugins`.
-pub const PLUGINS: [&str; 2] = [gateway::NAME, contour::NAME];
+/// Routers that have no field of their own, as plugins of other controllers or of ours alone: their names below
+/// `trafficRouting.plugins`.
+pub const PLUGINS: [&str; 3] = [gateway::NAME, contour::NAME, skipper::NAME];
 
 /// Shifts traffic by editing objects.
 ///
@@ -200,6 +202,7 @@ impl Routers {
                     routers.push(Box::new(GatewayApi::new(subject.clone(), idle, config)));
                 }
                 contour::NAME => routers.push(Box::new(Contour::new(subject.clone(), config))),
+                skipper::NAME => routers.push(Box::new(Skipper::new(subject.clone(), config))),
                 _ => {}
             }
         }

@@ -112,6 +112,12 @@ impl Backends {
     }
 }
 
+/// Weights of a list in which each gets the same where none has any.
+pub(super) fn even(weights: Vec<u64>) -> impl Iterator<Item = u64> {
+    let is_even = weights.iter().all(|weight| *weight == 0);
+    weights.into_iter().map(move |weight| if is_even { 1 } else { weight })
+}
+
 /// Gives a backend the weight that a target has for the Service of this name.
 pub(super) fn set_weight(backend: &mut Value, service: &str, target: &TrafficTarget) {
     if service == target.canary.name {

@@ -12,6 +12,7 @@ pub(crate) mod definitions;
 mod gateway;
 mod istio;
 mod nginx;
+mod skipper;
 mod smi;
 mod traefik;
 
