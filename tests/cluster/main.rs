@@ -29,6 +29,7 @@ mod routers;
 mod sandbox;
 mod seeds;
 mod shared;
+mod shop;
 mod split_traffic;
 mod stub_prometheus;
 mod takeover;

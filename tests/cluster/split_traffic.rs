@@ -6,24 +6,22 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::PostParams;
-use kube::runtime::wait::Condition;
-use kube::{Api, Client, Config};
+use kube::{Client, Config};
 use serde_json::{Value, json};
 use serin::api::Rollout;
 use serin::sandbox::cluster::define;
 use serin::sandbox::control_plane::ControlPlane;
-use serin::sandbox::node::{PodPlan, VirtualNode, Workload};
+use serin::sandbox::node::VirtualNode;
 use serin::sandbox::traffic::{Counts, Traffic, TrafficOptions};
 use serin::sandbox::workload::Applications;
 use tokio::time::{sleep, timeout};
 
 use crate::controller_process::ControllerProcess;
-use crate::rollouts::{Subject, is_in, merge, says};
+use crate::rollouts::{is_in, merge};
 use crate::routers::definitions::install_file;
 use crate::routers::{Kind, create};
 use crate::shared::{DEADLINE, namespace, options};
+use crate::shop::{LAST_STEP, Shop, Users, deploy, expose};
 
 const VIRTUAL_SERVICE: Kind = ("networking.istio.io", "v1", "VirtualService", "virtualservices");
 const DESTINATION_RULE: Kind = ("networking.istio.io", "v1", "DestinationRule", "destinationrules");
@@ -37,34 +35,8 @@ const DEFINITIONS: [&str; 4] = [
 ];
 /// Requests per second.
 const RATE: u32 = 60;
-/// Requests that a share is measured by.
-const SAMPLE: u64 = 240;
-/// Samples after the first in which a share may still be another.
-const FURTHER_SAMPLES: usize = 3;
-/// The last step, a pause at full weight.
-const LAST_STEP: i32 = 5;
-/// How long pods go on after their deletion before they look whether requests still come.
-const STOPS_AFTER: Duration = Duration::from_secs(2);
 /// How often counts are asked for, which cannot be watched.
 const POLL: Duration = Duration::from_millis(50);
-
-/// Applications that are slow to stop; the tags of their images make them slow to start.
-struct SlowToStop(Applications);
-
-impl Workload for SlowToStop {
-    async fn start(&self, pod: &Pod) -> PodPlan {
-        self.0.start(pod).await
-    }
-
-    async fn drained(&self, uid: &str) {
-        sleep(STOPS_AFTER).await;
-        self.0.drained(uid).await;
-    }
-
-    fn stop(&self, uid: &str) {
-        self.0.stop(uid);
-    }
-}
 
 /// A control plane whose pods really serve, on a thread of its own for the reason that [`crate::shared`] gives.
 fn control_plane() -> &'static (Config, String) {
@@ -85,8 +57,7 @@ fn run_forever() -> (Config, String) {
             for file in DEFINITIONS {
                 install_file(&client, file).await;
             }
-            let workload = Arc::new(SlowToStop(Applications::default()));
-            let _node = VirtualNode::start(client, workload).await.unwrap();
+            let _node = VirtualNode::start(client, Arc::new(Applications::default())).await.unwrap();
             sender.send((control_plane.config(), control_plane.kubeconfig().to_owned())).unwrap();
             std::future::pending::<()>().await;
         });
@@ -198,66 +169,40 @@ fn alternating() -> Value {
     json!({"pingPong": pair, "canaryService": null, "stableService": null, "scaleDownDelaySeconds": 1})
 }
 
-fn template(version: &str) -> Value {
-    let image = format!("app:{version}-slow-start500ms-lat5ms");
-    json!({
-        "metadata": {"labels": {"app": "web"}},
-        "spec": {"terminationGracePeriodSeconds": 30, "containers": [{"name": "main", "image": image}]},
-    })
+async fn open(edge: Edge) -> Shop<Requests> {
+    let (config, kubeconfig) = control_plane();
+    let client = Client::try_from(config.clone()).unwrap();
+    let namespace = namespace(&client, edge.name).await;
+    for name in ["root", "stable", "canary"] {
+        expose(&client, &namespace, name).await;
+    }
+    for (kind, object) in edge.objects {
+        create(&client, &namespace, kind, object).await;
+    }
+    let controller = ControllerProcess::start(kubeconfig, &namespace, &[]);
+    let subject = deploy(&client, &namespace, edge.canary).await;
+    let route = format!("{}/{namespace}/shop", edge.route).parse().unwrap();
+    let options = TrafficOptions {
+        rate: RATE,
+        namespace: Some(namespace),
+        routes: vec![route],
+        patience: DEADLINE,
+        ..TrafficOptions::default()
+    };
+    let users = Requests { traffic: Traffic::start(client, options), of: edge.name };
+    users.next(1).await;
+    Shop { subject, users, controller }
 }
 
-/// A Rollout behind a router, and the users of its first version.
-struct Shop {
-    subject: Subject,
+/// Requests that the generator sends, counted by revision; those that reached no pod are of none.
+struct Requests {
     traffic: Traffic,
-    controller: ControllerProcess,
+    /// Whose users send them.
+    of: &'static str,
 }
 
-impl Shop {
-    async fn open(edge: Edge) -> Self {
-        let (config, kubeconfig) = control_plane();
-        let client = Client::try_from(config.clone()).unwrap();
-        let namespace = namespace(&client, edge.name).await;
-        for name in ["root", "stable", "canary"] {
-            expose(&client, &namespace, name).await;
-        }
-        for (kind, object) in edge.objects {
-            create(&client, &namespace, kind, object).await;
-        }
-        let controller = ControllerProcess::start(kubeconfig, &namespace, &[]);
-        let pause = || json!({"pause": {}});
-        let steps = json!([
-            {"setWeight": 10}, pause(), {"setWeight": 50}, pause(), {"setWeight": 100}, pause(),
-        ]);
-        let mut canary = json!({
-            "canaryService": "canary", "stableService": "stable", "steps": steps, "abortScaleDownDelaySeconds": 1,
-        });
-        merge(&mut canary, edge.canary);
-        let spec = json!({"template": template("v1"), "strategy": {"canary": canary}});
-        let subject = Subject::create(&client, &namespace, "v1", spec).await;
-        subject.until_phase("Healthy").await;
-        let route = format!("{}/{namespace}/shop", edge.route).parse().unwrap();
-        let options = TrafficOptions {
-            rate: RATE,
-            namespace: Some(namespace),
-            routes: vec![route],
-            patience: DEADLINE,
-            ..TrafficOptions::default()
-        };
-        let shop = Self { subject, traffic: Traffic::start(client, options), controller };
-        shop.next(1).await;
-        shop
-    }
-
-    async fn release(&self, version: &str) {
-        self.subject.change(json!({"template": template(version)})).await;
-    }
-
-    async fn resume(&self) {
-        self.subject.change_status(json!({"pauseConditions": null})).await;
-    }
-
-    /// All requests so far, by revision; those that reached no pod are of none.
+impl Requests {
+    /// All so far.
     fn counts(&self) -> BTreeMap<String, Counts> {
         let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
         for (destination, of) in self.traffic.tally() {
@@ -266,8 +211,9 @@ impl Shop {
         }
         counts
     }
+}
 
-    /// How many of the next `count` requests each revision gets.
+impl Users for Requests {
     async fn next(&self, count: u64) -> BTreeMap<String, u64> {
         let before = self.counts();
         let of = |revision: &String| before.get(revision).copied().unwrap_or_default();
@@ -286,148 +232,62 @@ impl Shop {
         timeout(DEADLINE, enough).await.expect("requests do not go on")
     }
 
-    /// Waits for the pause at a step.
-    async fn until_at(&self, step: i32) -> Rollout {
-        let at = move |rollout: Option<&Rollout>| {
-            let status = rollout.and_then(|rollout| rollout.status.as_ref());
-            status.is_some_and(|status| status.current_step_index == Some(step))
-                && says("CanaryPauseStep").matches_object(rollout)
-        };
-        self.subject.until(at).await
+    fn wanted(&self, rollout: &Rollout) -> String {
+        rollout.status.as_ref().unwrap().current_pod_hash.clone().unwrap()
     }
 
-    /// Waits for the pause at a step, and for the share that the route gives the new version then.
-    async fn until_paused(&self, step: i32, percent: u64) {
-        let paused = self.until_at(step).await;
-        let revision = paused.status.unwrap().current_pod_hash.unwrap();
-        let mut found = BTreeMap::new();
-        // The first sample may hold requests that were under way.
-        for _ in 0..=FURTHER_SAMPLES {
-            found = self.next(SAMPLE).await;
-            if has_share(&found, &revision, percent) {
-                return;
-            }
-        }
-        panic!("{revision} should have {percent} % at step {step}, not {found:?}");
+    fn stable(&self, rollout: &Rollout) -> String {
+        rollout.status.as_ref().unwrap().stable_rs.clone().unwrap()
     }
 
-    /// Goes on until the pause at `step`, the share measured at each pause on the way.
-    async fn go_to(&self, step: i32) {
-        for (pause, percent) in [(1, 10), (3, 50), (LAST_STEP, 100)] {
-            self.until_paused(pause, percent).await;
-            self.assert_unfailing(&format!("on the way to step {pause}"));
-            if pause == step {
-                return;
-            }
-            self.resume().await;
-        }
-    }
-
-    /// Waits for the end of an update, and until nobody gets another version than the stable one.
-    async fn until_healthy(&self) {
-        let healthy = self.subject.until(is_in("Healthy")).await;
-        self.until_only(&healthy.status.unwrap().stable_rs.unwrap()).await;
-    }
-
-    /// Takes the update back, and waits until nobody gets it and none of its pods is left.
-    async fn abort(&self, revision: &str) {
-        self.subject.change_status(json!({"abort": true})).await;
-        let degraded = self.subject.until(is_in("Degraded")).await;
-        self.until_only(&degraded.status.unwrap().stable_rs.unwrap()).await;
-        self.subject.until_sizes(&[(revision, 4)]).await;
-    }
-
-    async fn retry(&self) {
-        self.subject.change_status(json!({"abort": false, "abortedAt": null})).await;
-    }
-
-    /// Takes updates back and tries them again while pods still start and stop and weights still change, and replaces one by
-    /// the next, with a controller that dies in the middle.
-    async fn hurry(&mut self) {
-        self.release("v5").await;
-        for step in [1, 3] {
-            self.until_at(step).await;
-            self.resume().await;
-            self.subject.change_status(json!({"abort": true})).await;
-            self.subject.until(is_in("Degraded")).await;
-            self.retry().await;
-            self.until_at(1).await;
-            self.resume().await;
-        }
-        self.until_at(3).await;
-        self.resume().await;
-        self.release("v6").await;
-        self.controller.kill_and_restart().await;
-        for step in [1, 3, LAST_STEP] {
-            self.until_at(step).await;
-            self.resume().await;
-        }
-        self.subject.until(is_in("Healthy")).await;
-        self.release("v7").await;
-        self.until_at(1).await;
-        self.release("v6").await;
-        self.until_healthy().await;
-        self.assert_unfailing("in haste");
-    }
-
-    async fn until_only(&self, revision: &str) {
-        let only = async { while !self.next(SAMPLE / 5).await.keys().eq([revision]) {} };
-        timeout(DEADLINE, only).await.unwrap_or_else(|_| panic!("others than {revision} still get requests"));
-    }
-
-    /// Panics when a single request has failed.
     fn assert_unfailing(&self, when: &str) {
         let tally = self.traffic.tally();
         let is_failing = |counts: &Counts| counts.failed + counts.unanswered > 0;
         let failing: Vec<_> = tally.iter().filter(|(_, counts)| is_failing(counts)).collect();
-        assert!(failing.is_empty(), "{} {when}: requests failed: {failing:#?}", self.subject.namespace);
+        assert!(failing.is_empty(), "{} {when}: requests failed: {failing:#?}", self.of);
     }
 }
 
-/// A Service of all pods.
-async fn expose(client: &Client, namespace: &str, name: &str) {
-    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
-    let service = serde_json::from_value(json!({
-        "metadata": {"name": name},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
-    }));
-    services.create(&PostParams::default(), &service.unwrap()).await.unwrap();
+/// Takes updates back and tries them again while pods still start and stop and weights still change, and replaces one by the
+/// next, with a controller that dies in the middle.
+async fn hurry(shop: &mut Shop<Requests>) {
+    shop.release("v5").await;
+    for step in [1, 3] {
+        shop.until_at(step).await;
+        shop.resume().await;
+        shop.subject.change_status(json!({"abort": true})).await;
+        shop.subject.until(is_in("Degraded")).await;
+        shop.retry().await;
+        shop.until_at(1).await;
+        shop.resume().await;
+    }
+    shop.until_at(3).await;
+    shop.resume().await;
+    shop.release("v6").await;
+    shop.controller.kill_and_restart().await;
+    for step in [1, 3, LAST_STEP] {
+        shop.until_at(step).await;
+        shop.resume().await;
+    }
+    shop.subject.until(is_in("Healthy")).await;
+    shop.release("v7").await;
+    shop.until_at(1).await;
+    shop.release("v6").await;
+    shop.until_healthy().await;
+    shop.users.assert_unfailing("in haste");
 }
 
-/// Whether the share of a revision among these requests is its weight, within five standard deviations.
-fn has_share(found: &BTreeMap<String, u64>, revision: &str, percent: u64) -> bool {
-    let (all, of_revision) = (found.values().sum::<u64>(), found.get(revision).copied().unwrap_or_default());
-    let variance = all * percent * (100 - percent);
-    let difference = (of_revision * 100).abs_diff(all * percent);
-    difference.pow(2) <= 25 * variance
-}
-
-/// An update to the end; one that is taken back from each of its steps, and then replaced by another; one that is left for
-/// stable's own version; and one of somebody in haste.
+/// An update to the end; others that are taken back; and those of somebody in haste.
 async fn walk(edge: Edge) {
-    let mut shop = Box::pin(Shop::open(edge)).await;
+    let mut shop = Box::pin(open(edge)).await;
     shop.release("v2").await;
     shop.go_to(LAST_STEP).await;
     shop.resume().await;
     shop.until_healthy().await;
     shop.subject.until_sizes(&[("2", 4)]).await;
-    shop.assert_unfailing("after the promotion");
-
-    shop.release("v3").await;
-    for step in [1, 3, LAST_STEP] {
-        shop.go_to(step).await;
-        shop.abort("2").await;
-        shop.assert_unfailing(&format!("after the abort at step {step}"));
-        shop.retry().await;
-    }
-    shop.go_to(3).await;
-    shop.release("v4").await;
-    shop.go_to(3).await;
-    shop.release("v2").await;
-    shop.until_healthy().await;
-    shop.assert_unfailing("after the way back");
-
-    Box::pin(shop.hurry()).await;
+    shop.users.assert_unfailing("after the promotion");
+    Box::pin(shop.try_and_go_back()).await;
+    Box::pin(hurry(&mut shop)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

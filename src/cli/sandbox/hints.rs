@@ -30,6 +30,11 @@ pub(super) fn hints(cluster: &LocalCluster, tools: &Tools, manifests: &Path) -> 
         lines.push(Line::plain(format!("  {words:<24}{meaning}")));
     }
     lines.push(Line::default());
+    lines.push(Line::plain(
+        "Started with --route virtualservice/NAME (or ingress, traefikservice, trafficsplit), the",
+    ));
+    lines.push(Line::plain("sandbox sends the requests of users by the weights of that object."));
+    lines.push(Line::default());
     lines.push(Line::plain(format!("Prometheus: {}", cluster.prometheus().url())));
     lines.push(Line::plain("Control-C ends everything and leaves nothing behind."));
     lines.push(Line::default());

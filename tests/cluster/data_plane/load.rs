@@ -9,12 +9,14 @@ use axum::http::Request;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serin::api::Rollout;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::plane::EDGE;
 use crate::shared::DEADLINE;
+use crate::shop::Users;
 
 /// Users who each wait for their answer before they ask again.
 const USERS: usize = 8;
@@ -27,11 +29,11 @@ type Http = Client<HttpConnector, Body>;
 
 /// What came back so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+struct Tally {
     /// Answers by the version of the pod.
-    pub(super) answers: BTreeMap<String, u64>,
+    answers: BTreeMap<String, u64>,
     /// Requests without the answer of a pod, and what came instead.
-    pub(super) failures: Vec<String>,
+    failures: Vec<String>,
 }
 
 impl Tally {
@@ -45,6 +47,9 @@ pub(super) struct Load {
     tally: Arc<Mutex<Tally>>,
     counted: watch::Receiver<()>,
     users: Vec<JoinHandle<()>>,
+    host: String,
+    /// Versions by the hash of their pods.
+    versions: Mutex<BTreeMap<String, String>>,
 }
 
 impl Load {
@@ -72,11 +77,21 @@ impl Load {
             })
         };
         let users = (0..USERS).map(user).collect();
-        Self { tally, counted, users }
+        Self { tally, counted, users, host: host.to_owned(), versions: Mutex::default() }
     }
 
-    /// The answers by version to the next `count` requests.
-    pub(super) async fn next(&self, count: u64) -> BTreeMap<String, u64> {
+    fn tally(&self) -> Tally {
+        self.tally.lock().unwrap().clone()
+    }
+
+    /// The version whose pods have this hash, which was wanted before.
+    fn version(&self, hash: Option<String>) -> String {
+        self.versions.lock().unwrap()[&hash.unwrap()].clone()
+    }
+}
+
+impl Users for Load {
+    async fn next(&self, count: u64) -> BTreeMap<String, u64> {
         let before = self.tally();
         let mut counted = self.counted.clone();
         let all = async {
@@ -93,15 +108,25 @@ impl Load {
         since
     }
 
-    pub(super) fn tally(&self) -> Tally {
-        self.tally.lock().unwrap().clone()
+    fn wanted(&self, rollout: &Rollout) -> String {
+        let template = rollout.spec.template.as_ref().unwrap();
+        let image = template["spec"]["containers"][0]["image"].as_str().unwrap();
+        let (_, tag) = image.split_once(':').unwrap();
+        let version = tag.split('-').next().unwrap().to_owned();
+        let hash = rollout.status.as_ref().unwrap().current_pod_hash.clone().unwrap();
+        self.versions.lock().unwrap().insert(hash, version.clone());
+        version
     }
 
-    /// Panics when a single request has failed.
-    pub(super) fn assert_unfailing(&self) {
+    fn stable(&self, rollout: &Rollout) -> String {
+        self.version(rollout.status.as_ref().unwrap().stable_rs.clone())
+    }
+
+    fn assert_unfailing(&self, when: &str) {
         let Tally { answers, failures } = self.tally();
         let told: Vec<_> = failures.iter().take(TOLD).collect();
-        assert!(failures.is_empty(), "{} requests failed beside {answers:?}: {told:#?}", failures.len());
+        let (host, failed) = (&self.host, failures.len());
+        assert!(failures.is_empty(), "{host} {when}: {failed} requests failed beside {answers:?}: {told:#?}");
     }
 }
 
