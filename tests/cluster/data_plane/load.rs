@@ -143,18 +143,38 @@ fn record(tally: &mut Tally, answer: Result<String, String>) {
     }
 }
 
-/// The version that answers, which is the first word of its tag.
+/// What a pod has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The version, which is the first word of its tag.
+    pub(super) version: String,
+    /// The cookie that it sets.
+    pub(super) cookie: Option<String>,
+}
+
+/// One request, of a user who has this cookie.
+pub(super) async fn ask_once(host: &str, cookie: &str) -> Result<Answer, String> {
+    exchange(&Client::builder(TokioExecutor::new()).build_http(), host, cookie).await
+}
+
 async fn ask(http: &Http, host: &str) -> Result<String, String> {
-    let request = Request::get(format!("http://{EDGE}/")).header("host", host).body(Body::empty()).unwrap();
+    exchange(http, host, "").await.map(|answer| answer.version)
+}
+
+async fn exchange(http: &Http, host: &str, cookie: &str) -> Result<Answer, String> {
+    let request = Request::get(format!("http://{EDGE}/")).header("host", host).header("cookie", cookie);
+    let request = request.body(Body::empty()).unwrap();
     let exchange = async {
         let answer = http.request(request).await.map_err(|error| format!("{error:?}"))?;
         let status = answer.status();
+        let cookie = answer.headers().get("set-cookie").map(|value| value.to_str().unwrap());
+        let cookie = cookie.and_then(|cookie| cookie.split(';').next()).map(str::to_owned);
         let body =
             to_bytes(Body::new(answer.into_body()), usize::MAX).await.map_err(|error| error.to_string())?;
         let body = String::from_utf8_lossy(&body).into_owned();
         let tag = body.split_whitespace().nth(1).and_then(|tag| tag.split('-').next());
         match tag {
-            Some(version) if status.is_success() => Ok(version.to_owned()),
+            Some(version) if status.is_success() => Ok(Answer { version: version.to_owned(), cookie }),
             _ => Err(format!("{status} {body}")),
         }
     };

@@ -6,11 +6,12 @@ mod load;
 mod own_network;
 mod plane;
 
-use futures::future::join_all;
-use kube::api::DynamicObject;
+use futures::future::{join, join_all};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
+use serin::api::labels::SESSION_COOKIE;
 
-use self::load::Load;
+use self::load::{Answer, Load, ask_once};
 use self::own_network::in_own_network;
 use self::plane::{DataPlane, GATEWAY, NAMESPACE};
 use crate::controller_process::ControllerProcess;
@@ -110,6 +111,36 @@ async fn walk(plane: &DataPlane, edge: Edge) {
     shop.try_and_go_back().await;
 }
 
+/// A user who came to the canary stays there, and not a moment longer than the update.
+async fn keep_users(plane: &DataPlane) {
+    let name = "session";
+    let shop = open(plane, http_route(name, json!({"scaleDownDelaySeconds": 1}))).await;
+    let cookie = json!({"metadata": {"annotations": {(SESSION_COOKIE): "shop-version; Max-Age=60"}}});
+    let patch = Patch::Merge(cookie);
+    shop.subject.rollouts.patch(shop.subject.name, &PatchParams::default(), &patch).await.unwrap();
+    shop.release("v2").await;
+    shop.go_to(1).await;
+    let cookie = loop {
+        let answer = ask_once(&host(name), "").await.unwrap();
+        assert_eq!(answer.cookie.is_some(), answer.version == "v2", "{answer:?}");
+        if let Some(cookie) = answer.cookie {
+            break cookie;
+        }
+    };
+    let cookies = format!("theme=dark; {cookie}");
+    for _ in 0..40 {
+        assert_eq!(ask_once(&host(name), &cookies).await.unwrap().version, "v2");
+    }
+    shop.subject.change_status(json!({"abort": true})).await;
+    shop.subject.until(is_in("Degraded")).await;
+    shop.until_only("v1").await;
+    for _ in 0..40 {
+        let stable = Answer { version: "v1".to_owned(), cookie: None };
+        assert_eq!(ask_once(&host(name), &cookies).await.unwrap(), stable);
+    }
+    shop.users.assert_unfailing("with sessions");
+}
+
 #[test]
 fn no_request_fails_and_shares_follow_the_weights() {
     in_own_network("data_plane::no_request_fails_and_shares_follow_the_weights", async || {
@@ -124,6 +155,6 @@ fn no_request_fails_and_shares_follow_the_weights() {
             ),
             http_proxy("proxy"),
         ];
-        join_all(edges.map(|edge| walk(&plane, edge))).await;
+        join(join_all(edges.map(|edge| walk(&plane, edge))), keep_users(&plane)).await;
     });
 }
