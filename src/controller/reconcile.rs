@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::error::{Class, PassError};
 use super::queue::Next;
 use super::records::{Readable, RolloutRecord};
-use super::snapshot::{Memory, Refusal};
+use super::snapshot::{LEAVING_PATIENCE, Memory, Refusal};
 use super::store::{Identity, Key, Stored};
 use super::unreadable;
 use super::wire::Unreadable;
@@ -115,12 +115,15 @@ impl Rollouts {
         let wake = plan.wake.map(|wake| wake.at);
         let pending = (plan.counts_pending && plan.status.is_none())
             .then(|| memory.counts_pending_since.unwrap_or(snapshot.now));
+        let leaving_since = memory.leaving_since(&snapshot.rollout, snapshot.leaves_route, now);
         let refusal = memory.refusal.filter(|_| snapshot.refusal.is_some());
         let retry = refusal.as_ref().map(|refusal| refusal.until).filter(|until| *until > now);
         let refused = memory.refused_evictions.filter(|_| snapshot.pods.listed.is_some());
         // Where the router is told nothing any more, nothing is refused.
         let route_refusal = memory.route_refusal.filter(|_| plan.traffic().is_some());
+        let give_up = leaving_since.filter(|_| snapshot.leaves_route).map(|at| at.plus(LEAVING_PATIENCE));
         let remembered = Memory {
+            leaving_since,
             counts_pending_since: pending,
             refusal,
             route_refusal,
@@ -145,8 +148,11 @@ impl Rollouts {
             self.remember(key, memory);
             made.outcome?;
         }
-        let wakes =
-            wake.into_iter().chain(retry).map(|at| at.since(self.clock.now()) + Duration::from_millis(1));
+        let wakes = wake
+            .into_iter()
+            .chain(retry)
+            .chain(give_up)
+            .map(|at| at.since(self.clock.now()) + Duration::from_millis(1));
         Ok(Next::After(wakes.chain([self.resync_of(key)]).min().unwrap_or(self.resync)))
     }
 

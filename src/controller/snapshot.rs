@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::caches::Caches;
 use super::endpoints::LastLook;
@@ -40,7 +41,20 @@ pub(crate) struct Memory {
     pub(crate) endpoints: LastLook,
     /// Pods that were not published as endpoints.
     pub(crate) missing_endpoints: Option<Missing>,
+    /// Since when the route that the spec named before is being let go.
+    pub(crate) leaving_since: Option<Timestamp>,
 }
+
+impl Memory {
+    /// Since when a Rollout leaves a route; also once that took too long, until the status names another.
+    pub(crate) fn leaving_since(&self, rollout: &Rollout, leaves: bool, now: Timestamp) -> Option<Timestamp> {
+        let still = || traffic::with_route_left(rollout).and(self.leaving_since);
+        if leaves { Some(self.leaving_since.unwrap_or(now)) } else { still() }
+    }
+}
+
+/// How long letting go of a route may keep everything else waiting.
+pub(crate) const LEAVING_PATIENCE: Duration = Duration::from_mins(3);
 
 /// A ReplicaSet that the API server does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +87,10 @@ pub(crate) fn rollout(
     settings: &Settings,
 ) -> Result<Snapshot, serde_json::Error> {
     let rollout: Rollout = readable.rollout(identity)?;
-    // A route that is not there any more has nothing to let go.
-    let is_there = |left: &Rollout| {
-        let routers = Routers::of(left);
-        !routers.are_gone(&caches.routes(&routers.needs()))
-    };
-    let left = traffic::with_route_left(&rollout).filter(is_there);
+    // A route that is not there any more has nothing to let go, and one that cannot be let go must not hold an abort up.
+    let is_there = |left: &Rollout| !caches.routes(&Routers::of(left).needs()).are_gone();
+    let is_late = memory.leaving_since.is_some_and(|since| now.since(since) >= LEAVING_PATIENCE);
+    let left = traffic::with_route_left(&rollout).filter(|left| !is_late && is_there(left));
     let leaves_route = left.is_some();
     let rollout = left.unwrap_or(rollout);
     let namespace = &identity.key.namespace;
@@ -137,4 +149,28 @@ fn services(caches: &Caches, spec: &RolloutSpec, namespace: &Arc<str>) -> BTreeM
     let found =
         names.filter_map(|name| Some((name.to_owned(), caches.services.get(&key(name))?.value.view.clone())));
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_let_go_is_remembered_until_the_status_names_another_route() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+        let route = json!({"trafficRouting": {"nginx": {"stableIngress": "old"}}});
+        let rollout = |route: &serde_json::Value| {
+            let json = json!({"metadata": {}, "spec": {}, "status": {"canary": {"route": route}}});
+            serde_json::from_value::<Rollout>(json).unwrap()
+        };
+        let since = Memory::default().leaving_since(&rollout(&route), true, at(10));
+        let begun = Memory { leaving_since: since, ..Memory::default() };
+        assert_eq!(begun.leaving_since, Some(at(10)));
+        assert_eq!(begun.leaving_since(&rollout(&route), true, at(60)), Some(at(10)));
+        // Given up, and not in the status yet.
+        assert_eq!(begun.leaving_since(&rollout(&route), false, at(300)), Some(at(10)));
+        assert_eq!(begun.leaving_since(&rollout(&json!(null)), false, at(301)), None);
+    }
 }

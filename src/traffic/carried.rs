@@ -1,6 +1,8 @@
 //! The route that the canary's share goes through. A spec may name another one in the middle of an update; then the one that
 //! has the share is let go first, so that no route is left that sends requests to pods which nobody looks after.
 
+use serde_json::Value;
+
 use crate::api::Rollout;
 use crate::api::labels::SESSION_COOKIE;
 use crate::api::rollout_status::CanaryRoute;
@@ -61,7 +63,24 @@ fn carried(rollout: &Rollout) -> Option<&CanaryRoute> {
 
 /// Whether two routes consist of the same objects with the same destinations.
 fn is_same(one: &CanaryRoute, other: &CanaryRoute) -> bool {
-    objects_of(one) == objects_of(other)
+    // A null that a template left in a plugin's configuration does not get into the status.
+    let plain = |route: &CanaryRoute| {
+        let mut json = serde_json::to_value(objects_of(route)).unwrap_or_default();
+        drop_nulls(&mut json);
+        json
+    };
+    plain(one) == plain(other)
+}
+
+fn drop_nulls(json: &mut Value) {
+    match json {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 /// A route without what changes neither its objects nor its destinations.
@@ -82,7 +101,7 @@ fn objects_of(route: &CanaryRoute) -> CanaryRoute {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -146,5 +165,19 @@ mod tests {
             (left.steps.map(|steps| steps.len()), left.canary_service.as_deref()),
             (Some(1), Some("canary"))
         );
+    }
+
+    #[test]
+    fn a_null_in_a_configuration_is_no_other_route() {
+        let plugin =
+            |config: &Value| json!({"trafficRouting": {"plugins": {"p": config}}, "canaryService": "canary"});
+        let mut rollout =
+            rollout(&json!({"canary": plugin(&json!({"httpRoute": "shop", "namespace": null}))}));
+        let stored = json!({"canary": {"route": plugin(&json!({"httpRoute": "shop"}))}});
+        rollout.status = Some(serde_json::from_value(stored).unwrap());
+        assert!(with_route_left(&rollout).is_none() && kept_route(&rollout).is_some());
+        rollout.status.as_mut().unwrap().canary.as_mut().unwrap().route.as_mut().unwrap().canary_service =
+            None;
+        assert!(with_route_left(&rollout).is_some());
     }
 }

@@ -255,6 +255,12 @@ impl Routes {
         self.objects.get(name)
     }
 
+    /// Whether none of the objects exists. One that cannot be made sense of does.
+    #[must_use]
+    pub fn are_gone(&self) -> bool {
+        self.are_known() && self.objects.is_empty()
+    }
+
     /// Whether every kind is known, so that an absent object does not exist.
     #[must_use]
     pub fn are_known(&self) -> bool {

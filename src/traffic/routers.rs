@@ -259,12 +259,6 @@ impl Routers {
         observed?.into_iter().reduce(both)
     }
 
-    /// Whether the objects that were needed are not there any more, or say nothing of the Rollout's destinations.
-    #[must_use]
-    pub fn are_gone(&self, routes: &Routes) -> bool {
-        routes.are_known() && self.observe(routes).is_none()
-    }
-
     /// Makes all objects say what is wanted.
     pub fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
         for router in &self.0 {
