@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::limits::TARGET_GROUPS;
 use crate::traffic::TrafficTarget;
 use crate::traffic::route::{at, set};
 use crate::traffic::weighted::Split;
@@ -151,6 +152,13 @@ impl Action {
             ));
         }
         let is_other = |group: &&Value| !services.iter().any(|name| is_of(name, group));
+        let groups = self.groups().iter().filter(is_other).count() + services.len();
+        if groups > TARGET_GROUPS {
+            return Err(format!(
+                "would have {groups} target groups with those of {}: AWS takes {TARGET_GROUPS} at most; remove some",
+                services.join(" and ")
+            ));
+        }
         let mut others = self.groups().iter().filter(is_other);
         match others.find(|group| field(group, "Weight").as_u64().is_none()) {
             Some(group) => {
@@ -285,5 +293,11 @@ mod tests {
         };
         check(&groups(&format!("{stable}, {stable}")), "names Service stable twice");
         check(&groups(r#"{"serviceName": "docs"}"#), "no weight");
+        let others = |count: usize| vec![r#"{"serviceName": "docs", "weight": 1}"#; count].join(", ");
+        assert!(Action::read(&groups(&others(3)), SERVICES).is_ok());
+        check(
+            &groups(&others(4)),
+            "would have 6 target groups with those of canary and stable: AWS takes 5 at most",
+        );
     }
 }

@@ -8,6 +8,7 @@
 
 mod action;
 mod header;
+mod limits;
 
 use serde_json::Value;
 
@@ -61,6 +62,8 @@ impl Alb {
             port: spec.service_port.unwrap_or_default().to_string(),
             stickiness: stickiness(spec.stickiness_config.as_ref()),
         };
+        let of_routes = subject.managed.iter().filter_map(limits::of_route);
+        problems.extend(of_routes.map(|why| Problem::new("alb", why)));
         let prefix = given(&spec.annotation_prefix).unwrap_or_else(|| PREFIX.to_owned());
         Self { subject, prefix, root, ingresses, settings, problems }
     }
@@ -124,7 +127,7 @@ impl Alb {
             );
             return Some(Problem::new(field, message));
         }
-        if let Some(why) = self.problem_of_headers(ingress) {
+        if let Some(why) = self.problem_of_headers(ingress).or_else(|| self.crowd(ingress)) {
             return Some(Problem::new(field, format!("Ingress \"{name}\" {why}")));
         }
         let why = self.action(ingress).err()?;
