@@ -591,7 +591,7 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "AnalysisTemplate 'a': metrics[0].provider.kayenta is not supported yet; prometheus, web, job, datadog, newRelic, wavefront, graphite, influxdb and skywalking are",
+                "AnalysisTemplate 'a': metrics[0].provider.kayenta is not supported yet; prometheus, web, job, datadog, newRelic, wavefront, cloudWatch, graphite, influxdb and skywalking are",
                 "AnalysisTemplate 'a': metrics[1].interval 'soon' is not a duration such as 30s or 5m",
                 "AnalysisTemplate 'a': metrics[1].successCondition is wrong: the condition 'result[0] >' is not accepted: it ends too early",
                 "AnalysisTemplate 'b': metrics[0].name 'm' is the name of another metric too",

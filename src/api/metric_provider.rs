@@ -32,8 +32,7 @@ pub struct MetricProvider {
     /// A Kubernetes Job.
     pub job: Option<JobMetric>,
     /// Amazon CloudWatch.
-    #[schemars(schema_with = "any")]
-    pub cloud_watch: Option<Value>,
+    pub cloud_watch: Option<CloudWatchMetric>,
     /// Graphite.
     pub graphite: Option<GraphiteMetric>,
     /// InfluxDB.
@@ -124,8 +123,7 @@ pub struct Authentication {
     /// OAuth2 client credentials.
     pub oauth2: Option<OAuth2Config>,
     /// AWS signature version 4.
-    #[schemars(schema_with = "any")]
-    pub sigv4: Option<Value>,
+    pub sigv4: Option<Sigv4Config>,
 }
 
 /// A user's name and password.
@@ -151,6 +149,19 @@ pub struct OAuth2Config {
     pub client_secret: Option<String>,
     /// Scopes to ask for.
     pub scopes: Option<Vec<String>>,
+}
+
+/// AWS signature version 4: who signs. The credentials are those of the controller.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sigv4Config {
+    /// Region that the signature is for.
+    pub region: Option<String>,
+    /// Profile of the shared configuration whose credentials sign.
+    pub profile: Option<String>,
+    /// Role that is assumed with the credentials, and signs in their place.
+    pub role_arn: Option<String>,
 }
 
 /// A query to Graphite.
@@ -238,6 +249,76 @@ pub struct DatadogSecretRef {
     pub name: Option<String>,
     /// Whether it is in the run's namespace, and not in the controller's; false when absent.
     pub namespaced: Option<bool>,
+}
+
+/// A query to Amazon CloudWatch, in the region of the controller.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudWatchMetric {
+    /// How far back it looks; 5m when absent.
+    pub interval: Option<String>,
+    /// The queries, as `GetMetricData` takes them.
+    pub metric_data_queries: Option<Vec<CloudWatchQuery>>,
+}
+
+/// A query of `GetMetricData`; an expression or a metric.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudWatchQuery {
+    /// Its name in expressions.
+    pub id: Option<String>,
+    /// What is reckoned from other queries, or a search.
+    pub expression: Option<String>,
+    /// A label of the result.
+    pub label: Option<String>,
+    /// A statistic of a metric.
+    pub metric_stat: Option<CloudWatchStat>,
+    /// Distance of points in seconds.
+    #[schemars(schema_with = "int_or_string")]
+    pub period: Option<IntOrString>,
+    /// Whether the result is returned; true when absent.
+    pub return_data: Option<bool>,
+}
+
+/// A statistic of a metric.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudWatchStat {
+    /// The metric.
+    pub metric: Option<CloudWatchStatMetric>,
+    /// Distance of points in seconds.
+    #[schemars(schema_with = "int_or_string")]
+    pub period: Option<IntOrString>,
+    /// The statistic, such as `Average` or `p99`.
+    pub stat: Option<String>,
+    /// The unit.
+    pub unit: Option<String>,
+}
+
+/// A metric.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudWatchStatMetric {
+    /// Its namespace, such as `AWS/ApplicationELB`.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub metric_name: Option<String>,
+    /// What it is about.
+    pub dimensions: Option<Vec<CloudWatchDimension>>,
+}
+
+/// A part of what a metric is about.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CloudWatchDimension {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its value.
+    pub value: Option<String>,
 }
 
 /// A Kubernetes Job that succeeds or fails.

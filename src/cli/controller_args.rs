@@ -236,8 +236,16 @@ impl ControllerArgs {
                 .clone()
                 .filter(|address| !address.reveal().is_empty()),
             resolve: self.resolve.clone(),
+            aws: environment(),
         }
     }
+}
+
+/// The variables that are texts, for what knows the name of its own.
+fn environment<T: FromIterator<(String, String)>>() -> T {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The signals that ask a process to end.

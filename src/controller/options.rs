@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::analysis::Secret;
-use crate::providers::HostOverride;
+use crate::providers::{AwsEnvironment, HostOverride};
 use crate::rollout::snapshot::{GenerationFormat, Settings};
 
 /// Which objects a controller takes care of.
@@ -97,6 +97,8 @@ pub struct Options {
     pub prometheus_address: Option<Secret>,
     /// Hosts that measurements reach elsewhere than their name says.
     pub resolve: Vec<HostOverride>,
+    /// What AWS's own tools would find in the environment.
+    pub aws: AwsEnvironment,
 }
 
 impl Default for Options {
@@ -116,6 +118,7 @@ impl Default for Options {
             limits: RequestLimits::default(),
             prometheus_address: None,
             resolve: Vec::new(),
+            aws: AwsEnvironment::default(),
         }
     }
 }

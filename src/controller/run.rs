@@ -267,6 +267,7 @@ impl Process {
         let providers = Providers::new(ProviderOptions {
             default_prometheus_address: self.options.prometheus_address.clone(),
             resolve: self.options.resolve.clone(),
+            aws: self.options.aws.clone(),
             cluster: Some(Cluster(self.client.clone())),
         });
         Runs {

@@ -49,7 +49,8 @@ impl Wanted<'_> {
         }
         let request = client.get("http://localhost/");
         let request = match self.credentials {
-            None => return Ok(headers),
+            // A signature is about the whole request, and comes last.
+            Some(Credentials::SigV4(_)) | None => return Ok(headers),
             Some(Credentials::Basic { username, password }) => {
                 request.basic_auth(username, Some(password.reveal()))
             }

@@ -61,8 +61,8 @@ impl FromStr for HostOverride {
 enum Route {
     /// By its name, through the proxy of the environment if there is one.
     System,
-    /// By its name, without a proxy: a proxy cannot reach this machine's loopback addresses.
-    Loopback,
+    /// By its name, without a proxy: a proxy cannot reach this machine's loopback addresses, and has others of the link.
+    Direct,
     /// At this address, without a proxy.
     Override(String, SocketAddr),
 }
@@ -105,9 +105,9 @@ impl HttpClients {
         let found = self.overrides.iter().find(|one| one.host == host && Some(one.port) == port);
         match (found, url.host()) {
             (Some(found), _) => Route::Override(found.host.clone(), found.to),
-            (None, Some(Host::Ipv4(ip))) if ip.is_loopback() => Route::Loopback,
-            (None, Some(Host::Ipv6(ip))) if ip.is_loopback() => Route::Loopback,
-            (None, Some(Host::Domain("localhost"))) => Route::Loopback,
+            (None, Some(Host::Ipv4(ip))) if ip.is_loopback() || ip.is_link_local() => Route::Direct,
+            (None, Some(Host::Ipv6(ip))) if ip.is_loopback() => Route::Direct,
+            (None, Some(Host::Domain("localhost"))) => Route::Direct,
             (None, _) => Route::System,
         }
     }
@@ -120,7 +120,7 @@ fn build(certificate: CertificateCheck, route: &Route) -> reqwest::Result<reqwes
         .tls_danger_accept_invalid_certs(certificate == CertificateCheck::Off);
     match route {
         Route::System => builder.build(),
-        Route::Loopback => builder.no_proxy().build(),
+        Route::Direct => builder.no_proxy().build(),
         Route::Override(host, to) => builder.no_proxy().resolve(host, *to).build(),
     }
 }

@@ -3,6 +3,7 @@
 //! A provider is asked with a `MeasureRequest` and answers with a `Sample`: a value, or one sentence that says why
 //! there is none. It reads no clock but the time that passes: the request says when it was asked.
 
+mod aws;
 mod exchange;
 mod headers;
 mod hidden;
@@ -21,6 +22,8 @@ use crate::analysis::query::access::Credentials;
 use crate::analysis::query::{JOB_NAME, JOB_NAMESPACE};
 use crate::analysis::{MeasureRequest, Query, Sample, Secret, Value};
 
+use aws::{Aws, cloud_watch};
+pub use aws::AwsEnvironment;
 use hidden::Hidden;
 use http::HttpClients;
 pub use http::{HostOverride, HostOverrideError};
@@ -42,6 +45,8 @@ pub struct ProviderOptions {
     pub default_prometheus_address: Option<Secret>,
     /// Hosts that are reached elsewhere than their name says.
     pub resolve: Vec<HostOverride>,
+    /// What AWS's own tools would find in the environment.
+    pub aws: AwsEnvironment,
     /// Where Jobs run; `None` where there is no cluster.
     pub cluster: Option<Cluster>,
 }
@@ -66,8 +71,9 @@ pub struct Providers {
 struct Shared {
     cluster: Option<Cluster>,
     default_prometheus_address: Option<Secret>,
-    clients: HttpClients,
+    clients: Arc<HttpClients>,
     tokens: Tokens,
+    aws: Aws,
 }
 
 /// What a provider found, before it becomes a sample.
@@ -91,10 +97,12 @@ impl Providers {
     #[must_use]
     pub fn new(options: ProviderOptions) -> Self {
         install_tls();
+        let clients = Arc::new(HttpClients::new(options.resolve));
         let shared = Shared {
             cluster: options.cluster,
             default_prometheus_address: options.default_prometheus_address,
-            clients: HttpClients::new(options.resolve),
+            aws: Aws::new(options.aws, &clients),
+            clients,
             tokens: Tokens::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -108,12 +116,13 @@ impl Providers {
             Query::Prometheus(query) => {
                 (prometheus::address(&self.shared, query), query.credentials.as_ref())
             }
+            Query::CloudWatch(_) => (Some(cloud_watch::ADDRESS), None),
             Query::Http(query) => (Some(query.request.url.as_str()), query.request.credentials.as_ref()),
             Query::Job(_) => return None,
         };
         let issuer = match credentials {
             Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
-            Some(Credentials::Basic { .. }) | None => None,
+            Some(Credentials::Basic { .. } | Credentials::SigV4(_)) | None => None,
         };
         let urls = address.into_iter().chain(issuer).filter_map(|text| http::parse_url(text).ok());
         let servers = urls.map(|url| {
@@ -130,6 +139,7 @@ impl Provider for Providers {
         let mut finding = Finding { hidden: Hidden::new(&request.secrets), ..Finding::default() };
         let result: Result<Value, String> = match &request.query {
             Query::Prometheus(query) => prometheus::measure(&self.shared, query, &mut finding).await,
+            Query::CloudWatch(query) => cloud_watch::measure(&self.shared, query, &mut finding).await,
             Query::Http(query) => exchange::measure(&self.shared, query, &mut finding).await,
             Query::Job(query) => {
                 finding.note(JOB_NAME, &query.name);

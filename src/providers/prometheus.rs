@@ -3,18 +3,20 @@
 //! A scalar is one number; a vector is the values of its series; a matrix is all points of all its series, series by
 //! series. The time of an instant query is the server's own, so that clocks need not agree.
 
-use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, PromqlResult, RangeVector, Sample};
-use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Request, StatusCode};
 use serde::Deserialize;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::{Finding, Hidden, Shared, headers, http};
-use crate::analysis::query::PrometheusQuery;
 use crate::analysis::query::access::Credentials;
+use crate::analysis::query::{PrometheusQuery, QueryRange};
 use crate::analysis::{Secret, Value};
-use crate::units::format_duration;
+use crate::units::{Timestamp, format_duration};
+
+/// The service that a signature for Amazon Managed Service for Prometheus names.
+const AWS_SERVICE: &str = "aps";
 
 /// An answer of the query API.
 #[derive(Deserialize)]
@@ -71,74 +73,93 @@ pub(super) fn address<'a>(shared: &'a Shared, query: &'a PrometheusQuery) -> Opt
 async fn ask(
     shared: &Shared,
     query: &PrometheusQuery,
-    mut url: Url,
+    url: Url,
     hidden: &mut Hidden,
 ) -> Result<Answer, String> {
-    // The query API is appended to the path with a slash of its own.
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
-    let (http_client, url) = shared.clients.for_url(url, query.certificate)?;
-    let client = Client::from(http_client, url.as_str()).map_err(|error| http::cause(&error))?;
-    let sent = || headers::Wanted {
-        headers: &query.headers,
-        credentials: query.credentials.as_ref(),
-        certificate: query.certificate,
-    };
-    let headers = sent().make(shared, client.inner(), hidden).await?;
-    let (mut status, mut content, mut body) = send(&client, query, headers).await?;
-    if let (StatusCode::UNAUTHORIZED, Some(Credentials::OAuth2(oauth2))) = (status, &query.credentials) {
-        shared.tokens.forget(oauth2);
-        let headers = sent().make(shared, client.inner(), hidden).await?;
-        (status, content, body) = send(&client, query, headers).await?;
+    let (client, url) = shared.clients.for_url(url, query.certificate)?;
+    let mut answer = send(shared, query, &client, &url, hidden).await?;
+    match (&query.credentials, answer.0) {
+        (Some(Credentials::OAuth2(oauth2)), StatusCode::UNAUTHORIZED) => {
+            shared.tokens.forget(oauth2);
+            answer = send(shared, query, &client, &url, hidden).await?;
+        }
+        (Some(Credentials::SigV4(who)), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            shared.aws.forget(who);
+        }
+        _ => {}
     }
+    let (status, content, body) = answer;
     understand(status, &content, &body, hidden)
 }
 
 async fn send(
-    client: &Client,
+    shared: &Shared,
     query: &PrometheusQuery,
-    headers: HeaderMap,
+    client: &reqwest::Client,
+    url: &Url,
+    hidden: &mut Hidden,
 ) -> Result<(StatusCode, String, Vec<u8>), String> {
-    let mut response = request(client, query, &headers, Method::Post).await?;
-    if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
-        response = request(client, query, &headers, Method::Get).await?;
+    let wanted = headers::Wanted {
+        headers: &query.headers,
+        credentials: query.credentials.as_ref(),
+        certificate: query.certificate,
+    };
+    let headers = wanted.make(shared, client, hidden).await?;
+    let mut response = None;
+    for method in [Method::Post, Method::Get] {
+        let mut request = request(client, query, url, method, headers.clone())?;
+        if let Some(Credentials::SigV4(who)) = &query.credentials {
+            shared.aws.sign(&mut request, AWS_SERVICE, who, hidden).await?;
+        }
+        let answer = client.execute(request).await.map_err(|error| http::cause(&error))?;
+        let takes_it =
+            !matches!(answer.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
+        response = Some(answer);
+        if takes_it {
+            break;
+        }
     }
+    let response = response.ok_or("it was not asked")?;
     let status = response.status();
     let content = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content = content.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_owned();
     Ok((status, content, http::read(response).await?))
 }
 
-async fn request(
-    client: &Client,
+fn request(
+    client: &reqwest::Client,
     query: &PrometheusQuery,
-    headers: &HeaderMap,
+    url: &Url,
     method: Method,
-) -> Result<reqwest::Response, String> {
-    let timeout = i64::try_from(query.timeout.as_millis()).unwrap_or(i64::MAX);
-    let sent = match query.range {
-        None => {
-            let instant = client.query(&query.promql).timeout(timeout);
-            let instant =
-                headers.iter().fold(instant, |all, (name, value)| all.header(name.clone(), value.clone()));
-            match method {
-                Method::Post => instant.post_raw().await,
-                Method::Get => instant.get_raw().await,
-            }
-        }
-        Some(range) => {
-            let (start, end) =
-                (range.start.as_millis().div_euclid(1000), range.end.as_millis().div_euclid(1000));
-            let all =
-                client.query_range(&query.promql, start, end, range.step.as_secs_f64()).timeout(timeout);
-            let all = headers.iter().fold(all, |all, (name, value)| all.header(name.clone(), value.clone()));
-            match method {
-                Method::Post => all.post_raw().await,
-                Method::Get => all.get_raw().await,
-            }
+    headers: HeaderMap,
+) -> Result<Request, String> {
+    let mut url = url.clone();
+    let mut form =
+        vec![("query", query.promql.clone()), ("timeout", format!("{}ms", query.timeout.as_millis()))];
+    let name = match query.range {
+        None => "query",
+        Some(QueryRange { start, end, step }) => {
+            let second = |at: Timestamp| at.as_millis().div_euclid(1000).to_string();
+            form.extend([
+                ("start", second(start)),
+                ("end", second(end)),
+                ("step", step.as_secs_f64().to_string()),
+            ]);
+            "query_range"
         }
     };
-    sent.map_err(|error| http::cause(&error))
+    // The query API is appended to the path with a slash of its own.
+    url.set_path(&format!("{}/api/v1/{name}", url.path().trim_end_matches('/')));
+    let request = match method {
+        Method::Post => client.post(url).form(&form),
+        Method::Get => {
+            let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
+            // In a URL, not all readers take a plus for a space, and signatures do not.
+            url.set_query(Some(&query.replace('+', "%20")));
+            client.get(url)
+        }
+    };
+    request.headers(headers).build().map_err(|error| http::cause(&error))
 }
 
 /// What the server's answer means; everything but a result is a sentence.
@@ -151,7 +172,7 @@ fn understand(status: StatusCode, content: &str, body: &[u8], hidden: &Hidden) -
             Err(format!("it refused the query ({kind}): {error}"))
         }
         _ if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN => {
-            Err(format!("it refused the credentials ({status})"))
+            Err(format!("it refused the credentials ({status}){}", http::quote(body, hidden)))
         }
         _ if status == StatusCode::NOT_FOUND => {
             Err(format!("there is no query API under this address ({status}); is the path right?"))

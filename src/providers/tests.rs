@@ -22,34 +22,36 @@ type Case = (fn() -> Response, &'static str);
 
 /// One request as a server saw it.
 #[derive(Clone, Debug)]
-struct Seen {
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    form: BTreeMap<String, String>,
+pub(super) struct Seen {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// What the body says, or the query of a request without one.
+    pub(super) form: BTreeMap<String, String>,
 }
 
 /// A server on loopback.
-struct Server {
+pub(super) struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Server {
     /// Answers every request with what `answer` makes of it.
-    async fn start<R: IntoResponse>(answer: impl Fn(&Seen) -> R + Clone + Send + Sync + 'static) -> Self {
+    pub(super) async fn start<R: IntoResponse>(
+        answer: impl Fn(&Seen) -> R + Clone + Send + Sync + 'static,
+    ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         let handler = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
             let (answer, log) = (answer.clone(), Arc::clone(&log));
             async move {
-                let query = if method == Method::GET {
-                    uri.query().unwrap_or_default().to_owned().into()
-                } else {
-                    body
-                };
-                let form = url::form_urlencoded::parse(&query).into_owned().collect();
-                let seen = Seen { method, path: uri.path().to_owned(), headers, form };
+                let query = uri.query().unwrap_or_default().to_owned();
+                let told = if method == Method::GET { query.as_bytes() } else { &body };
+                let form = url::form_urlencoded::parse(told).into_owned().collect();
+                let seen = Seen { method, path: uri.path().to_owned(), query, headers, body, form };
                 log.lock().unwrap().push(seen.clone());
                 answer(&seen).into_response()
             }
@@ -57,7 +59,7 @@ impl Server {
         Self::serve(Router::new().fallback(handler), seen).await
     }
 
-    async fn serve(router: Router, seen: Arc<Mutex<Vec<Seen>>>) -> Self {
+    pub(super) async fn serve(router: Router, seen: Arc<Mutex<Vec<Seen>>>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -68,24 +70,24 @@ impl Server {
         Self::start(move |_| success(&result)).await
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-fn answered(status: StatusCode, body: &Json) -> Response {
+pub(super) fn answered(status: StatusCode, body: &Json) -> Response {
     (status, [("content-type", "application/json")], body.to_string()).into_response()
 }
 
-fn success(data: &Json) -> Response {
+pub(super) fn success(data: &Json) -> Response {
     answered(StatusCode::OK, &json!({"status": "success", "data": data}))
 }
 
-fn vector(values: &[&str]) -> Json {
+pub(super) fn vector(values: &[&str]) -> Json {
     let series: Vec<Json> =
         values.iter().map(|value| json!({"metric": {}, "value": [1_700_000_000.1, value]})).collect();
     json!({"resultType": "vector", "result": series})
@@ -95,11 +97,11 @@ fn at() -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000)
 }
 
-fn request(config: &Json, secrets: &[&str]) -> MeasureRequest {
+pub(super) fn request(config: &Json, secrets: &[&str]) -> MeasureRequest {
     request_to("prometheus", config, secrets)
 }
 
-fn request_to(provider: &str, config: &Json, secrets: &[&str]) -> MeasureRequest {
+pub(super) fn request_to(provider: &str, config: &Json, secrets: &[&str]) -> MeasureRequest {
     let provider = serde_json::from_value(json!({provider: config})).unwrap();
     MeasureRequest {
         metric: "m".to_owned(),

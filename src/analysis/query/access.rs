@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::json;
 use url::{Host, Url};
 
 use crate::analysis::args::PLACEHOLDER;
 use crate::analysis::metric::{FieldError, number};
 use crate::analysis::secrets::Secret;
-use crate::api::metric_provider::{Authentication, OAuth2Config, WebHeader};
+use crate::api::metric_provider::{Authentication, OAuth2Config, Sigv4Config, WebHeader};
 use crate::units::parse_duration;
 
 /// Longest time a query may take, in seconds: until then it holds one of the places that all runs share.
@@ -44,6 +43,8 @@ pub enum Credentials {
     },
     /// OAuth2 client credentials.
     OAuth2(OAuth2),
+    /// AWS signature version 4.
+    SigV4(SigV4),
 }
 
 /// OAuth2 client credentials.
@@ -59,28 +60,89 @@ pub struct OAuth2 {
     pub scopes: Vec<String>,
 }
 
+/// Who signs for AWS, out of what the controller can be; each field is the nearest default when absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SigV4 {
+    /// Region that the signature is for.
+    pub region: Option<String>,
+    /// Profile of the shared configuration.
+    pub profile: Option<String>,
+    /// Role that is assumed.
+    pub role_arn: Option<String>,
+}
+
 impl Credentials {
     /// Reads `authentication`. An empty object counts as absent: Argo Rollouts writes it for those that are not used into
     /// every run it makes.
     pub(super) fn parse(wire: Option<&Authentication>, problems: &mut Vec<FieldError>) -> Option<Self> {
         let wire = wire?;
         let oauth2 = wire.oauth2.as_ref().filter(|oauth2| **oauth2 != OAuth2Config::default());
-        if wire.sigv4.as_ref().is_some_and(|sigv4| *sigv4 != json!({})) {
-            problems.push(FieldError::new(
-                "authentication.sigv4",
-                "is not supported yet; basicAuth and oauth2 are",
-            ));
-        }
-        if wire.basic_auth.is_some() && oauth2.is_some() {
-            problems.push(FieldError::new("authentication", "has both basicAuth and oauth2; one is allowed"));
+        let sigv4 = wire.sigv4.as_ref().filter(|sigv4| **sigv4 != Sigv4Config::default());
+        let given = [
+            ("basicAuth", wire.basic_auth.is_some()),
+            ("oauth2", oauth2.is_some()),
+            ("sigv4", sigv4.is_some()),
+        ];
+        let given: Vec<_> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+        if given.len() > 1 {
+            let problem = format!("has {}; one is allowed", given.join(" and "));
+            problems.push(FieldError::new("authentication", problem));
         }
         if let Some(basic) = &wire.basic_auth {
             let username = basic.username.clone().unwrap_or_default();
             let password = Secret::new(basic.password.clone().unwrap_or_default());
             return Some(Self::Basic { username, password });
         }
-        oauth2.map(|oauth2| Self::OAuth2(OAuth2::parse(oauth2, problems)))
+        let oauth2 = oauth2.map(|oauth2| Self::OAuth2(OAuth2::parse(oauth2, problems)));
+        oauth2.or_else(|| sigv4.map(|sigv4| Self::SigV4(SigV4::parse(sigv4, problems))))
     }
+
+    /// The same for a server that is nobody's service: a signature names one.
+    pub(super) fn unsigned(wire: Option<&Authentication>, problems: &mut Vec<FieldError>) -> Option<Self> {
+        let credentials = Self::parse(wire, problems);
+        if let Some(Self::SigV4(_)) = credentials {
+            let problem = "is supported for prometheus only; basicAuth and oauth2 are supported here";
+            problems.push(FieldError::new("authentication.sigv4", problem));
+        }
+        credentials
+    }
+}
+
+impl SigV4 {
+    fn parse(wire: &Sigv4Config, problems: &mut Vec<FieldError>) -> Self {
+        let mut refuse = |name: &str, problem: String| {
+            problems.push(FieldError::new(format!("authentication.sigv4.{name}"), problem));
+        };
+        let region = text(wire.region.as_ref());
+        if let Some(region) = region.as_ref().filter(|region| !is_region(region)) {
+            refuse("region", format!("'{region}' is not the name of a region, such as eu-central-1"));
+        }
+        let role_arn = text(wire.role_arn.as_ref());
+        if let Some(arn) = role_arn.as_ref().filter(|arn| !is_role(arn)) {
+            let example = "arn:aws:iam::123456789012:role/metrics";
+            refuse("roleArn", format!("'{arn}' is not the ARN of a role, such as {example}"));
+        }
+        Self { region, profile: text(wire.profile.as_ref()), role_arn }
+    }
+}
+
+/// Whether a text can be the name of a region: it becomes a part of host names.
+pub(super) fn is_region(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    text.len() <= 64 && text.split('-').all(is_part) && text.contains('-')
+}
+
+fn is_role(arn: &str) -> bool {
+    let mut parts = arn.splitn(6, ':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (scheme, partition, service, _, account, resource) = (next(), next(), next(), next(), next(), next());
+    scheme == "arn"
+        && partition.starts_with("aws")
+        && service == "iam"
+        && account.len() == 12
+        && resource.starts_with("role/")
 }
 
 impl OAuth2 {

@@ -3,6 +3,7 @@
 //! One file per provider; `access` has what they share. Deliberately absent: any request, which `providers` makes.
 
 pub mod access;
+mod cloud_watch;
 mod datadog;
 mod graphite;
 mod http;
@@ -16,6 +17,7 @@ mod skywalking;
 mod wavefront;
 mod web;
 
+pub use cloud_watch::{CloudWatchQuery, CloudWatchResult};
 pub use http::{HttpMethod, HttpQuery, HttpRequest, Reading};
 pub use job::{JOB_NAME, JOB_NAMESPACE, JobEnd, JobQuery};
 pub use prometheus::{PrometheusQuery, QueryRange};
@@ -32,6 +34,8 @@ pub enum Query {
     Prometheus(Box<PrometheusQuery>),
     /// To a server that is asked with one HTTP request.
     Http(Box<HttpQuery>),
+    /// To Amazon CloudWatch.
+    CloudWatch(Box<CloudWatchQuery>),
     /// A Job to run.
     Job(Box<JobQuery>),
 }
@@ -78,6 +82,7 @@ impl Query {
             return Err(unsupported);
         }
         let prometheus = |wire| PrometheusQuery::parse(wire, now).map(|it| Self::Prometheus(Box::new(it)));
+        let cloud_watch = |wire| CloudWatchQuery::parse(wire, now).map(|it| Self::CloudWatch(Box::new(it)));
         let http = |query: Read<HttpQuery>| query.map(|it| Self::Http(Box::new(it)));
         one_of([
             ("prometheus", provider.prometheus.as_ref().map(prometheus)),
@@ -89,6 +94,7 @@ impl Query {
             ("datadog", provider.datadog.as_ref().map(|wire| http(datadog::parse(wire, now, keys)))),
             ("newRelic", provider.new_relic.as_ref().map(|wire| http(new_relic::parse(wire, keys)))),
             ("wavefront", provider.wavefront.as_ref().map(|wire| http(wavefront::parse(wire, now, keys)))),
+            ("cloudWatch", provider.cloud_watch.as_ref().map(cloud_watch)),
             ("graphite", provider.graphite.as_ref().map(|wire| http(graphite::parse(wire)))),
             ("influxdb", provider.influxdb.as_ref().map(|wire| http(influxdb::parse(wire, keys)))),
             ("skywalking", provider.skywalking.as_ref().map(|wire| http(skywalking::parse(wire, now)))),
@@ -117,18 +123,14 @@ fn within<T>(name: &str, read: Read<T>) -> Read<T> {
 
 /// Providers of the API that do not exist here yet, by name.
 fn unsupported(provider: &MetricProvider) -> Vec<FieldError> {
-    let names = [
-        ("kayenta", provider.kayenta.is_some()),
-        ("cloudWatch", provider.cloud_watch.is_some()),
-        ("plugin", provider.plugin.is_some()),
-    ];
+    let names = [("kayenta", provider.kayenta.is_some()), ("plugin", provider.plugin.is_some())];
     let present = names.into_iter().filter(|(_, present)| *present);
     present.map(|(name, _)| FieldError::new(name, format!("is not supported yet; {SUPPORTED}"))).collect()
 }
 
 /// The providers that work, for a message.
 const SUPPORTED: &str =
-    "prometheus, web, job, datadog, newRelic, wavefront, graphite, influxdb and skywalking are";
+    "prometheus, web, job, datadog, newRelic, wavefront, cloudWatch, graphite, influxdb and skywalking are";
 
 #[cfg(test)]
 mod tests {
@@ -147,15 +149,11 @@ mod tests {
     #[test]
     fn what_does_not_exist_yet_is_refused_by_name() {
         assert_eq!(
-            problems(json!({"kayenta": {}, "cloudWatch": {}, "prometheus": {"query": "up"}})),
+            problems(json!({"kayenta": {}, "plugin": {}, "prometheus": {"query": "up"}})),
             [
                 format!("provider.kayenta is not supported yet; {SUPPORTED}"),
-                format!("provider.cloudWatch is not supported yet; {SUPPORTED}")
+                format!("provider.plugin is not supported yet; {SUPPORTED}")
             ]
-        );
-        assert_eq!(
-            problems(json!({"prometheus": {"query": "up", "authentication": {"sigv4": {"region": "x"}}}})),
-            ["provider.prometheus.authentication.sigv4 is not supported yet; basicAuth and oauth2 are"]
         );
     }
 

@@ -96,6 +96,7 @@ fn moment(
 #[cfg(test)]
 mod tests {
     use super::super::Query;
+    use super::super::access::SigV4;
     use super::*;
     use crate::analysis::secrets::{Keyring, SecretSource};
     use crate::api::metric_provider::MetricProvider;
@@ -169,6 +170,32 @@ mod tests {
         assert_eq!(with(json!({"oauth2": {}, "sigv4": {}})).unwrap().credentials, None);
         let basic = json!({"oauth2": {}, "sigv4": {}, "basicAuth": {"username": "u", "password": "p"}});
         assert!(matches!(with(basic).unwrap().credentials, Some(Credentials::Basic { .. })));
+    }
+
+    #[test]
+    fn a_signature_names_a_region_and_a_role_that_can_be() {
+        let with = |sigv4: serde_json::Value| {
+            parse(json!({"prometheus": {"query": "up", "authentication": {"sigv4": sigv4}}}))
+        };
+        let role = "arn:aws:iam::123456789012:role/team/metrics";
+        let sigv4 =
+            SigV4 { region: Some("eu-central-1".to_owned()), role_arn: Some(role.to_owned()), profile: None };
+        let wire = json!({"region": " eu-central-1", "roleArn": role, "profile": ""});
+        assert_eq!(with(wire).unwrap().credentials, Some(Credentials::SigV4(sigv4)));
+        let problems = with(json!({"region": "evil.example/?", "roleArn": "metrics"})).unwrap_err();
+        assert_eq!(
+            problems,
+            [
+                "prometheus.authentication.sigv4.region 'evil.example/?' is not the name of a region, such as eu-central-1",
+                "prometheus.authentication.sigv4.roleArn 'metrics' is not the ARN of a role, such as \
+                 arn:aws:iam::123456789012:role/metrics"
+            ]
+        );
+        let several = json!({"sigv4": {"region": "eu-central-1"}, "basicAuth": {"username": "u"}});
+        assert_eq!(
+            parse(json!({"prometheus": {"query": "up", "authentication": several}})).unwrap_err(),
+            ["prometheus.authentication has basicAuth and sigv4; one is allowed"]
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) fn parse(wire: &WebMetric) -> Result<HttpQuery, Vec<FieldError>> {
         body: body(wire, method, &mut problems),
         timeout: access::timeout("timeoutSeconds", wire.timeout_seconds.as_ref(), TIMEOUT, &mut problems),
         certificate: CertificateCheck::unless(wire.insecure),
-        credentials: Credentials::parse(wire.authentication.as_ref(), &mut problems),
+        credentials: Credentials::unsigned(wire.authentication.as_ref(), &mut problems),
     };
     let path = access::text(wire.json_path.as_ref());
     let path = JsonPath::parse(path.as_deref().unwrap_or("{$}")).unwrap_or_else(|why| {
@@ -122,23 +122,19 @@ mod tests {
     fn every_problem_of_a_request_is_reported_at_once() {
         let wire = json!({
             "method": "DELETE", "body": "x", "jsonBody": {}, "timeoutSeconds": "soon", "jsonPath": "$.ok",
-            "authentication": {"sigv4": {"region": "x"}, "basicAuth": {"username": "u"}, "oauth2": {"clientId": "c"}}
+            "authentication": {"sigv4": {"region": "eu-central-1"}, "basicAuth": {"username": "u"}, "oauth2": {"clientId": "c"}}
         });
         let problems = parse(wire).unwrap_err();
         let fields: Vec<_> = problems.iter().filter_map(|problem| problem.split(' ').next()).collect();
+        assert_eq!(fields, ["method", "url", "jsonBody", "timeoutSeconds", "authentication", "jsonPath"]);
+        assert_eq!(problems[0], "method 'DELETE' is not GET, POST or PUT");
+        let signed = json!({"url": "http://host", "authentication": {"sigv4": {"region": "eu-central-1"}}});
         assert_eq!(
-            fields,
+            parse(signed).unwrap_err(),
             [
-                "method",
-                "url",
-                "jsonBody",
-                "timeoutSeconds",
-                "authentication.sigv4",
-                "authentication",
-                "jsonPath"
+                "authentication.sigv4 is supported for prometheus only; basicAuth and oauth2 are supported here"
             ]
         );
-        assert_eq!(problems[0], "method 'DELETE' is not GET, POST or PUT");
         assert_eq!(
             parse(json!({"url": "http://host", "body": "x"})).unwrap_err(),
             ["body is sent with method POST or PUT only"]
