@@ -80,6 +80,13 @@ pub struct ControllerArgs {
     /// Sends measurements for HOST:PORT to ADDRESS, without looking the name up. Can be repeated.
     #[arg(long, value_name = "HOST:PORT:ADDRESS[:PORT]")]
     pub resolve: Vec<HostOverride>,
+    /// Asks AWS whether load balancers follow their Ingresses (`trafficRouting.alb`): a weight counts once they do. Needs
+    /// credentials that may describe load balancers, listeners, rules, target groups, their tags and their health.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub aws_verify_target_group: bool,
+    /// Tag of target groups that names Ingress, Service and port.
+    #[arg(long, value_name = "KEY", default_value = "ingress.k8s.aws/resource")]
+    pub alb_tag_key_resource_id: String,
     /// Address that the ports below are bound to.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub bind_address: IpAddr,
@@ -237,6 +244,7 @@ impl ControllerArgs {
                 .filter(|address| !address.reveal().is_empty()),
             resolve: self.resolve.clone(),
             aws: environment(),
+            verified_by_tag: self.aws_verify_target_group.then(|| self.alb_tag_key_resource_id.clone()),
         }
     }
 }
@@ -294,7 +302,7 @@ mod tests {
         assert_eq!(options.resync, Duration::from_mins(15));
         assert_eq!(options.metrics_address, Some("0.0.0.0:8090".parse().unwrap()));
         assert_eq!(options.health_address, Some("0.0.0.0:8080".parse().unwrap()));
-        assert_eq!((options.namespace, options.limits.rate), (None, None));
+        assert_eq!((options.namespace, options.limits.rate, options.verified_by_tag), (None, None, None));
         parse(&[]).check().unwrap();
     }
 
@@ -315,21 +323,23 @@ mod tests {
             "json",
             "--controllers=analysis",
             "--status-observed-generation=string",
+            "--aws-verify-target-group",
         ]);
         assert_eq!(options.namespace.as_deref(), Some("own"));
         assert_eq!((options.leader_election, options.instance_id.as_str()), (None, "blue"));
         assert_eq!(options.limits.rate, Some(RequestRate { per_second: 40, burst: 80 }));
         assert_eq!(options.controllers, Controllers::Analysis);
         assert_eq!(options.generation_format, GenerationFormat::Text);
+        assert_eq!(options.verified_by_tag.as_deref(), Some("ingress.k8s.aws/resource"));
     }
 
     #[test]
     fn flags_without_effect_are_accepted_and_named() {
         let args =
-            parse(&["--istio-api-version", "v1beta1", "--aws-verify-target-group", "--experiment-threads=5"]);
+            parse(&["--istio-api-version", "v1beta1", "--ingress-threads", "4", "--experiment-threads=5"]);
         assert_eq!(
             args.ignored.given(),
-            ["--experiment-threads", "--aws-verify-target-group", "--istio-api-version"]
+            ["--experiment-threads", "--ingress-threads", "--istio-api-version"]
         );
         assert!(Cli::try_parse_from(["serin", "--no-such-flag"]).is_err());
     }

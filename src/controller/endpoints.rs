@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use kube::Client;
 use tracing::warn;
 
 use super::error::PassError;
+use super::look;
 use super::reconcile::Rollouts;
 use super::store::Identity;
 use crate::api::Rollout;
@@ -114,30 +116,67 @@ impl Rollouts {
         services: impl Iterator<Item = &'s String>,
     ) -> Result<Vec<EndpointSlice>, PassError> {
         let names: Vec<&str> = services.map(String::as_str).collect();
-        if names.is_empty() {
-            return Ok(vec![]);
-        }
-        let selector = format!("{OWN},{SERVICE} in ({})", names.join(","));
-        self.list(rollout, "endpoints", &selector).await
+        let action = || format!("list endpoints of rollout {}", rollout.key);
+        slices(&self.writer.client, &rollout.key.namespace, &names, action).await
     }
+}
+
+/// The addresses of pods that take requests behind these Services of a namespace.
+///
+/// # Errors
+/// When they cannot be read now.
+pub(super) async fn addresses(
+    client: &Client,
+    namespace: &str,
+    services: &[&str],
+) -> Result<BTreeMap<String, BTreeSet<String>>, PassError> {
+    let action = || format!("list endpoints in {namespace}");
+    let slices = slices(client, namespace, services, action).await?;
+    Ok(grouped(slices, |endpoint| if is_ready(&endpoint) { endpoint.addresses } else { vec![] }))
+}
+
+async fn slices(
+    client: &Client,
+    namespace: &str,
+    services: &[&str],
+    action: impl Fn() -> String,
+) -> Result<Vec<EndpointSlice>, PassError> {
+    if services.is_empty() {
+        return Ok(vec![]);
+    }
+    let selector = format!("{OWN},{SERVICE} in ({})", services.join(","));
+    look::list(client, namespace, action, &selector).await
 }
 
 /// What a decision sees of these slices, and that the Rollout has these pods.
 fn behind(slices: Vec<EndpointSlice>, pods: &[Pod]) -> Behind {
+    let endpoints = grouped(slices, |endpoint| uid(endpoint).into_iter().collect());
+    endpoints.into_iter().map(|(service, uids)| (service, counted(&uids, pods))).collect()
+}
+
+/// What there is of each Service's endpoints.
+fn grouped(
+    slices: Vec<EndpointSlice>,
+    of: impl Fn(Endpoint) -> Vec<String>,
+) -> BTreeMap<String, BTreeSet<String>> {
     let mut endpoints: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for slice in slices {
         let labels = slice.metadata.labels.unwrap_or_default();
         let Some(service) = labels.get(SERVICE) else { continue };
-        let uids = slice.endpoints.into_iter().flatten().filter_map(uid);
-        endpoints.entry(service.clone()).or_default().extend(uids);
+        let found = slice.endpoints.into_iter().flatten().flat_map(&of);
+        endpoints.entry(service.clone()).or_default().extend(found);
     }
-    endpoints.into_iter().map(|(service, uids)| (service, counted(&uids, pods))).collect()
+    endpoints
 }
 
 /// The uid of the pod that requests reach by an endpoint; `None` of one that takes none.
 fn uid(endpoint: Endpoint) -> Option<String> {
-    let is_ready = endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+    let is_ready = is_ready(&endpoint);
     endpoint.target_ref?.uid.filter(|_| is_ready)
+}
+
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
 }
 
 /// How many of these pods each ReplicaSet has that stay.

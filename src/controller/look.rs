@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
-use kube::{Api, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tracing::warn;
@@ -113,14 +113,30 @@ impl Rollouts {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
-        let parameters = ListParams::default().labels(selector).match_any();
-        let api: Api<K> = Api::namespaced(self.writer.client.clone(), &rollout.key.namespace);
         let action = || format!("list {what} of rollout {}", rollout.key);
-        match timeout(LIST_TIMEOUT, api.list(&parameters)).await {
-            Ok(Ok(found)) => Ok(found.items),
-            Ok(Err(source)) => Err(PassError::Api { action: action(), source: Box::new(source) }),
-            Err(_) => Err(PassError::Timeout { action: action(), seconds: LIST_TIMEOUT.as_secs() }),
-        }
+        list(&self.writer.client, &rollout.key.namespace, action, selector).await
+    }
+}
+
+/// Objects of a namespace, from the API server's watch cache.
+///
+/// # Errors
+/// When they cannot be listed now.
+pub(super) async fn list<K>(
+    client: &Client,
+    namespace: &str,
+    action: impl Fn() -> String,
+    selector: &str,
+) -> Result<Vec<K>, PassError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let parameters = ListParams::default().labels(selector).match_any();
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    match timeout(LIST_TIMEOUT, api.list(&parameters)).await {
+        Ok(Ok(found)) => Ok(found.items),
+        Ok(Err(source)) => Err(PassError::Api { action: action(), source: Box::new(source) }),
+        Err(_) => Err(PassError::Timeout { action: action(), seconds: LIST_TIMEOUT.as_secs() }),
     }
 }
 

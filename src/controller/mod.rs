@@ -7,6 +7,7 @@
 mod analysis;
 mod announce;
 mod apply;
+mod balancers;
 mod caches;
 mod client;
 mod clock;

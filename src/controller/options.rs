@@ -99,6 +99,9 @@ pub struct Options {
     pub resolve: Vec<HostOverride>,
     /// What AWS's own tools would find in the environment.
     pub aws: AwsEnvironment,
+    /// The tag that names what a target group of an AWS load balancer is for, where load balancers are to be asked whether
+    /// they follow; `None` where they are not.
+    pub verified_by_tag: Option<String>,
 }
 
 impl Default for Options {
@@ -119,6 +122,7 @@ impl Default for Options {
             prometheus_address: None,
             resolve: Vec::new(),
             aws: AwsEnvironment::default(),
+            verified_by_tag: None,
         }
     }
 }

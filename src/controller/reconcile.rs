@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, trace, warn};
 
 use super::apply::Writer;
+use super::balancers::Balancers;
 use super::caches::Caches;
 use super::clock::Clock;
 use super::error::{Class, PassError};
@@ -52,6 +53,8 @@ pub(crate) struct Rollouts {
     pub(crate) resync: Duration,
     pub(crate) decide: Decide,
     pub(crate) memories: Mutex<HashMap<Key, Memory>>,
+    /// `None` where no load balancer is asked whether it follows.
+    pub(crate) balancers: Option<Arc<Balancers>>,
 }
 
 impl Rollouts {
@@ -64,6 +67,9 @@ impl Rollouts {
             self.metrics.forget(Subject::Rollout, &key.namespace, &key.name);
             self.writer.unanswered.forget(Subject::Rollout, key);
             self.remember(key, Memory::default());
+            if let Some(balancers) = &self.balancers {
+                balancers.forget(key);
+            }
             return Next::Forget;
         };
         let unfinished = self.let_go_of_namesake(key, &known).await;
@@ -107,9 +113,12 @@ impl Rollouts {
         }
         self.writer.settle_routes(needs).await?;
         let mut memory = self.memory(key);
-        let snapshot = self.seen(identity, readable, &mut memory).await?;
+        let mut snapshot = self.seen(identity, readable, &mut memory).await?;
         let now = snapshot.now;
         self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
+        if let Some(balancers) = &self.balancers {
+            balancers.look(identity, &mut snapshot);
+        }
         trace!(rollout = %key, ?snapshot, "snapshot");
         let plan = (self.decide)(&snapshot);
         let wake = plan.wake.map(|wake| wake.at);
@@ -302,6 +311,7 @@ pub(super) mod tests {
             resync: Duration::from_mins(5),
             decide: rollout::decide,
             memories: Mutex::default(),
+            balancers: None,
         }
     }
 

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::analysis::{DecideRun, Runs};
 use super::announce::Announcer;
 use super::apply::Writer;
+use super::balancers::Balancers;
 use super::caches::{Caches, Watched};
 use super::clock::Clock;
 use super::dispatch::{Stop, stopped};
@@ -225,8 +226,9 @@ impl Process {
 
     /// Makes passes over both kinds until the end is called.
     async fn passes(&self, cores: Cores, writer: Arc<Writer>) {
+        let providers = self.providers();
         let rollouts = async {
-            let rollouts = Arc::new(self.rollouts(cores.rollout, &writer));
+            let rollouts = Arc::new(self.rollouts(cores.rollout, &writer, &providers));
             let pass = |rollouts: Arc<Rollouts>, key| async move { rollouts.pass(&key).await };
             let slots = self.options.rollout_passes;
             dispatch::run(
@@ -239,7 +241,7 @@ impl Process {
             .await;
         };
         let runs = async {
-            let runs = Arc::new(self.runs(cores.analysis, &writer));
+            let runs = Arc::new(self.runs(cores.analysis, &writer, providers.clone()));
             let pass = |runs: Arc<Runs>, key| async move { runs.pass(&key).await };
             let slots = self.options.analysis_passes;
             dispatch::run(runs, |runs| &runs.caches.run_queue, slots, self.stop.clone(), pass).await;
@@ -250,7 +252,7 @@ impl Process {
         }
     }
 
-    fn rollouts(&self, decide: Decide, writer: &Arc<Writer>) -> Rollouts {
+    fn rollouts(&self, decide: Decide, writer: &Arc<Writer>, providers: &Providers) -> Rollouts {
         Rollouts {
             caches: Arc::clone(&self.caches),
             writer: Arc::clone(writer),
@@ -260,16 +262,23 @@ impl Process {
             resync: self.options.resync,
             decide,
             memories: Mutex::new(HashMap::new()),
+            balancers: self.options.verified_by_tag.clone().map(|tag| {
+                let balancers = providers.load_balancers();
+                Arc::new(Balancers::new(balancers, tag, self.client.clone(), Arc::clone(&self.caches)))
+            }),
         }
     }
 
-    fn runs(&self, decide: DecideRun, writer: &Arc<Writer>) -> Runs {
-        let providers = Providers::new(ProviderOptions {
+    fn providers(&self) -> Providers {
+        Providers::new(ProviderOptions {
             default_prometheus_address: self.options.prometheus_address.clone(),
             resolve: self.options.resolve.clone(),
             aws: self.options.aws.clone(),
             cluster: Some(Cluster(self.client.clone())),
-        });
+        })
+    }
+
+    fn runs(&self, decide: DecideRun, writer: &Arc<Writer>, providers: Providers) -> Runs {
         Runs {
             client: self.client.clone(),
             caches: Arc::clone(&self.caches),

@@ -23,7 +23,7 @@ use crate::analysis::query::{JOB_NAME, JOB_NAMESPACE};
 use crate::analysis::{MeasureRequest, Query, Sample, Secret, Value};
 
 use aws::{Aws, cloud_watch};
-pub use aws::AwsEnvironment;
+pub use aws::{AwsEnvironment, LoadBalancers};
 use hidden::Hidden;
 use http::HttpClients;
 pub use http::{HostOverride, HostOverrideError};
@@ -106,6 +106,12 @@ impl Providers {
             tokens: Tokens::default(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Reads load balancers of AWS, with the same connections and credentials.
+    #[must_use]
+    pub fn load_balancers(&self) -> LoadBalancers {
+        LoadBalancers::new(Arc::clone(&self.shared))
     }
 
     /// Which servers a measurement waits for, in a form that is equal for equal servers; never shown to people. The

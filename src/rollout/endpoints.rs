@@ -141,9 +141,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rollout::snapshot::Service;
-    use crate::rollout::tests::Bench;
-    use crate::rollout::{Effect, decide};
+    use crate::rollout::decide;
+    use crate::rollout::tests::{Bench, service};
     use crate::traffic::ObservedTraffic;
 
     /// An update of four pods whose Services and router obey at once; who is behind a Service is up to each test.
@@ -180,26 +179,7 @@ mod tests {
 
         /// Passes until nothing changes any more, or nothing would without a change of endpoints.
         fn passes(&mut self) {
-            for _ in 0..12 {
-                let plan = decide(&self.0.snapshot);
-                for effect in plan.stages.iter().flatten() {
-                    match effect {
-                        Effect::SwitchService { name, to } => {
-                            self.0.snapshot.services.insert(name.clone(), service(to.as_str()));
-                        }
-                        Effect::SetTraffic(target) => {
-                            let shares = [
-                                (&target.canary, target.weight),
-                                (&target.stable, target.weight.rest_of(target.scale)),
-                            ];
-                            let shares = shares.map(|(to, share)| (to.name.clone(), share.get()));
-                            self.0.snapshot.traffic.as_mut().unwrap().shares = shares.into();
-                        }
-                        _ => {}
-                    }
-                }
-                self.0.apply(plan);
-            }
+            self.0.obey();
         }
 
         /// So many pods of the n-th version are behind a Service.
@@ -224,11 +204,6 @@ mod tests {
         fn looks_again(&self) -> bool {
             decide(&self.0.snapshot).wake.is_some_and(|wake| wake.why == Deadline::Endpoints)
         }
-    }
-
-    fn service(hash: &str) -> Service {
-        let selector = [("rollouts-pod-template-hash".to_owned(), hash.to_owned())];
-        Service { selector: selector.into(), managed_by: Some("api".to_owned()) }
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod status;
 mod targets;
 pub mod told;
 pub mod valid;
+pub mod verified;
 mod weights;
 pub mod workload;
 mod world;

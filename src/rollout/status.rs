@@ -163,12 +163,16 @@ fn write_weights(world: &World, progress: &Progress, pass: &Pass, status: &mut R
         service_name: service(destination, of_role),
         pod_template_hash: destination.hash.as_ref().map(ToString::to_string),
     };
-    canary.weights = Some(TrafficWeights {
+    let weights = TrafficWeights {
         canary: share(&target.canary, &services.canary, target.weight),
         stable: share(&target.stable, &services.stable, target.weight.rest_of(target.scale)),
         additional: None,
         verified: observed.verified.map(|verified| verified && weights::is_done(target, observed)),
-    });
+    };
+    // What was seen of a split holds on when nobody looks any more.
+    let before = canary.weights.take();
+    let same = before.filter(|before| TrafficWeights { verified: None, ..before.clone() } == weights);
+    canary.weights = Some(same.unwrap_or(weights));
 }
 
 /// The route that the canary's share goes through, noted before it gets one.

@@ -86,6 +86,33 @@ impl Bench {
         }
     }
 
+    /// Passes until nothing changes any more; Services and the route do at once what they are told.
+    pub(super) fn obey(&mut self) {
+        for _ in 0..12 {
+            self.obey_once();
+        }
+    }
+
+    /// One such pass.
+    pub(super) fn obey_once(&mut self) {
+        let plan = decide(&self.snapshot);
+        for effect in plan.stages.iter().flatten() {
+            match effect {
+                Effect::SwitchService { name, to } => {
+                    self.snapshot.services.insert(name.clone(), service(to.as_str()));
+                }
+                Effect::SetTraffic(target) => {
+                    let rest = target.weight.rest_of(target.scale);
+                    let shares = [(&target.canary, target.weight), (&target.stable, rest)];
+                    let shares = shares.map(|(to, share)| (to.name.clone(), share.get()));
+                    self.snapshot.traffic.as_mut().unwrap().shares = shares.into();
+                }
+                _ => {}
+            }
+        }
+        self.apply(plan);
+    }
+
     /// Makes passes until nothing is left to do.
     pub(super) fn settle(&mut self) -> Plan {
         for _ in 0..50 {
@@ -150,6 +177,9 @@ impl Bench {
                 let set = sets.iter_mut().find(|set| set.name == name).unwrap();
                 if let Some(Some(revision)) = annotations.get("rollout.argoproj.io/revision") {
                     set.revision = Revision::parse(Some(revision));
+                }
+                if let Some(deadline) = annotations.get("scale-down-deadline") {
+                    set.scale_down_deadline = deadline.as_deref().and_then(Timestamp::parse);
                 }
                 if let Some(Some(outcome)) = annotations.get("rollout.argoproj.io/outcome") {
                     set.outcome = super::snapshot::Outcome::parse(outcome);
@@ -225,6 +255,14 @@ impl Bench {
             status.current_step_index.unwrap(),
             sets.join(" ")
         )
+    }
+}
+
+/// A Service of the Rollout's that leads to the pods of this hash.
+pub(super) fn service(hash: &str) -> super::snapshot::Service {
+    super::snapshot::Service {
+        selector: [("rollouts-pod-template-hash".to_owned(), hash.to_owned())].into(),
+        managed_by: Some("api".to_owned()),
     }
 }
 

@@ -112,7 +112,9 @@ pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, h
     // Nobody knows where a router sends traffic to that chooses pods itself and cannot be read.
     let is_hidden =
         world.snapshot.traffic.is_none() && matches!(routing.destinations, Destinations::Subsets { .. });
-    if !has_destinations(routing) || is_hidden {
+    // While its targets are exchanged, those from before may still be asked.
+    let is_exchanging = world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.is_exchanging);
+    if !has_destinations(routing) || is_hidden || is_exchanging {
         return true;
     }
     let roles = roles(routing, progress);
@@ -281,6 +283,9 @@ fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     // Stable's Service may lead to nobody yet, although stable has the pods.
     let reached = set.and_then(|set| endpoints::reached(world, roles.stable, set)).unwrap_or(available);
     let is_reached = reached >= available;
+    if leads_elsewhere_still(world, roles) {
+        return told;
+    }
     if behind.as_ref() == stable && is_reached || !behind.as_ref().is_some_and(is_alive) {
         return Weight::ZERO;
     }
@@ -290,6 +295,15 @@ fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
         return Weight::ZERO;
     }
     share_of(available, routing.scale, world.spec.replicas.get()).rest_of(routing.scale).min(told)
+}
+
+/// Whether both Services select the same pods, but the router was not seen to send the stable one's requests there: then they
+/// are as good where they are.
+fn leads_elsewhere_still(world: &World, roles: Roles) -> bool {
+    let is_exchanging = world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.is_exchanging);
+    let (canary, stable) = (world.selected(roles.canary), world.selected(roles.stable));
+    let is_alive = world.revisions().find(canary.as_ref()).is_some_and(|set| set.available.get() > 0);
+    is_exchanging && is_alive && canary == stable
 }
 
 /// Pods of both versions on the way to `goal`: enough for the share that is wanted, for the one that is asked for now, and

@@ -59,6 +59,7 @@ impl Router {
             verified,
             trouble: self.refusal.clone().filter(|_| self.told != self.does),
             is_unclear: false,
+            is_exchanging: false,
         })
     }
 }

@@ -25,6 +25,7 @@ mod weighted;
 
 use std::collections::BTreeMap;
 
+pub use self::alb::verification;
 pub use self::carried::{kept_route, route_of, with_route_left};
 pub use self::istio::subsets;
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
@@ -77,6 +78,21 @@ pub struct ObservedTraffic {
     pub trouble: Option<String>,
     /// Whether some object makes no sense, whatever the others say: it is to be put right.
     pub is_unclear: bool,
+    /// Whether pods may get requests that no Service leads to any more: what the router sends requests to is being
+    /// exchanged, and nobody has seen the end of it.
+    pub is_exchanging: bool,
+}
+
+/// Whether what carries out the objects of a router was seen to follow them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Followed {
+    /// It was.
+    Yes,
+    /// Nobody has looked, or what was seen is only late.
+    #[default]
+    NotYet,
+    /// It was seen to do something else for long, or cannot be asked.
+    No(String),
 }
 
 impl ObservedTraffic {
@@ -111,6 +127,20 @@ impl ObservedTraffic {
             Some(Report::Follows | Report::Lags) | None => None,
         };
         Self { trouble: self.trouble.clone().or(trouble), ..self.and_verified(verified) }
+    }
+
+    /// Whether the router was seen to follow, by what carries out its objects; until then, its targets may be those from
+    /// before.
+    #[must_use]
+    pub fn and_followed(self, followed: Followed) -> Self {
+        let is_followed = followed == Followed::Yes;
+        let trouble = match followed {
+            Followed::No(why) => Some(why),
+            Followed::Yes | Followed::NotYet => None,
+        };
+        let is_exchanging = self.is_exchanging || !is_followed;
+        let trouble = self.trouble.clone().or(trouble);
+        Self { trouble, is_exchanging, ..self.and_verified(Some(is_followed)) }
     }
 
     /// The share of a destination that is in force; `None` while the router is known not to follow its objects yet.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use super::alb::Alb;
+use super::alb::verification::Question;
 use super::ambassador::Ambassador;
 use super::apisix::Apisix;
 use super::contour::{self, Contour};
@@ -55,6 +56,11 @@ pub trait Router: Debug + Send + Sync {
 
     /// What the objects say; `None` when they do not say it.
     fn observe(&self, routes: &Routes) -> Option<ObservedTraffic>;
+
+    /// What has to be asked elsewhere to know whether it does what its objects say.
+    fn questions(&self, _routes: &Routes) -> Vec<Question> {
+        vec![]
+    }
 
     /// Makes the objects say what is wanted, leaving everything else in them as it is.
     fn render(&self, routes: &mut Routes, target: &TrafficTarget);
@@ -259,6 +265,12 @@ impl Routers {
         observed?.into_iter().reduce(both)
     }
 
+    /// What has to be asked elsewhere to know whether they do what their objects say.
+    #[must_use]
+    pub fn questions(&self, routes: &Routes) -> Vec<Question> {
+        self.0.iter().flat_map(|router| router.questions(routes)).collect()
+    }
+
     /// Makes all objects say what is wanted.
     pub fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
         for router in &self.0 {
@@ -292,6 +304,7 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
     let trouble = one.trouble.clone().or(other.trouble);
     let is_unclear = one.is_unclear || other.is_unclear;
+    let is_exchanging = one.is_exchanging || other.is_exchanging;
     let owner = one.owner.clone().or(other.owner);
     let ObservedTraffic { mut shares, mut behind, mut managed, verified, .. } =
         one.and_verified(other.verified);
@@ -302,5 +315,5 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     behind.extend(other.behind);
     managed.extend(other.managed);
     let verified = if agree { verified } else { Some(false) };
-    ObservedTraffic { shares, behind, owner, managed, verified, trouble, is_unclear }
+    ObservedTraffic { shares, behind, owner, managed, verified, trouble, is_unclear, is_exchanging }
 }

@@ -21,6 +21,7 @@ const ARGO_ROLLOUTS: &str = "rollouts-controller";
 pub(crate) struct ControllerProcess {
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     log: fn() -> Stdio,
     child: Child,
     // Read by the child.
@@ -30,9 +31,20 @@ pub(crate) struct ControllerProcess {
 impl ControllerProcess {
     /// Starts a controller for `namespace` with the access that `kubeconfig` gives.
     pub(crate) fn start(kubeconfig: &str, namespace: &str, more: &[&str]) -> Self {
+        Self::start_in(vec![], kubeconfig, namespace, more)
+    }
+
+    /// The same with more variables in its environment.
+    pub(crate) fn start_in(
+        environment: Vec<(String, String)>,
+        kubeconfig: &str,
+        namespace: &str,
+        more: &[&str],
+    ) -> Self {
         let own = ["controller", "--bind-address=127.0.0.1", "--loglevel=warn"];
         let own: Vec<_> = own.iter().chain(more).copied().collect();
-        Self::spawn(env!("CARGO_BIN_EXE_serin").into(), kubeconfig, namespace, &own, Stdio::inherit)
+        let program = env!("CARGO_BIN_EXE_serin").into();
+        Self::spawn(program, environment, kubeconfig, namespace, &own, Stdio::inherit)
     }
 
     /// Starts the controller of Argo Rollouts in its place. What it logs is dropped: to it, every conflict between two of its own
@@ -41,10 +53,17 @@ impl ControllerProcess {
     /// # Panics
     /// When it is missing; the message says how to build it.
     pub(crate) fn start_argo_rollouts(kubeconfig: &str, namespace: &str) -> Self {
-        Self::spawn(argo_rollouts(), kubeconfig, namespace, &[], Stdio::null)
+        Self::spawn(argo_rollouts(), vec![], kubeconfig, namespace, &[], Stdio::null)
     }
 
-    fn spawn(program: PathBuf, kubeconfig: &str, namespace: &str, own: &[&str], log: fn() -> Stdio) -> Self {
+    fn spawn(
+        program: PathBuf,
+        environment: Vec<(String, String)>,
+        kubeconfig: &str,
+        namespace: &str,
+        own: &[&str],
+        log: fn() -> Stdio,
+    ) -> Self {
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubeconfig).unwrap();
         let shared = [
@@ -58,14 +77,14 @@ impl ControllerProcess {
             "--healthzPort=0",
         ];
         let arguments: Vec<String> = own.iter().chain(&shared).map(ToString::to_string).collect();
-        let child = spawn(&program, &arguments, log());
-        Self { program, arguments, log, child, _kubeconfig: file }
+        let child = spawn(&program, &arguments, &environment, log());
+        Self { program, arguments, environment, log, child, _kubeconfig: file }
     }
 
     /// Kills it without warning, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.child.kill().await.unwrap();
-        self.child = spawn(&self.program, &self.arguments, (self.log)());
+        self.child = spawn(&self.program, &self.arguments, &self.environment, (self.log)());
     }
 
     /// Ends it, and returns once it does nothing any more.
@@ -74,9 +93,10 @@ impl ControllerProcess {
     }
 }
 
-fn spawn(program: &Path, arguments: &[String], log: Stdio) -> Child {
+fn spawn(program: &Path, arguments: &[String], environment: &[(String, String)], log: Stdio) -> Child {
     Command::new(program)
         .args(arguments)
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -20,12 +20,8 @@ pub(super) struct IgnoredArgs {
     ephemeral_metadata_update_pod_retries: Option<String>,
     #[arg(long, value_name = "LEVEL")]
     kloglevel: Option<String>,
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    aws_verify_target_group: Option<String>,
     #[arg(long, value_name = "VERSION")]
     aws_target_group_binding_api_version: Option<String>,
-    #[arg(long, value_name = "KEY")]
-    alb_tag_key_resource_id: Option<String>,
     #[arg(long, value_name = "CLASSES")]
     alb_ingress_classes: Vec<String>,
     #[arg(long, value_name = "CLASSES")]
@@ -60,9 +56,7 @@ impl IgnoredArgs {
             ("--ephemeral-metadata-threads", &self.ephemeral_metadata_threads),
             ("--ephemeral-metadata-update-pod-retries", &self.ephemeral_metadata_update_pod_retries),
             ("--kloglevel", &self.kloglevel),
-            ("--aws-verify-target-group", &self.aws_verify_target_group),
             ("--aws-target-group-binding-api-version", &self.aws_target_group_binding_api_version),
-            ("--alb-tag-key-resource-id", &self.alb_tag_key_resource_id),
             ("--istio-api-version", &self.istio_api_version),
             ("--ambassador-api-version", &self.ambassador_api_version),
             ("--traffic-split-api-version", &self.traffic_split_api_version),

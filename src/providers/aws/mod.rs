@@ -6,6 +6,7 @@
 
 pub(super) mod cloud_watch;
 mod context;
+mod load_balancers;
 mod nearest;
 mod query_api;
 
@@ -20,6 +21,7 @@ use reqwest::Request;
 use reqwest::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 
 pub use self::context::AwsEnvironment;
+pub use self::load_balancers::LoadBalancers;
 use self::nearest::Nearest;
 use super::http::{self, HttpClients};
 use super::{Hidden, Secret};
@@ -172,6 +174,8 @@ fn told(error: &reqsign_core::Error) -> String {
     }
 }
 
+#[cfg(test)]
+mod balancer_tests;
 #[cfg(test)]
 mod cloud_watch_tests;
 #[cfg(test)]

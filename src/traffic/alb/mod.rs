@@ -3,16 +3,17 @@
 //! The action is an annotation in JSON, named after the root Service, and rules use it whose backend has that name and the
 //! port `use-annotation`. What else the action says, and target groups that are not of the Rollout, stay as they are; so
 //! does the rest of the Ingress, but for routes by header. Ingresses are users' objects: they are neither made nor deleted.
-//! Absent on purpose: mirrors, which the load balancer does not have. Not verified yet: whether the load balancer follows
-//! the Ingress, and whether its targets are healthy, which only the AWS API tells.
+//! Absent on purpose: mirrors, which the load balancer does not have.
 
 mod action;
 mod header;
 mod limits;
+pub mod verification;
 
 use serde_json::Value;
 
 use self::action::{Action, Settings, Stickiness};
+use self::verification::Question;
 use super::managed::Managed;
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
@@ -172,6 +173,10 @@ impl Router for Alb {
         let observed: Option<Vec<_>> =
             self.ingresses.iter().map(|(_, name)| self.observe_one(routes, name)).collect();
         observed?.into_iter().reduce(both)
+    }
+
+    fn questions(&self, routes: &Routes) -> Vec<Question> {
+        self.questions_of(routes)
     }
 
     fn render(&self, routes: &mut Routes, target: &TrafficTarget) {

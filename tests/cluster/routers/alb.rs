@@ -1,11 +1,13 @@
 //! AWS Load Balancer Controller: weights in the action of Ingresses that users have.
 
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::stub_aws::{Mood, StubAws, ingress_status};
 use super::{Case, Kind, Routed, api, create, leave_in_order, survive_a_second_writer, walk};
+use crate::controller_process::ControllerProcess;
 use crate::rollouts::{is_in, message_of};
-use crate::shared::wait_for;
+use crate::shared::{client, kubeconfig, wait_for};
 
 const INGRESS: Kind = ("networking.k8s.io", "v1", "Ingress", "ingresses");
 const WEIGHT: &str =
@@ -106,4 +108,48 @@ async fn an_ingress_that_is_missing_is_named_and_the_rollout_heals_once_it_is_th
     subject.until_phase("Healthy").await;
     let found = api(&subject.client, &subject.namespace, INGRESS).get("shop").await.unwrap();
     assert_eq!(found.data["spec"], ingress()["spec"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weight_counts_once_the_load_balancer_has_it() {
+    let aws = StubAws::start(client()).await;
+    let start = |namespace: &str| {
+        let flags = ["--aws-verify-target-group"];
+        ControllerProcess::start_in(aws.environment(namespace), &kubeconfig(), namespace, &flags)
+    };
+    let routed = Box::pin(Routed::create_under(start, case(), json!({}))).await;
+    let subject = &routed.subject;
+    subject.until_phase("Healthy").await;
+    let ingresses = api(&subject.client, &subject.namespace, INGRESS);
+    let status = Patch::Merge(ingress_status());
+    ingresses.patch_status("shop", &PatchParams::default(), &status).await.unwrap();
+    aws.set(Mood::Stays);
+    subject.release("v2").await;
+    routed.until_weight(20).await;
+    aws.until_asked(2).await;
+    let is_seen = |rollout: Option<&serin::api::Rollout>| {
+        let status = rollout.and_then(|rollout| rollout.status.as_ref());
+        status.and_then(|status| status.canary.as_ref()?.weights.as_ref()?.verified)
+    };
+    let found = subject.until(move |rollout: Option<&_>| is_seen(rollout) == Some(false)).await;
+    assert_eq!(found.status.unwrap().current_step_index, Some(0));
+
+    aws.set(Mood::Denies);
+    let is_told = |rollout: Option<&serin::api::Rollout>| {
+        rollout.is_some_and(|rollout| message_of(rollout).contains("AccessDenied: not authorized"))
+    };
+    let told = subject.until(is_told).await;
+    assert_eq!(told.status.unwrap().current_step_index, Some(0));
+
+    aws.set(Mood::Follows);
+    routed.until_at_step(1).await;
+    let seen = subject.until(move |rollout: Option<&_>| is_seen(rollout) == Some(true)).await;
+    assert!(!message_of(&seen).contains("AccessDenied"), "{}", message_of(&seen));
+    routed.resume().await;
+    routed.until_at_step(3).await;
+    routed.resume().await;
+    subject.until_phase("Healthy").await;
+    routed.until_weight(0).await;
+    subject.until_sizes(&[("2", 4)]).await;
+    subject.until(move |rollout: Option<&_>| is_seen(rollout) == Some(true)).await;
 }

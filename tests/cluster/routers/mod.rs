@@ -14,6 +14,7 @@ mod istio;
 mod nginx;
 mod skipper;
 mod smi;
+mod stub_aws;
 mod traefik;
 
 use std::time::Duration;
@@ -64,6 +65,16 @@ impl Routed {
 
     /// Creates everything, and does not wait for the first version.
     pub(crate) async fn create(case: Case, spec: Value) -> Self {
+        let start = |namespace: &str| ControllerProcess::start(&kubeconfig(), namespace, &[]);
+        Self::create_under(start, case, spec).await
+    }
+
+    /// The same under a controller that `start` starts for a namespace.
+    pub(crate) async fn create_under(
+        start: impl FnOnce(&str) -> ControllerProcess,
+        case: Case,
+        spec: Value,
+    ) -> Self {
         let client = client();
         definitions_on_shared(&client).await;
         definitions::install(&client, case.definitions).await;
@@ -74,7 +85,7 @@ impl Routed {
         for (kind, object) in &case.objects {
             create(&client, &namespace, *kind, object.clone()).await;
         }
-        let controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+        let controller = start(&namespace);
         let steps = json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
         let mut whole = json!({"strategy": {"canary": {
             "canaryService": "canary", "stableService": "stable", "steps": steps,
