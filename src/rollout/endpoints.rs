@@ -141,6 +141,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::labels::SESSION_COOKIE;
     use crate::rollout::decide;
     use crate::rollout::tests::{Bench, service};
     use crate::traffic::ObservedTraffic;
@@ -195,6 +196,56 @@ mod tests {
 
         fn share(&self) -> u32 {
             self.0.snapshot.traffic.as_ref().unwrap().shares["canary"]
+        }
+
+        /// An update that is about to have a route of its own for some requests, and keeps users on the canary.
+        fn with_routes() -> Self {
+            let mut shop = Self::at_rest(false);
+            let steps = json!([
+                {"setCanaryScale": {"replicas": 1}},
+                {"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x", "headerValue": {"exact": "y"}}]}},
+                {"pause": {}},
+                {"setCanaryScale": {"matchTrafficWeight": true}},
+                {"setWeight": 50},
+                {"pause": {}},
+            ]);
+            let routing = json!({
+                "managedRoutes": [{"name": "beta"}],
+                "plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": "shop"}},
+            });
+            let rollout = &mut shop.0.snapshot.rollout;
+            let annotation = (SESSION_COOKIE.to_owned(), "version".to_owned());
+            rollout.metadata.annotations.get_or_insert_default().extend([annotation]);
+            let canary = rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+            canary.steps = Some(serde_json::from_value(steps).unwrap());
+            canary.traffic_routing = Some(serde_json::from_value(routing).unwrap());
+            shop.publish("canary", 0, 4);
+            shop.0.release("v2");
+            shop.passes();
+            shop
+        }
+
+        /// The same at its last pause.
+        fn at_half_weight() -> Self {
+            let mut shop = Self::with_routes();
+            shop.publish("canary", 1, 1);
+            shop.passes();
+            shop.0.status().pause_conditions = None;
+            shop.passes();
+            shop.publish("canary", 1, 2);
+            shop.passes();
+            assert_eq!((shop.share(), shop.routes().len()), (50, 2));
+            shop
+        }
+
+        fn routes(&self) -> Vec<String> {
+            self.0.snapshot.traffic.as_ref().unwrap().managed.keys().cloned().collect()
+        }
+
+        /// The value of the cookie that keeps users on the canary.
+        fn session(&self) -> Option<String> {
+            let managed = &self.0.snapshot.traffic.as_ref().unwrap().managed;
+            managed.values().flatten().find_map(|route| Some(route.session()?.value.clone()))
         }
 
         fn sizes(&self) -> Vec<u32> {
@@ -321,6 +372,48 @@ mod tests {
         shop.0.pass_seconds(1);
         shop.passes();
         assert_eq!(shop.share(), 0, "pods count once they are available");
+    }
+
+    #[test]
+    fn requests_with_a_route_of_their_own_wait_until_the_pods_are_published() {
+        let mut shop = Shop::with_routes();
+        assert_eq!(shop.routes(), [""; 0], "the canary's Service leads to nobody yet");
+        assert!(shop.looks_again());
+        shop.publish("canary", 1, 1);
+        shop.passes();
+        assert_eq!((shop.routes(), shop.share()), (vec!["beta".to_owned()], 0));
+        assert_eq!(shop.session(), None, "users stay on a canary that has a share");
+        shop.0.snapshot.endpoints.reading = Reading::Unreadable { since: shop.0.snapshot.now };
+        shop.passes();
+        assert_eq!(shop.routes(), ["beta"], "what is there stays there");
+    }
+
+    #[test]
+    fn users_of_an_update_that_was_taken_back_are_not_on_the_canary_when_it_is_tried_again() {
+        let mut shop = Shop::at_half_weight();
+        let first = shop.session();
+        assert!(first.is_some());
+        shop.0.status().abort = Some(true);
+        shop.passes();
+        assert_eq!((shop.share(), shop.routes()), (0, vec![]));
+        shop.0.pass_seconds(1);
+        shop.0.status().abort = None;
+        let canary = shop.0.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        canary.steps = Some(serde_json::from_value(json!([{"setWeight": 50}, {"pause": {}}])).unwrap());
+        shop.publish("canary", 1, 2);
+        shop.0.snapshot.services.insert("canary".to_owned(), {
+            let hash = shop.0.snapshot.replica_sets[1].hash.clone();
+            service(hash.as_str())
+        });
+        for _ in 0..12 {
+            let plan = decide(&shop.0.snapshot);
+            let routes = plan.traffic().map(|target| target.managed.clone()).unwrap_or_default();
+            let values = routes.iter().filter_map(|route| Some(route.session()?.value.clone()));
+            assert!(values.clone().all(|value| Some(value) != first), "{:?}", values.collect::<Vec<_>>());
+            shop.0.apply(plan);
+        }
+        shop.passes();
+        assert!(shop.session().is_some() && shop.session() != first);
     }
 
     #[test]

@@ -105,7 +105,10 @@ impl Bench {
                     let rest = target.weight.rest_of(target.scale);
                     let shares = [(&target.canary, target.weight), (&target.stable, rest)];
                     let shares = shares.map(|(to, share)| (to.name.clone(), share.get()));
-                    self.snapshot.traffic.as_mut().unwrap().shares = shares.into();
+                    let managed = target.managed.iter();
+                    let managed = managed.map(|route| (route.name.clone(), Some(route.clone()))).collect();
+                    let traffic = self.snapshot.traffic.as_mut().unwrap();
+                    (traffic.shares, traffic.managed) = (shares.into(), managed);
                 }
                 _ => {}
             }

@@ -171,14 +171,26 @@ pub(super) fn target(world: &World, progress: &Progress, routing: &Routing, goal
         stable: destination(roles.stable, progress.stable.as_ref().or(progress.hash.as_ref())),
         weight: risen(world, progress, routing, goal).max(kept(world, progress, routing)),
         scale: routing.scale,
-        managed: managed(world, progress, routing),
+        managed: managed(world, progress, routing, goal),
     }
 }
 
-/// The routes for some requests that there should be now: none to pods that are not there.
-fn managed(world: &World, progress: &Progress, routing: &Routing) -> Vec<ManagedRoute> {
-    let answers = world.new_set(progress).is_some_and(|set| set.available.get() > 0);
-    if answers && is_behind(world, progress, routing) { made(world, progress, routing) } else { vec![] }
+/// The routes for some requests that there should be now on the way to `goal`: none to pods that are not there, and no new
+/// one to those that requests do not reach yet. Users stay where the split may lead others.
+fn managed(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Vec<ManagedRoute> {
+    let answering = world.new_set(progress).filter(|set| set.available.get() > 0);
+    let Some(set) = answering.filter(|_| is_behind(world, progress, routing)) else { return vec![] };
+    let reached = endpoints::reached(world, roles(routing, progress).canary, set);
+    let is_reached = reached.is_none_or(|pods| pods.get() > 0);
+    let has_share = risen(world, progress, routing, goal) > Weight::ZERO;
+    let observed = world.snapshot.traffic.as_ref().map(|traffic| &traffic.managed);
+    let is_there = |route: &ManagedRoute| {
+        observed.and_then(|found| found.get(&route.name)?.as_ref()).is_some_and(|found| found == route)
+    };
+    let mut routes = made(world, progress, routing);
+    routes.retain(|route| is_reached || is_there(route));
+    routes.retain(|route| has_share || route.session().is_none());
+    routes
 }
 
 /// The routes for some requests that the steps up to now make: none once the steps are over, or the update is taken back.
@@ -203,8 +215,12 @@ fn made(world: &World, progress: &Progress, routing: &Routing) -> Vec<ManagedRou
 /// The route for users who were on the canary before, for as long as steps give it a share.
 fn session(world: &World, progress: &Progress, routing: &Routing) -> Option<ManagedRoute> {
     let cookie = routing.cookie.clone().filter(|_| world.weight(progress) > Weight::ZERO)?;
-    let value = progress.hash.as_ref()?.to_string();
-    Some(ManagedRoute::of_session(Session { cookie, value }))
+    if !progress.milestones.is_empty() {
+        // The status tells of the update before; its users are not this one's.
+        return None;
+    }
+    let session = Session::with(cookie, world.snapshot.rollout.status.as_ref()?)?;
+    Some(ManagedRoute::of_session(session))
 }
 
 /// Whether those requests have a route of their own that should, and no others.
@@ -342,11 +358,7 @@ fn canary_size(world: &World, progress: &Progress, routing: &Routing, goal: Weig
         Some(_) if !is_behind(world, progress, routing) => wanted,
         // A route for some requests goes first, or needs a pod at least.
         Some(_) if has_managed(world) && wanted == 0 => {
-            if managed(world, progress, routing).is_empty() {
-                current
-            } else {
-                current.min(1)
-            }
+            if managed(world, progress, routing, goal).is_empty() { current } else { current.min(1) }
         }
         // A step that takes all pods takes the share first.
         Some(share) if wanted == 0 && share > Weight::ZERO && scale_in_force(world, progress).is_some() => {

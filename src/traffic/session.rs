@@ -1,13 +1,15 @@
-//! A cookie that keeps a user on the canary once the split has chosen it. Its value is the canary's revision, and the route for
-//! requests with it goes with the canary: it is void when that ends, whatever browsers remember.
+//! A cookie that keeps a user on the canary once the split has chosen it. Its value tells the canary's revision and when its
+//! update began, and the route for requests with it goes with the canary: it is void when that ends, whatever browsers
+//! remember, and stays so when the same revision is tried again.
 
 use std::collections::BTreeMap;
 
 use super::{ManagedRoute, TrafficTarget};
-use crate::api::Rollout;
+
 use crate::api::canary_step::HeaderRoutingMatch;
 use crate::api::labels::SESSION_COOKIE;
 use crate::api::traffic_routing::StringMatch;
+use crate::api::{Rollout, RolloutStatus};
 
 /// Name of the route for requests that have the cookie, among those that steps make.
 pub const SESSION_ROUTE: &str = "session-affinity";
@@ -26,7 +28,7 @@ pub struct Cookie {
 pub struct Session {
     /// The cookie.
     pub cookie: Cookie,
-    /// Its value: the canary's revision.
+    /// Its value: the canary's revision, and when its update began.
     pub value: String,
 }
 
@@ -66,8 +68,16 @@ impl Cookie {
 impl Session {
     /// The session of the canary that a Rollout's status knows; `None` where none is asked for.
     pub(super) fn of(rollout: &Rollout) -> Option<Self> {
-        let value = rollout.status.as_ref()?.current_pod_hash.clone()?;
-        Some(Self { cookie: Cookie::of(rollout).ok()??, value })
+        Self::with(Cookie::of(rollout).ok()??, rollout.status.as_ref()?)
+    }
+
+    /// The same with a cookie; `None` before there is a canary.
+    #[must_use]
+    pub fn with(cookie: Cookie, status: &RolloutStatus) -> Option<Self> {
+        let hash = status.current_pod_hash.as_ref()?;
+        let began = status.duration.as_ref().and_then(|duration| duration.rollout_started_at);
+        let began = began.map(|at| format!("-{}", at.as_millis() / 1000)).unwrap_or_default();
+        Some(Self { cookie, value: format!("{hash}{began}") })
     }
 
     /// The header of an answer that sets the cookie.
@@ -121,6 +131,8 @@ pub(super) fn observe(found: &mut BTreeMap<String, Option<ManagedRoute>>, setter
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -142,8 +154,13 @@ mod tests {
 
     #[test]
     fn the_cookie_of_another_canary_is_void() {
-        let session =
-            Session { cookie: Cookie::parse("version; Max-Age=60").unwrap(), value: "6f9c".to_owned() };
+        let cookie = Cookie::parse("version; Max-Age=60").unwrap();
+        let began = |began: Option<&str>| {
+            let status = json!({"currentPodHash": "6f9c", "duration": {"rolloutStartedAt": began}});
+            Session::with(cookie.clone(), &serde_json::from_value(status).unwrap()).unwrap()
+        };
+        assert_eq!(began(Some("1970-01-01T00:01:40Z")).value, "6f9c-100");
+        let session = began(None);
         assert_eq!(session.header(), "version=6f9c; Path=/; HttpOnly; Max-Age=60");
         assert!(session.is_set_by("version=another; Path=/") && !session.is_set_by("versions=6f9c"));
         let asked = session.asked().header_value.unwrap().regex.unwrap();
@@ -151,7 +168,9 @@ mod tests {
         for cookies in ["version=6f9c", "a=b; version=6f9c", "version=6f9c; a=b", "a=b;version=6f9c;c=d"] {
             assert!(regex.is_match(cookies), "{cookies}");
         }
-        for cookies in ["version=6f9", "version=6f9c1", "my-version=6f9c", "a=version=6f9c"] {
+        for cookies in
+            ["version=6f9", "version=6f9c1", "my-version=6f9c", "a=version=6f9c", "version=6f9c-100"]
+        {
             assert!(!regex.is_match(cookies), "{cookies}");
         }
     }
