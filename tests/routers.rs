@@ -89,7 +89,7 @@ impl Case {
         let mut sets: Vec<Vec<ManagedRoute>> =
             canary.steps.iter().flatten().filter_map(of_step).map(after).collect();
         if let Some(cookie) = Cookie::of(&self.rollout).unwrap() {
-            let route = ManagedRoute::of_session(Session { cookie, value: "new".to_owned() });
+            let route = ManagedRoute::of_session(Session::with(cookie, &self.rollout).unwrap());
             sets.push(vec![]);
             for set in &mut sets {
                 set.push(route.clone());

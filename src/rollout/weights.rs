@@ -219,8 +219,7 @@ fn session(world: &World, progress: &Progress, routing: &Routing) -> Option<Mana
         // The status tells of the update before; its users are not this one's.
         return None;
     }
-    let session = Session::with(cookie, world.snapshot.rollout.status.as_ref()?)?;
-    Some(ManagedRoute::of_session(session))
+    Session::with(cookie, &world.snapshot.rollout).map(ManagedRoute::of_session)
 }
 
 /// Whether those requests have a route of their own that should, and no others.

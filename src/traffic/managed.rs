@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::session::{SESSION_ROUTE, Session};
+use super::session::Session;
 use crate::api::Rollout;
 use crate::api::canary_step::{CanaryStep, HeaderRoutingMatch, RouteMatch};
 
@@ -69,7 +69,7 @@ impl ManagedRoute {
     /// The route for the requests of a session.
     #[must_use]
     pub fn of_session(session: Session) -> Self {
-        Self { name: SESSION_ROUTE.to_owned(), rule: Rule::Session(session) }
+        Self { name: session.route(), rule: Rule::Session(session) }
     }
 
     /// The session whose requests it is for.

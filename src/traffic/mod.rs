@@ -32,7 +32,7 @@ pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
 use self::report::Report;
 pub use self::route::{Need, RouteKind, RouteName, Routes};
 pub use self::routers::{Abilities, PLUGINS, Problem, Router, Routers, SUPPORTED, Subject};
-pub use self::session::{Cookie, SESSION_ROUTE, Session};
+pub use self::session::{Cookie, Session};
 use crate::units::{PodHash, Weight};
 
 /// Something a router sends traffic to.

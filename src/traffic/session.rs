@@ -6,13 +6,10 @@ use std::collections::BTreeMap;
 
 use super::{ManagedRoute, TrafficTarget};
 
+use crate::api::Rollout;
 use crate::api::canary_step::HeaderRoutingMatch;
 use crate::api::labels::SESSION_COOKIE;
 use crate::api::traffic_routing::StringMatch;
-use crate::api::{Rollout, RolloutStatus};
-
-/// Name of the route for requests that have the cookie, among those that steps make.
-pub const SESSION_ROUTE: &str = "session-affinity";
 
 /// The cookie as a Rollout asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +23,8 @@ pub struct Cookie {
 /// The cookie of one canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
+    /// The Rollout.
+    pub rollout: String,
     /// The cookie.
     pub cookie: Cookie,
     /// Its value: the canary's revision, and when its update began.
@@ -68,22 +67,31 @@ impl Cookie {
 impl Session {
     /// The session of the canary that a Rollout's status knows; `None` where none is asked for.
     pub(super) fn of(rollout: &Rollout) -> Option<Self> {
-        Self::with(Cookie::of(rollout).ok()??, rollout.status.as_ref()?)
+        Self::with(Cookie::of(rollout).ok()??, rollout)
     }
 
     /// The same with a cookie; `None` before there is a canary.
     #[must_use]
-    pub fn with(cookie: Cookie, status: &RolloutStatus) -> Option<Self> {
+    pub fn with(cookie: Cookie, rollout: &Rollout) -> Option<Self> {
+        let status = rollout.status.as_ref()?;
         let hash = status.current_pod_hash.as_ref()?;
         let began = status.duration.as_ref().and_then(|duration| duration.rollout_started_at);
         let began = began.map(|at| format!("-{}", at.as_millis() / 1000)).unwrap_or_default();
-        Some(Self { cookie, value: format!("{hash}{began}") })
+        let rollout = rollout.metadata.name.clone().unwrap_or_default();
+        Some(Self { rollout, cookie, value: format!("{hash}{began}") })
+    }
+
+    /// Name of the route for requests that have the cookie, among those that steps make. Other Rollouts may have theirs in the
+    /// same object.
+    #[must_use]
+    pub fn route(&self) -> String {
+        format!("{}-session-affinity", self.rollout)
     }
 
     /// The header of an answer that sets the cookie.
     #[must_use]
     pub fn header(&self) -> String {
-        let Self { cookie: Cookie { name, max_age }, value } = self;
+        let Self { cookie: Cookie { name, max_age }, value, .. } = self;
         let age = max_age.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
         format!("{name}={value}; Path=/; HttpOnly{age}")
     }
@@ -97,7 +105,7 @@ impl Session {
     /// What requests with the cookie have.
     #[must_use]
     pub fn asked(&self) -> HeaderRoutingMatch {
-        let Self { cookie: Cookie { name, .. }, value } = self;
+        let Self { cookie: Cookie { name, .. }, value, .. } = self;
         let regex = Some(format!("^(.*;\\s*)?{name}={value}(;.*)?$"));
         HeaderRoutingMatch {
             header_name: Some("cookie".to_owned()),
@@ -121,10 +129,15 @@ pub(super) struct Setters {
 }
 
 /// A session is there where its cookie is set, too; a cookie without a route for it is to go.
-pub(super) fn observe(found: &mut BTreeMap<String, Option<ManagedRoute>>, setters: Setters) {
-    match found.get_mut(SESSION_ROUTE) {
+pub(super) fn observe(
+    found: &mut BTreeMap<String, Option<ManagedRoute>>,
+    session: &Session,
+    setters: Setters,
+) {
+    let name = session.route();
+    match found.get_mut(&name) {
         Some(route) if !setters.are_right => *route = None,
-        None if setters.is_any => drop(found.insert(SESSION_ROUTE.to_owned(), None)),
+        None if setters.is_any => drop(found.insert(name, None)),
         Some(_) | None => {}
     }
 }
@@ -157,7 +170,8 @@ mod tests {
         let cookie = Cookie::parse("version; Max-Age=60").unwrap();
         let began = |began: Option<&str>| {
             let status = json!({"currentPodHash": "6f9c", "duration": {"rolloutStartedAt": began}});
-            Session::with(cookie.clone(), &serde_json::from_value(status).unwrap()).unwrap()
+            let rollout = json!({"metadata": {"name": "web"}, "spec": {}, "status": status});
+            Session::with(cookie.clone(), &serde_json::from_value(rollout).unwrap()).unwrap()
         };
         assert_eq!(began(Some("1970-01-01T00:01:40Z")).value, "6f9c-100");
         let session = began(None);

@@ -8,7 +8,7 @@ use super::{Destinations, Routing, Services, SpecError, StableScale, managed, se
 use crate::api::rollout::{CanaryStrategy, PingPong};
 use crate::api::traffic_routing::TrafficRouting;
 use crate::rollout::snapshot::Snapshot;
-use crate::traffic::{self, Cookie, PLUGINS, Routers, SESSION_ROUTE, SUPPORTED};
+use crate::traffic::{self, Cookie, PLUGINS, Routers, SUPPORTED, Session};
 use crate::units::Weight;
 
 const CANARY: &str = "spec.strategy.canary";
@@ -62,10 +62,9 @@ fn cookie(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> Option<Cookie> 
     for (router, instead) in Routers::of(&snapshot.rollout).lacking_sessions() {
         problems.push(problem(format!("does not work with {router}: {instead}, and remove it")));
     }
-    let names = managed::names(snapshot);
-    if names.iter().any(|name| name == SESSION_ROUTE) {
-        problems
-            .push(problem(format!("makes a route {SESSION_ROUTE:?}: call that of managedRoutes otherwise")));
+    let route = Session::with(cookie.clone(), &snapshot.rollout).map(|session| session.route());
+    if let Some(route) = route.filter(|route| managed::names(snapshot).contains(route)) {
+        problems.push(problem(format!("makes a route {route:?}: call that of managedRoutes otherwise")));
     }
     Some(cookie)
 }

@@ -71,8 +71,10 @@ impl GatewayApi {
     /// The routes for some requests that are there.
     pub(super) fn observe_managed(&self, routes: &Routes) -> Found {
         let mut found = observe(&self.subject, &sights(&self.makers(routes, &self.idle), routes));
-        for setters in self.setters(routes) {
-            session::observe(&mut found, setters);
+        if let Some(session) = &self.subject.session {
+            self.setters(routes)
+                .into_iter()
+                .for_each(|setters| session::observe(&mut found, session, setters));
         }
         found
     }

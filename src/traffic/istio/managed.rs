@@ -11,7 +11,7 @@ use super::matches::{asked, narrowed, unclear};
 use super::roles::{Roles, shown};
 use crate::traffic::route::{at, items, set, text};
 use crate::traffic::session::{self, Setters};
-use crate::traffic::{ManagedRoute, Problem, Rule, Subject};
+use crate::traffic::{ManagedRoute, Problem, Rule, Session, Subject};
 
 /// The field of problems that are of no VirtualService alone.
 const FIELD: &str = "istio";
@@ -145,10 +145,10 @@ impl<'a> Maker<'a> {
     }
 
     /// What sets the session's cookie; `None` without a session.
-    fn setters(&self, canary: &str) -> Option<Setters> {
+    fn setters(&self, canary: &str) -> Option<(&Session, Setters)> {
         let session = self.subject.session.as_ref()?;
         let bases = self.bases.iter().filter_map(|index| self.http.get(*index));
-        Some(cookie::setters(self.roles, bases, session, canary))
+        Some((session, cookie::setters(self.roles, bases, session, canary)))
     }
 
     /// The routes that a step makes.
@@ -195,8 +195,8 @@ pub(super) fn observe(makers: &[Maker<'_>], canary: &str) -> BTreeMap<String, Op
         candidates.find(|route| makers.iter().all(|maker| maker.has(route, canary))).cloned()
     };
     let mut all = there.into_iter().map(|name| (name.to_owned(), found(name))).collect();
-    for setters in makers.iter().filter_map(|maker| maker.setters(canary)) {
-        session::observe(&mut all, setters);
+    for (session, setters) in makers.iter().filter_map(|maker| maker.setters(canary)) {
+        session::observe(&mut all, session, setters);
     }
     all
 }

@@ -181,7 +181,7 @@ async fn users_who_were_on_the_canary_have_a_route_there_until_it_ends() {
     let during = api(&subject.client, &subject.namespace, SERVICE).get("shop").await.unwrap().data;
     let http = during["spec"]["http"].as_array().unwrap();
     let names: Vec<_> = http.iter().map(|route| &route["name"]).collect();
-    assert_eq!(names, ["docs", "session-affinity", "primary"]);
+    assert_eq!(names, ["docs", &*format!("{name}-session-affinity"), "primary"]);
     let sets = &http[2]["route"][1]["headers"]["response"]["add"]["Set-Cookie"];
     let sets = sets.as_str().unwrap().strip_prefix("shop-version=").unwrap();
     let (hash, rest) = sets.split_once(';').unwrap();
