@@ -207,6 +207,28 @@ fn check_observed(path: &Path, routers: &Routers, objects: &Routes, target: &Tra
 }
 
 #[test]
+fn the_cookie_that_is_set_is_the_one_that_has_a_route() {
+    let mut count = 0;
+    for path in files() {
+        let case = Case::read(&path);
+        let Some(cookie) = Cookie::of(&case.rollout).unwrap().filter(|_| !is_refused(&case)) else {
+            continue;
+        };
+        // The status that is stored still tells of the canary before.
+        let mut later = case.rollout.clone();
+        later.status.as_mut().unwrap().current_pod_hash = Some("later".to_owned());
+        let managed = vec![ManagedRoute::of_session(Session::with(cookie, &later).unwrap())];
+        let mut objects = case.routes.clone();
+        Routers::of(&case.rollout).render(&mut objects, &TrafficTarget { managed, ..case.target(30) });
+        let text = serde_json::to_string(&objects.objects.values().collect::<Vec<_>>()).unwrap();
+        let is_right = text.contains("=later; Path=/") && !text.contains("=new; Path=/");
+        assert!(is_right, "{}: {text}", path.display());
+        count += 1;
+    }
+    assert!(count > 1);
+}
+
+#[test]
 fn objects_that_nobody_can_read_are_no_weight_and_no_problem() {
     for path in files() {
         let mut case = Case::read(&path);

@@ -11,6 +11,10 @@ use crate::api::canary_step::HeaderRoutingMatch;
 use crate::api::labels::SESSION_COOKIE;
 use crate::api::traffic_routing::StringMatch;
 
+/// What each cookie has, and what those that outlive a browser have behind it.
+const ATTRIBUTES: &str = "; Path=/; HttpOnly";
+const MAX_AGE: &str = "; Max-Age=";
+
 /// The cookie as a Rollout asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
@@ -92,14 +96,19 @@ impl Session {
     #[must_use]
     pub fn header(&self) -> String {
         let Self { cookie: Cookie { name, max_age }, value, .. } = self;
-        let age = max_age.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
-        format!("{name}={value}; Path=/; HttpOnly{age}")
+        let age = max_age.map(|seconds| format!("{MAX_AGE}{seconds}")).unwrap_or_default();
+        format!("{name}={value}{ATTRIBUTES}{age}")
     }
 
-    /// Whether a header of an answer sets the cookie, for whichever canary.
+    /// Whether a header of an answer sets the cookie as we do, for whichever canary. Users may set one of its name.
     #[must_use]
     pub fn is_set_by(&self, header: &str) -> bool {
-        header.strip_prefix(&self.cookie.name).is_some_and(|rest| rest.starts_with('='))
+        let rest = header.strip_prefix(&self.cookie.name).and_then(|rest| rest.strip_prefix('='));
+        let Some((value, rest)) = rest.and_then(|rest| rest.split_once(ATTRIBUTES)) else { return false };
+        let is_value =
+            |text: &str| text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+        let is_number = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
+        is_value(value) && (rest.is_empty() || rest.strip_prefix(MAX_AGE).is_some_and(is_number))
     }
 
     /// What requests with the cookie have.
@@ -114,9 +123,9 @@ impl Session {
     }
 }
 
-/// Whether a destination of this name is to set the cookie: the canary's, while there is a route for it.
-pub(super) fn is_wanted(target: &TrafficTarget, name: &str) -> bool {
-    name == target.canary.name && target.managed.iter().any(|route| route.session().is_some())
+/// The session whose cookie a destination of this name is to set: the canary's, while there is a route for it.
+pub(super) fn wanted<'a>(target: &'a TrafficTarget, name: &str) -> Option<&'a Session> {
+    target.managed.iter().find_map(ManagedRoute::session).filter(|_| name == target.canary.name)
 }
 
 /// Which of the destinations that lead to the canary set the cookie.
@@ -176,7 +185,18 @@ mod tests {
         assert_eq!(began(Some("1970-01-01T00:01:40Z")).value, "6f9c-100");
         let session = began(None);
         assert_eq!(session.header(), "version=6f9c; Path=/; HttpOnly; Max-Age=60");
-        assert!(session.is_set_by("version=another; Path=/") && !session.is_set_by("versions=6f9c"));
+        for ours in [&session.header(), "version=another-7; Path=/; HttpOnly"] {
+            assert!(session.is_set_by(ours), "{ours}");
+        }
+        for theirs in [
+            "versions=6f9c; Path=/; HttpOnly",
+            "version=6f9c",
+            "version=6f9c; Path=/; Secure",
+            "version=6f9c; Path=/; HttpOnly; Secure",
+            "version=a b; Path=/; HttpOnly",
+        ] {
+            assert!(!session.is_set_by(theirs), "{theirs}");
+        }
         let asked = session.asked().header_value.unwrap().regex.unwrap();
         let regex = regex::Regex::new(&asked).unwrap();
         for cookies in ["version=6f9c", "a=b; version=6f9c", "version=6f9c; a=b", "a=b;version=6f9c;c=d"] {

@@ -23,7 +23,7 @@ impl GatewayApi {
             let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
             for backend in backends.into_iter().flatten() {
                 if let Some(service) = self.service(backend) {
-                    render(backend, session, session::is_wanted(target, service));
+                    render(backend, session, session::wanted(target, service));
                 }
             }
         }
@@ -34,17 +34,17 @@ impl GatewayApi {
         self.places(routes).iter().filter_map(|place| self.setters_of(routes, place)).collect()
     }
 
-    /// What is in the way of the cookie in a route: another one.
+    /// What is in the way of the cookie in a route: another one of the canary's.
     pub(super) fn problem_of_cookie(&self, rules: &[Value], chosen: &Chosen) -> Option<String> {
         let session = self.session_of(chosen)?;
         let meant = rules.iter().filter(|rule| self.is_meant(chosen, rule));
         let mut backends = meant.flat_map(|rule| items(rule, &["backendRefs"]));
-        backends.find(|backend| {
-            self.service(backend).is_some() && header(backend).is_some() && !is_ours(session, backend)
-        })?;
+        let is_canarys = |backend: &&Value| self.service(backend) == Some(self.idle.as_str());
+        backends.find(|backend| is_canarys(backend) && has_anothers(session, backend))?;
         Some(format!(
-            "has a backend that adds a header {NAME} of its own, and the cookie of the annotation would take its place: \
-             remove one"
+            "adds a header {NAME} to answers of Service {} that is not the annotation's, and takes one only: remove it, or \
+             the annotation",
+            self.idle
         ))
     }
 
@@ -59,11 +59,11 @@ impl GatewayApi {
         let backends: Vec<_> = meant.flat_map(|rule| items(rule, &["backendRefs"])).collect();
         let right = session.header();
         let is_right = |backend: &Value| match self.service(backend) {
-            Some(service) if service == self.idle => header(backend) == Some(right.as_str()),
-            Some(_) => !is_ours(session, backend),
+            Some(service) if service == self.idle => cookies(backend).eq([right.as_str()]),
+            Some(_) => !has_ours(session, backend),
             None => true,
         };
-        let sets = |backend: &Value| self.service(backend).is_some() && is_ours(session, backend);
+        let sets = |backend: &Value| self.service(backend).is_some() && has_ours(session, backend);
         Some(Setters {
             are_right: backends.iter().all(|backend| is_right(backend)),
             is_any: backends.iter().any(|backend| sets(backend)),
@@ -71,40 +71,46 @@ impl GatewayApi {
     }
 }
 
-/// The cookie that a backend adds to answers.
-fn header(backend: &Value) -> Option<&str> {
+/// The cookies that a backend adds to answers.
+fn cookies(backend: &Value) -> impl Iterator<Item = &str> {
     let filters = items(backend, &["filters"]).iter();
-    let mut added = filters.flat_map(|filter| items(filter, &[FIELD, "add"]));
-    added.find(|added| is_cookie(added)).map(|added| text(added, &["value"]))
+    let added = filters.flat_map(|filter| items(filter, &[FIELD, "add"]));
+    added
+        .filter(|added| text(added, &["name"]).eq_ignore_ascii_case(NAME))
+        .map(|added| text(added, &["value"]))
 }
 
-fn is_cookie(added: &Value) -> bool {
-    text(added, &["name"]).eq_ignore_ascii_case(NAME)
+fn has_ours(session: &Session, backend: &Value) -> bool {
+    cookies(backend).any(|cookie| session.is_set_by(cookie))
 }
 
-fn is_ours(session: &Session, backend: &Value) -> bool {
-    header(backend).is_some_and(|value| session.is_set_by(value))
+fn has_anothers(session: &Session, backend: &Value) -> bool {
+    cookies(backend).any(|cookie| !session.is_set_by(cookie))
 }
 
-fn render(backend: &mut Value, session: &Session, is_wanted: bool) {
-    let is_ours = is_ours(session, backend);
-    let may_add = is_wanted && (is_ours || header(backend).is_none());
-    if !may_add && !is_ours {
+/// Lets a backend set the cookie that is wanted, and none other of ours.
+fn render(backend: &mut Value, ours: &Session, wanted: Option<&Session>) {
+    let wanted = wanted.filter(|_| !has_anothers(ours, backend));
+    if wanted.is_none() && !has_ours(ours, backend) {
         return;
     }
     let mut filters = items(backend, &["filters"]).to_vec();
-    if may_add && !filters.iter().any(is_modifier) {
+    if wanted.is_some() && !filters.iter().any(is_modifier) {
         filters.push(json!({"type": FILTER, (FIELD): {}}));
     }
     for filter in filters.iter_mut().filter(|filter| is_modifier(filter)) {
         let mut added = items(filter, &[FIELD, "add"]).to_vec();
-        added.retain(|added| !is_cookie(added));
-        added.extend(may_add.then(|| json!({"name": NAME, "value": session.header()})));
+        added.retain(|added| !is_ours(ours, added));
+        added.extend(wanted.map(|session| json!({"name": NAME, "value": session.header()})));
         set(filter, &[FIELD, "add"], (!added.is_empty()).then_some(Value::Array(added)));
     }
     // A filter that does nothing is not taken by the API.
     filters.retain(|filter| !is_modifier(filter) || at(filter, &[FIELD]) != &json!({}));
     set(backend, &["filters"], (!filters.is_empty()).then_some(Value::Array(filters)));
+}
+
+fn is_ours(session: &Session, added: &Value) -> bool {
+    text(added, &["name"]).eq_ignore_ascii_case(NAME) && session.is_set_by(text(added, &["value"]))
 }
 
 fn is_modifier(filter: &Value) -> bool {

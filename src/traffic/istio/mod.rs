@@ -143,7 +143,7 @@ impl Istio {
         let wrong = places.iter().filter_map(|(list, index)| {
             let route = list.of(object).get(*index)?;
             let session = self.subject.session.as_ref().filter(|_| *list == List::Http);
-            let another = || cookie::problem(roles, route, session?);
+            let another = || cookie::problem(roles, route, session?, &self.canaries);
             let message = roles.problem(route).or_else(another)?;
             Some(problem(chosen.wrong(*list, &message)))
         });
@@ -236,7 +236,7 @@ fn render_cookie(roles: Roles<'_>, route: &mut Value, session: &Session, target:
     let entries = route.get_mut("route").and_then(Value::as_array_mut);
     for entry in entries.into_iter().flatten() {
         if let Some(name) = roles.of_entry(entry) {
-            cookie::render(entry, session, session::is_wanted(target, name));
+            cookie::render(entry, session, session::wanted(target, name));
         }
     }
 }
