@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::access::{CertificateCheck, Credentials};
 use super::json_path::JsonPath;
 use super::{datadog, graphite, influxdb, new_relic, skywalking, wavefront, web};
@@ -129,7 +131,7 @@ impl Reading {
 }
 
 /// An answer of the form that a provider documents.
-pub(super) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, String> {
+pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|why| {
         let begin = body.trim_ascii_start().first();
         if begin == Some(&b'<') {
@@ -137,4 +139,24 @@ pub(super) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8], what: &str) ->
         }
         format!("its answer is not {what}: {why}")
     })
+}
+
+#[derive(Deserialize)]
+struct GraphqlAnswer {
+    errors: Option<Vec<GraphqlError>>,
+    data: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct GraphqlError {
+    message: String,
+}
+
+/// The data of a GraphQL answer.
+pub(super) fn graphql(body: &[u8]) -> Result<serde_json::Value, String> {
+    let answer: GraphqlAnswer = json(body, "a GraphQL answer")?;
+    if let Some(error) = answer.errors.unwrap_or_default().first() {
+        return Err(format!("it refused the query: {}", error.message));
+    }
+    answer.data.filter(|data| !data.is_null()).ok_or_else(|| "its answer has no data".to_owned())
 }

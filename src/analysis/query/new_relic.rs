@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::json;
 
 use super::access;
@@ -22,17 +21,6 @@ const PROFILE: &str = "newrelic";
 /// What is asked.
 const QUESTION: &str = "query($account: Int!, $nrql: Nrql!, $timeout: Seconds) { actor { account(id: $account) \
                         { nrql(query: $nrql, timeout: $timeout) { results } } } }";
-
-#[derive(Deserialize)]
-struct Answer {
-    errors: Option<Vec<Problem>>,
-    data: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    message: String,
-}
 
 /// Reads a question whose arguments are put in.
 pub(super) fn parse(wire: &NewRelicMetric, keys: &mut Keyring<'_>) -> Result<HttpQuery, Vec<FieldError>> {
@@ -81,11 +69,7 @@ fn address(base: Option<String>, region: Option<&str>, problems: &mut Vec<FieldE
 
 /// The rows that were found: one by itself.
 pub(super) fn read(body: &[u8]) -> Result<Value, String> {
-    let answer: Answer = http::json(body, "a NerdGraph answer")?;
-    if let Some(problem) = answer.errors.unwrap_or_default().first() {
-        return Err(format!("it refused the query: {}", problem.message));
-    }
-    let mut data = answer.data.unwrap_or_default();
+    let mut data = http::graphql(body)?;
     let rows = data.pointer_mut("/actor/account/nrql/results").map(serde_json::Value::take);
     let Some(serde_json::Value::Array(mut rows)) = rows else {
         return Err("its answer has no results; may the key read this account?".to_owned());

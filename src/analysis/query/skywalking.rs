@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::json;
 
 use super::access;
@@ -16,17 +15,6 @@ use crate::units::Timestamp;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How far back it looks when it does not say.
 const INTERVAL: Duration = Duration::from_mins(5);
-
-#[derive(Deserialize)]
-struct Answer {
-    errors: Option<Vec<Problem>>,
-    data: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    message: String,
-}
 
 /// Reads a question whose arguments are put in.
 pub(super) fn parse(wire: &SkywalkingMetric, now: Timestamp) -> Result<HttpQuery, Vec<FieldError>> {
@@ -54,12 +42,7 @@ fn minute(time: Timestamp) -> String {
 
 /// What was asked for, by its names.
 pub(super) fn read(body: &[u8]) -> Result<Value, String> {
-    let answer: Answer = http::json(body, "a GraphQL answer")?;
-    if let Some(problem) = answer.errors.unwrap_or_default().first() {
-        return Err(format!("it refused the query: {}", problem.message));
-    }
-    let data = answer.data.filter(|data| !data.is_null());
-    data.map(Value::Json).ok_or_else(|| "its answer has no data".to_owned())
+    http::graphql(body).map(Value::Json)
 }
 
 #[cfg(test)]
