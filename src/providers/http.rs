@@ -10,7 +10,7 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use url::{Host, Url};
 
 use super::hidden::Hidden;
-use crate::analysis::query::access::CertificateCheck;
+use crate::analysis::query::access::{CertificateCheck, is_loopback};
 
 /// Most bytes of an answer; a query that answers more does not measure one thing.
 const MAX_ANSWER: usize = 4 << 20;
@@ -103,12 +103,11 @@ impl HttpClients {
     fn route(&self, url: &Url) -> Route {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
         let found = self.overrides.iter().find(|one| one.host == host && Some(one.port) == port);
-        match (found, url.host()) {
-            (Some(found), _) => Route::Override(found.host.clone(), found.to),
-            (None, Some(Host::Ipv4(ip))) if ip.is_loopback() || ip.is_link_local() => Route::Direct,
-            (None, Some(Host::Ipv6(ip))) if ip.is_loopback() => Route::Direct,
-            (None, Some(Host::Domain("localhost"))) => Route::Direct,
-            (None, _) => Route::System,
+        let is_link_local = matches!(url.host(), Some(Host::Ipv4(ip)) if ip.is_link_local());
+        match found {
+            Some(found) => Route::Override(found.host.clone(), found.to),
+            None if is_link_local || is_loopback(url) => Route::Direct,
+            None => Route::System,
         }
     }
 }

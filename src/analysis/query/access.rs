@@ -193,7 +193,8 @@ pub(super) fn url(name: &str, base: &str, path: &str) -> Result<Url, FieldError>
 }
 
 /// Whether a server is on this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
