@@ -101,6 +101,10 @@ mod tests {
             "http://graphite:8080/prefix/render?target=sumSeries%28a.%7Bb%2Cc%7D.*%29&format=json"
         );
         assert!(
+            url("target=sum(a.{b&c})&from=-1h")
+                .ends_with("?target=sum%28a.%7Bb%26c%7D%29&from=-1h&format=json")
+        );
+        assert!(
             url("target=a&noNullPoints=true&tz=UTC")
                 .ends_with("target=a&noNullPoints=true&tz=UTC&format=json")
         );
