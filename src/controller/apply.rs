@@ -223,6 +223,7 @@ impl Writer {
                 self.scale(target, name, (*from, *to), *desired, annotations).await?;
             }
             Effect::SetTraffic(wanted) => self.set_traffic(target, wanted).await?,
+            Effect::GiveRoutesBack => self.give_routes_back(target).await?,
             Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
                 self.update(target, name, annotations, *min_ready_seconds).await?;
             }

@@ -18,6 +18,7 @@ mod dispatch;
 mod endpoints;
 mod error;
 mod figures;
+mod hold;
 mod http;
 mod leader;
 mod lease;

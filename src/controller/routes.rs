@@ -13,6 +13,7 @@ use tracing::{debug, info};
 
 use super::caches::{Caches, Watched, take};
 use super::demand::Demand;
+use super::hold::Hold;
 use super::options::Options;
 use super::store::{Cached, Identity, Key, Link, Source, Store};
 use super::watch::Watch;
@@ -24,11 +25,13 @@ pub(crate) struct RouteRecord {
     json: Box<[u8]>,
     is_going: bool,
     namespace: Arc<str>,
+    hold: Option<Hold>,
 }
 
 impl RouteRecord {
     fn new(mut object: DynamicObject) -> (Identity, Self) {
         let identity = Identity::of(&object.metadata);
+        let hold = Hold::of(&object.metadata);
         object.metadata.managed_fields = None;
         object.metadata.resource_version = None;
         let record = Self {
@@ -36,6 +39,7 @@ impl RouteRecord {
             json: serde_json::to_vec(&object).unwrap_or_default().into(),
             is_going: object.metadata.deletion_timestamp.is_some(),
             namespace: Arc::clone(&identity.key.namespace),
+            hold,
         };
         (identity, record)
     }
@@ -148,16 +152,20 @@ impl Caches {
             let Some(store) = self.routes.stores.get(&kind) else { continue };
             match need {
                 Need::One(name) => {
-                    let object = store.get(&key(name)).and_then(|found| found.value.object(&found.identity));
+                    let Some(found) = store.get(&key(name)) else { continue };
+                    routes.held.extend(found.value.hold.as_ref().map(|_| name.clone()));
+                    let object = found.value.object(&found.identity);
                     routes.objects.extend(object.map(|object| (name.clone(), object)));
                 }
                 Need::All { namespace, .. } => {
                     let link = Link::Namespace(namespace.as_str().into());
-                    let all = store.linked(&link).into_iter().filter_map(|found| {
+                    for found in store.linked(&link) {
                         let name = RouteName::new(kind, namespace, &found.identity.key.name);
-                        Some((name, found.value.object(&found.identity)?))
-                    });
-                    routes.objects.extend(all);
+                        routes.held.extend(found.value.hold.as_ref().map(|_| name.clone()));
+                        routes
+                            .objects
+                            .extend(found.value.object(&found.identity).map(|object| (name, object)));
+                    }
                 }
             }
         }
@@ -175,6 +183,12 @@ impl Caches {
     /// Which state of an object is known.
     pub(crate) fn route_identity(&self, name: &RouteName) -> Option<Identity> {
         Some(self.routes.stores.get(&name.kind)?.get(&key(name))?.identity)
+    }
+
+    /// What gives the fields of a user's object back; `None` where none is ours.
+    pub(crate) fn give_back(&self, name: &RouteName) -> Option<Value> {
+        let found = self.routes.stores.get(&name.kind)?.get(&key(name))?;
+        Some(found.value.hold.as_ref()?.give_back(found.identity.version))
     }
 
     /// Routers need other objects than before: kinds may have to be watched, or may be watched no more.

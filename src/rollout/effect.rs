@@ -72,6 +72,8 @@ pub enum Effect {
     },
     /// Makes the router split the traffic.
     SetTraffic(Box<TrafficTarget>),
+    /// Gives the fields of the router's objects that were changed back to whoever owns the objects.
+    GiveRoutesBack,
     /// Changes annotations of the Rollout, leaving all others.
     AnnotateRollout {
         /// The annotations to set; `None` removes one.

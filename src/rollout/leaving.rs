@@ -41,11 +41,15 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     // One that named what is another's was never let near it.
     let is_anothers = weights::are_anothers(snapshot, routing, &progress);
     let is_needed = leaves_too_few(snapshot, routing, &progress, spec.replicas);
-    if is_anothers || is_needed || !weights::has_destinations(routing) || weights::is_done(&target, observed)
-    {
+    if is_anothers || is_needed || !weights::has_destinations(routing) {
         return Plan::default();
     }
-    Plan { stages: vec![vec![Effect::SetTraffic(Box::new(target))]], ..Plan::default() }
+    let effect = match (weights::is_done(&target, observed), observed.is_held) {
+        (false, _) => Effect::SetTraffic(Box::new(target)),
+        (true, true) => Effect::GiveRoutesBack,
+        (true, false) => return Plan::default(),
+    };
+    Plan { stages: vec![vec![effect]], ..Plan::default() }
 }
 
 /// Whether its pods stay, and those of stable may be too few for everything: once it is gone, nobody knows how many there are.
@@ -107,6 +111,19 @@ mod tests {
         assert_eq!(left_with_pods(true, None), None, "nobody knows any more");
         assert_eq!(left_with_pods(true, Some(4)), Some(0));
         assert_eq!(left_with_pods(false, None), Some(0), "it never gave any away");
+    }
+
+    #[test]
+    fn a_deleted_rollout_gives_its_route_back_once_everything_is_on_stable() {
+        let effects = |share: u32| {
+            let mut bench = Bench::new(4, &json!([{"setWeight": 50}]));
+            bench.route(share);
+            bench.snapshot.traffic.as_mut().unwrap().is_held = true;
+            bench.snapshot.rollout.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            plan(&bench.snapshot).stages.concat()
+        };
+        assert!(matches!(effects(50)[..], [Effect::SetTraffic(_)]));
+        assert_eq!(effects(0), [Effect::GiveRoutesBack]);
     }
 
     #[test]

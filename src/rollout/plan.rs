@@ -3,7 +3,7 @@
 //! The status is written first, and only if nobody has written the Rollout since: a pass on a stale view ends there. The
 //! order of effects keeps pods and traffic safe: pods are added first, then Services are switched, then the router gets its
 //! weights, then pods are taken away, then what is no longer needed is stopped and deleted, then single pods are evicted or
-//! marked. A stage begins only when the one before it has succeeded.
+//! marked, then routes are given back. A stage begins only when the one before it has succeeded.
 
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ pub fn build(
     let (route, route_wake) = routed(world, progress, &targets, &mut events);
     let mut stages = stages(world, situation, progress, &targets, route, &mut events);
     let pod_wakes = on_pods(world, progress, &mut stages, &mut events);
+    stages.extend(given_back(world, progress, targets.traffic.as_ref()));
     events.extend(targets.events.clone());
     events.extend(first_sight(world));
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
@@ -302,6 +303,16 @@ fn routed(
         events.push(Event::RoutesUpdated { names });
     }
     (vec![Effect::SetTraffic(Box::new(target.clone()))], None)
+}
+
+/// The fields of the router's objects, once nothing of an update is left in them: whoever applies them owns them alone then.
+fn given_back(world: &World, progress: &Progress, target: Option<&TrafficTarget>) -> Option<Vec<Effect>> {
+    let (target, observed) = (target?, world.snapshot.traffic.as_ref()?);
+    let is_over = progress.is_settled() || progress.abort || world.snapshot.leaves_route;
+    let is_as_before =
+        target.weight == Weight::ZERO && target.managed.is_empty() && weights::is_done(target, observed);
+    (is_over && is_as_before && observed.is_held && weights::is_ours(world, progress))
+        .then(|| vec![Effect::GiveRoutesBack])
 }
 
 /// When the router may be told the same again.

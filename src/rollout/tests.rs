@@ -212,6 +212,7 @@ impl Bench {
             Effect::DeleteAnalysisRun { .. }
             | Effect::SwitchService { .. }
             | Effect::SetTraffic(_)
+            | Effect::GiveRoutesBack
             | Effect::AdjustTemplate(_)
             | Effect::MarkPod { .. }
             | Effect::EvictPod { .. } => {}

@@ -37,6 +37,7 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
         }
         Effect::UpdateReplicaSet { .. }
         | Effect::AdjustTemplate(_)
+        | Effect::GiveRoutesBack
         | Effect::MarkPod { .. }
         | Effect::EvictPod { .. }
         | Effect::DeleteReplicaSet { .. }

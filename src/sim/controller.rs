@@ -307,7 +307,7 @@ impl Controller {
             | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
             Effect::MarkPod { .. } | Effect::EvictPod { .. } => Write::Pod,
             Effect::SwitchService { .. } => Write::Service,
-            Effect::SetTraffic(_) => Write::Route,
+            Effect::SetTraffic(_) | Effect::GiveRoutesBack => Write::Route,
             Effect::AnnotateRollout { .. } => Write::Annotations,
             Effect::ScaleWorkload { .. } => Write::Workload,
             Effect::CreateAnalysisRun(_)
@@ -323,6 +323,10 @@ impl Controller {
                 cluster.scale_replica_set(name, (*from, *to), *desired, annotations, writer)
             }
             Effect::SetTraffic(target) => cluster.set_traffic(target, writer),
+            Effect::GiveRoutesBack => {
+                cluster.give_route_back(writer);
+                Ok(())
+            }
             Effect::UpdateReplicaSet { name, annotations, min_ready_seconds } => {
                 cluster.update_replica_set(name, annotations, *min_ready_seconds, writer)
             }

@@ -186,4 +186,10 @@ impl Cluster {
         self.publish_router(writer);
         Ok(())
     }
+
+    /// Whoever owns the route has its fields alone again.
+    pub fn give_route_back(&mut self, writer: Writer) {
+        self.router.give_back();
+        self.publish_router(writer);
+    }
 }

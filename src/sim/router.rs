@@ -24,6 +24,8 @@ pub(super) struct Router {
     /// When it follows.
     follows_at: Option<Timestamp>,
     is_unreadable: bool,
+    /// Whether its fields are noted as the controller's.
+    is_held: bool,
     /// Why it does not take what it is told.
     refusal: Option<String>,
 }
@@ -44,7 +46,13 @@ impl Router {
 
     /// It is told which requests have routes of their own.
     pub(super) fn manage(&mut self, routes: &[ManagedRoute]) {
+        self.is_held = true;
         self.managed = routes.iter().map(|route| (route.name.clone(), Some(route.clone()))).collect();
+    }
+
+    /// Its fields are its owner's again.
+    pub(super) const fn give_back(&mut self) {
+        self.is_held = false;
     }
 
     /// What can be read of it.
@@ -60,6 +68,7 @@ impl Router {
             trouble: self.refusal.clone().filter(|_| self.told != self.does),
             is_unclear: false,
             is_exchanging: false,
+            is_held: self.is_held,
         })
     }
 }

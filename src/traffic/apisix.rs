@@ -181,6 +181,10 @@ impl Router for Apisix {
         self.route.iter().map(all).collect()
     }
 
+    fn edits(&self, _routes: &Routes) -> Vec<RouteName> {
+        self.route.iter().cloned().collect()
+    }
+
     fn problems(&self, routes: &Routes) -> Vec<Problem> {
         let Some(route) = &self.route else {
             let message = "names no ApisixRoute: set it to the one whose rules lead to the Services";

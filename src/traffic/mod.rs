@@ -81,6 +81,9 @@ pub struct ObservedTraffic {
     /// Whether pods may get requests that no Service leads to any more: what the router sends requests to is being
     /// exchanged, and nobody has seen the end of it.
     pub is_exchanging: bool,
+    /// Whether objects of users have fields that are noted as ours, so that their owners cannot change them without a
+    /// conflict.
+    pub is_held: bool,
 }
 
 /// Whether what carries out the objects of a router was seen to follow them.

@@ -246,6 +246,8 @@ pub struct Routes {
     pub unreadable: BTreeMap<RouteKind, String>,
     /// In which version kinds are served, where it is known.
     pub versions: BTreeMap<RouteKind, String>,
+    /// Objects of users with fields that are noted as ours since we changed them (`metadata.managedFields`).
+    pub held: BTreeSet<RouteName>,
 }
 
 impl Routes {

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::skipper::{self, Skipper};
 use super::smi::Smi;
 use super::traefik::Traefik;
-use super::{Need, ObservedTraffic, Routes, TrafficTarget};
+use super::{Need, ObservedTraffic, RouteName, Routes, TrafficTarget};
 use crate::api::Rollout;
 use crate::api::traffic_routing::TrafficRouting;
 use crate::units::Weight;
@@ -50,6 +50,15 @@ pub trait Router: Debug + Send + Sync {
 
     /// The objects that it looks at.
     fn needs(&self) -> Vec<Need>;
+
+    /// Those of them that it edits, and that say again at the end what whoever applies them wants.
+    fn edits(&self, _routes: &Routes) -> Vec<RouteName> {
+        let one = |need| match need {
+            Need::One(name) => Some(name),
+            Need::All { .. } => None,
+        };
+        self.needs().into_iter().filter_map(one).collect()
+    }
 
     /// What is wrong with the objects, so that traffic cannot be shifted. Asked only once all kinds are known.
     fn problems(&self, routes: &Routes) -> Vec<Problem>;
@@ -262,7 +271,13 @@ impl Routers {
             return None;
         }
         let observed: Option<Vec<_>> = self.0.iter().map(|router| router.observe(routes)).collect();
-        observed?.into_iter().reduce(both)
+        let together = observed?.into_iter().reduce(both)?;
+        Some(ObservedTraffic { is_held: self.held(routes).next().is_some(), ..together })
+    }
+
+    /// Objects of users whose fields are noted as ours.
+    pub fn held(&self, routes: &Routes) -> impl Iterator<Item = RouteName> {
+        self.0.iter().flat_map(|router| router.edits(routes)).filter(|name| routes.held.contains(name))
     }
 
     /// What has to be asked elsewhere to know whether they do what their objects say.
@@ -305,6 +320,7 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     let trouble = one.trouble.clone().or(other.trouble);
     let is_unclear = one.is_unclear || other.is_unclear;
     let is_exchanging = one.is_exchanging || other.is_exchanging;
+    let is_held = one.is_held || other.is_held;
     let owner = one.owner.clone().or(other.owner);
     let ObservedTraffic { mut shares, mut behind, mut managed, verified, .. } =
         one.and_verified(other.verified);
@@ -315,5 +331,5 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     behind.extend(other.behind);
     managed.extend(other.managed);
     let verified = if agree { verified } else { Some(false) };
-    ObservedTraffic { shares, behind, owner, managed, verified, trouble, is_unclear, is_exchanging }
+    ObservedTraffic { shares, behind, owner, managed, verified, trouble, is_unclear, is_exchanging, is_held }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::controller::difference::difference;
 use crate::controller::error::PassError;
-use crate::controller::store::Identity;
+use crate::controller::store::{Identity, Key};
 use crate::controller::wire::RolloutObject;
 use crate::traffic::{Need, RouteName, Routes, TrafficTarget, route};
 
@@ -31,6 +31,27 @@ impl Writer {
         // All are waited for: what became of one that is on its way has to be known even where another failed.
         join_all(changed).await.into_iter().collect::<Result<(), _>>()?;
         join_all(gone).await.into_iter().collect()
+    }
+
+    /// Takes our name off the fields of users' objects that we changed (`metadata.managedFields`). What they say stays.
+    /// Another one that applies the object owns them alone then, and can change or drop them without a conflict.
+    pub(super) async fn give_routes_back(&self, target: &Target) -> Result<(), PassError> {
+        let known = self.caches.routes(&target.routers.needs());
+        let given: Vec<_> = target.routers.held(&known).map(|name| self.give_route_back(name)).collect();
+        join_all(given).await.into_iter().collect()
+    }
+
+    async fn give_route_back(&self, name: RouteName) -> Result<(), PassError> {
+        let Some(api) = self.route_api(&name) else { return Err(not_served(&name)) };
+        let Some(patch) = self.caches.give_back(&name) else { return Ok(()) };
+        let action = || format!("give the fields of {name} back");
+        let encode = |source| PassError::Encoding { object: Key::new(&name.namespace, &name.name), source };
+        let patch = Patch::Json::<()>(serde_json::from_value(patch).map_err(encode)?);
+        let given =
+            self.call(action, async { api.patch(&name.name, &patch_parameters(), &patch).await }).await;
+        let given = given.inspect_err(|error| self.route_not_written(&name, error))?;
+        self.caches.wrote_route(name.kind, given);
+        Ok(())
     }
 
     /// Reads again those objects whose last write got no answer, so that nothing is decided on what they may not say.

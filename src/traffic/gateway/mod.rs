@@ -218,6 +218,10 @@ impl Router for GatewayApi {
         needs.collect()
     }
 
+    fn edits(&self, routes: &Routes) -> Vec<RouteName> {
+        self.places(routes).into_iter().map(|place| place.route).collect()
+    }
+
     fn problems(&self, routes: &Routes) -> Vec<Problem> {
         let places = self.places(routes);
         let mut problems = self.config.problems.clone();

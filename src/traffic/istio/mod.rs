@@ -185,6 +185,11 @@ impl Router for Istio {
         self.chosen.iter().map(|chosen| chosen.route.clone()).chain(rule).map(Need::One).collect()
     }
 
+    fn edits(&self, _routes: &Routes) -> Vec<RouteName> {
+        // Not the rule of the subsets: its labels stay others than those of whoever applies it.
+        self.chosen.iter().map(|chosen| chosen.route.clone()).collect()
+    }
+
     fn problems(&self, routes: &Routes) -> Vec<Problem> {
         // What is wrong with the objects depends on the fields.
         if !self.problems.is_empty() {
