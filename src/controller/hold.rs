@@ -69,8 +69,8 @@ mod tests {
     /// The paths of what is changed.
     fn paths(managers: &[&str]) -> Vec<String> {
         let patch = hold(metadata(managers)).unwrap().give_back(7);
-        let path = |operation: &Value| operation["path"].as_str().unwrap().to_owned();
-        patch.as_array().unwrap().iter().map(path).collect()
+        let place = |operation: &Value| operation["path"].as_str().unwrap().to_owned();
+        patch.as_array().unwrap().iter().map(place).collect()
     }
 
     #[test]

@@ -172,7 +172,11 @@ impl Rollouts {
                 // It may only have left for another shard.
                 Ok(readable) if self.writer.is_gone(identity).await? => {
                     let is_known = self.caches.are_routes_listed(readable.routes());
-                    self.work(identity, readable).await.map(|_| is_known)
+                    // First its share is taken away, then its fields are given back.
+                    for _ in 0..2 {
+                        self.work(identity, readable).await?;
+                    }
+                    Ok(is_known)
                 }
                 Ok(_) | Err(_) => Ok(true),
             }

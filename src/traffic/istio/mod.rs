@@ -26,7 +26,7 @@ use super::route::set;
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::session;
 use super::weighted::LARGEST_WEIGHT;
-use super::{Need, ObservedTraffic, Routes, Session, TrafficTarget};
+use super::{Need, ObservedTraffic, RouteName, Routes, Session, TrafficTarget};
 use crate::api::traffic_routing::IstioTrafficRouting;
 use crate::units::Weight;
 

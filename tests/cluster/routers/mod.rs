@@ -114,6 +114,20 @@ impl Routed {
         Box::pin(wait_for(&api, name, has)).await;
     }
 
+    /// Waits until no field of the users' object with the weight is noted as the controller's.
+    async fn until_given_back(&self) {
+        let (kind, name, _) = self.case.weight;
+        if !self.case.objects.iter().any(|(of, object)| *of == kind && object["metadata"]["name"] == name) {
+            return;
+        }
+        let is_given_back = |object: Option<&DynamicObject>| {
+            let fields = object.and_then(|object| object.metadata.managed_fields.as_ref());
+            fields.is_some_and(|fields| fields.iter().all(|entry| entry.manager.as_deref() != Some("serin")))
+        };
+        let objects = api(&self.subject.client, &self.subject.namespace, kind);
+        Box::pin(wait_for(&objects, name, is_given_back)).await;
+    }
+
     /// How often what the object with the weight asks for has been written; some are made with the first share only.
     async fn generation(&self) -> i64 {
         let (kind, name, _) = self.case.weight;
@@ -197,6 +211,7 @@ pub(crate) async fn walk(case: Case) {
     routed.resume().await;
     subject.until(is_in("Healthy")).await;
     routed.until_weight(0).await;
+    routed.until_given_back().await;
     if is_counted {
         assert_eq!(
             routed.generation().await - before,
@@ -251,6 +266,7 @@ pub(crate) async fn survive_a_second_writer(case: Case) {
         };
         Box::pin(wait_for(&api(&subject.client, &subject.namespace, *kind), name, is_as_git_has_it)).await;
     }
+    routed.until_given_back().await;
 }
 
 /// A Rollout that is deleted in mid-update leaves everything on stable.
@@ -262,6 +278,7 @@ pub(crate) async fn leave_in_order(case: Case) {
     routed.until_weight(20).await;
     subject.rollouts.delete(subject.name, &DeleteParams::default()).await.unwrap();
     routed.until_weight(0).await;
+    routed.until_given_back().await;
 }
 
 /// Applies an object as a sync engine does.
