@@ -33,7 +33,7 @@ impl Hold {
         let is_ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(FIELD_MANAGER);
         let ours = fields.iter().enumerate().filter(|(_, entry)| is_ours(entry));
         let entries: Box<[usize]> = ours.map(|(index, _)| index).collect();
-        (!entries.is_empty()).then(|| Self { is_all: entries.len() == fields.len(), entries })
+        (!entries.is_empty()).then_some(Self { is_all: entries.len() == fields.len(), entries })
     }
 
     /// The JSON patch that takes our entries away, of this version of the object only.
