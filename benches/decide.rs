@@ -148,6 +148,8 @@ fn snapshot(stage: Stage, old: Old, sets: u32, runs: u32) -> Snapshot {
         rollout: rollout(stage, old, sets + 2, &stable, &canary),
         replica_sets,
         analysis_runs,
+        experiments: vec![],
+        stable_template: None,
         templates: [].into(),
         services: [].into(),
         traffic: None,

@@ -1,4 +1,4 @@
-//! What the commands write: abort, retry, promote, pause, restart, undo and set image as pure functions of the objects.
+//! What the commands write: abort, retry, promote, pause, restart, undo, set image and terminate as pure functions of the objects.
 //!
 //! A command answers with patches in the order in which they must be made, or with the sentence that says why nothing
 //! is written. Who sends the patches (plugin, dashboard, sync engine) is not decided here, and no command waits.
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::api::canary_step::CanaryStep;
 use crate::api::rollout_status::PauseCondition;
-use crate::api::{Rollout, RolloutStatus};
+use crate::api::{AnalysisPhase, AnalysisRun, Experiment, Rollout, RolloutStatus};
+use crate::rollout::progress::PAUSE_EXPERIMENT;
 use crate::units::Timestamp;
 
 pub use image::{ImageChange, ImageError, set_image};
@@ -58,6 +59,10 @@ pub struct Patch {
 pub enum Target {
     /// The Rollout.
     Rollout,
+    /// An Experiment, by its name.
+    Experiment(String),
+    /// An AnalysisRun, by its name.
+    AnalysisRun(String),
     /// The workload that the Rollout refers to.
     Workload {
         /// Its API version, for example `apps/v1`.
@@ -118,6 +123,49 @@ pub fn retry(rollout: &Rollout) -> Answer {
         return nothing(format!("rollout '{name}' is not aborted: nothing to retry"));
     }
     write(vec![status_patch(&json!({"abort": false}))], format!("rollout '{name}' retried"))
+}
+
+/// Starts an Experiment again: without a status it is a new one.
+#[must_use]
+pub fn retry_experiment(experiment: &Experiment) -> Answer {
+    let name = experiment.name_any();
+    let phase = experiment.status.as_ref().and_then(|status| status.phase);
+    if !phase.is_some_and(AnalysisPhase::is_completed) {
+        return nothing(format!("experiment '{name}' has not ended: nothing to retry"));
+    }
+    if experiment.spec.terminate == Some(true) {
+        let why = format!("experiment '{name}' is told to end by spec.terminate: take that out first");
+        return Answer::Refused { why };
+    }
+    let target = Target::Experiment(name.clone());
+    write(vec![patch_of(target, &json!({"status": null}))], format!("experiment '{name}' retried"))
+}
+
+/// Ends an Experiment.
+#[must_use]
+pub fn terminate_experiment(experiment: &Experiment) -> Answer {
+    let phase = experiment.status.as_ref().and_then(|status| status.phase);
+    terminate("experiment", &experiment.name_any(), phase, Target::Experiment(experiment.name_any()))
+}
+
+/// Ends an AnalysisRun.
+#[must_use]
+pub fn terminate_run(run: &AnalysisRun) -> Answer {
+    let phase = run.status.as_ref().and_then(|status| status.phase);
+    terminate("analysisrun", &run.name_any(), phase, Target::AnalysisRun(run.name_any()))
+}
+
+fn terminate(kind: &str, name: &str, phase: Option<AnalysisPhase>, target: Target) -> Answer {
+    if let Some(phase) = phase.filter(|phase| phase.is_completed()) {
+        return nothing(format!("{kind} '{name}' has ended already: it is {phase}"));
+    }
+    let patch = patch_of(target, &json!({"spec": {"terminate": true}}));
+    write(vec![patch], format!("{kind} '{name}' terminated"))
+}
+
+/// A merge patch of an object itself.
+fn patch_of(target: Target, change: &Value) -> Patch {
+    Patch { target, part: Part::Object, body: Body::Merge(change.clone()), only_at: None }
 }
 
 /// Lets a rollout go on: past a pause, past the current step, or, with [`Promotion::Full`], to the end.
@@ -218,7 +266,8 @@ fn stands_at_ended_pause(
         && step.is_some_and(|step| step.pause.is_some())
 }
 
-/// Whether the pause comes from the inconclusive run of the current analysis step.
+/// Whether the pause comes from the inconclusive run of the current analysis step, or from the Experiment of the current
+/// step.
 fn stands_at_inconclusive_step(
     status: &RolloutStatus,
     steps: &[CanaryStep],
@@ -228,7 +277,11 @@ fn stands_at_inconclusive_step(
     let run = status.canary.as_ref().and_then(|canary| canary.current_step_analysis_run_status.as_ref());
     let inconclusive = run.is_some_and(|run| run.status.as_deref() == Some("Inconclusive"));
     let step = index.and_then(|index| steps.get(index));
-    inconclusive && !pauses.is_empty() && step.is_some_and(|step| step.analysis.is_some())
+    let by_experiment = pauses.iter().any(|pause| pause.reason == PAUSE_EXPERIMENT);
+    step.is_some_and(|step| {
+        (inconclusive && !pauses.is_empty() && step.analysis.is_some())
+            || (by_experiment && step.experiment.is_some())
+    })
 }
 
 fn canary_steps(rollout: &Rollout) -> &[CanaryStep] {

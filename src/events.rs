@@ -152,6 +152,11 @@ pub enum Event {
         /// The canary's share from now on.
         to: Weight,
     },
+    /// Experiments get another part of the traffic.
+    ExperimentsWeighted {
+        /// Their Services and shares from now on.
+        shares: Vec<(String, Weight)>,
+    },
     /// Other requests than before have a route of their own to the canary.
     RoutesUpdated {
         /// Names of the routes from now on, the one with precedence first.
@@ -215,7 +220,7 @@ impl Event {
             Self::Scaling { .. } => "ScalingReplicaSet",
             Self::WorkloadScaling { .. } => "ScalingWorkload",
             Self::SwitchService { .. } => "SwitchService",
-            Self::WeightUpdated { .. } => "TrafficWeightUpdated",
+            Self::WeightUpdated { .. } | Self::ExperimentsWeighted { .. } => "TrafficWeightUpdated",
             Self::RoutesUpdated { .. } => "TrafficRoutesUpdated",
             Self::WeightReverted { .. } => "TrafficWeightReverted",
             Self::RouteRestored => "TrafficRouteRestored",
@@ -239,6 +244,7 @@ impl Event {
                 | Self::WorkloadScaling { .. }
                 | Self::SwitchService { .. }
                 | Self::WeightUpdated { .. }
+                | Self::ExperimentsWeighted { .. }
                 | Self::RoutesUpdated { .. }
                 | Self::WeightReverted { .. }
                 | Self::RouteRestored
@@ -312,6 +318,7 @@ impl fmt::Display for Event {
                 Some(from) => write!(f, "Traffic weight updated from {from} to {to}"),
                 None => write!(f, "Traffic weight updated to {to}"),
             },
+            Self::ExperimentsWeighted { shares } => write_shares(shares, f),
             Self::RoutesUpdated { names } if names.is_empty() => {
                 f.write_str("No requests have a route of their own to the canary any more")
             }
@@ -342,4 +349,12 @@ impl fmt::Display for Event {
             }
         }
     }
+}
+
+fn write_shares(shares: &[(String, Weight)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if shares.is_empty() {
+        return f.write_str("No traffic goes to an experiment any more");
+    }
+    let shares: Vec<String> = shares.iter().map(|(name, weight)| format!("{name}: {weight}")).collect();
+    write!(f, "Traffic weight of experiments updated: {}", shares.join(", "))
 }

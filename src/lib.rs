@@ -1,6 +1,6 @@
 //! Serin: progressive delivery for Kubernetes.
 //!
-//! Modules in reading order. `units` and `api` say what things are called; `rollout` and `analysis` decide and do no
+//! Modules in reading order. `units` and `api` say what things are called; `rollout`, `analysis` and `experiment` decide and do no
 //! I/O; `providers` and `controller` do I/O and decide nothing; the rest shows, simulates or drives them.
 
 pub mod units;
@@ -12,6 +12,8 @@ pub mod analysis;
 pub mod traffic;
 
 pub mod rollout;
+
+pub mod experiment;
 
 pub mod commands;
 pub mod sim;

@@ -1,6 +1,6 @@
 //! What is counted, under the names that dashboards of this API know, in the text format of Prometheus.
 //!
-//! Labels that name an object appear only on figures of Rollouts and AnalysisRuns, and go with the object. Figures that
+//! Labels that name an object appear only on figures of Rollouts, AnalysisRuns and Experiments, and go with the object. Figures that
 //! the caches know already are not kept here: whoever has them registers a collector, read when somebody scrapes.
 
 mod updates;
@@ -61,6 +61,8 @@ pub enum Subject {
     Rollout,
     /// AnalysisRuns.
     AnalysisRun,
+    /// Experiments.
+    Experiment,
 }
 
 impl Subject {
@@ -68,6 +70,7 @@ impl Subject {
         match self {
             Self::Rollout => "rollout",
             Self::AnalysisRun => "analysis_run",
+            Self::Experiment => "experiment",
         }
     }
 }
@@ -196,7 +199,7 @@ impl Metrics {
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let objects = self.objects();
-        for subject in [Subject::Rollout, Subject::AnalysisRun] {
+        for subject in [Subject::Rollout, Subject::AnalysisRun, Subject::Experiment] {
             let mine = || objects.iter().filter(|((of, _, _), _)| *of == subject);
             let prefix = subject.prefix();
             let name = format!("{prefix}_reconcile");

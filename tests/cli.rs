@@ -75,6 +75,7 @@ impl Situation {
             replica_sets: self.of("ReplicaSet"),
             pods: self.of("Pod"),
             analysis_runs: self.of("AnalysisRun"),
+            experiments: self.of("Experiment"),
         }
     }
 
@@ -177,6 +178,33 @@ fn a_failed_analysis_is_shown_with_its_measurements() {
 }
 
 #[test]
+fn an_experiment_is_shown_with_its_templates_and_analyses() {
+    check_tree("experiment");
+    let Observed { experiments, replica_sets, pods, analysis_runs, .. } =
+        Situation::load("experiment").observed();
+    let found = view::experiment(&experiments[0], &replica_sets, &pods, &analysis_runs);
+    let tree = plain(&view::render_experiment(&found, now(), Detail::Full));
+    let of_all = plain(&view::list_experiments(&experiments, Columns::WithNamespace, now()));
+    check("experiment-alone.txt", &format!("{tree}\n{of_all}"));
+}
+
+#[test]
+fn an_experiment_is_ended_and_begun_again_as_clients_of_this_api_do() {
+    let mut experiment = Situation::load("experiment").observed().experiments.remove(0);
+    let mut seen = String::new();
+    for phase in ["Running", "Failed"] {
+        experiment.status = Some(serde_json::from_value(json!({"phase": phase})).unwrap());
+        seen += &format!("{phase}\n{}", written(commands::terminate_experiment(&experiment)));
+        seen += &written(commands::retry_experiment(&experiment));
+    }
+    experiment.spec.terminate = Some(true);
+    seen += &written(commands::retry_experiment(&experiment));
+    let run = Situation::load("experiment").observed().analysis_runs.remove(0);
+    seen += &written(commands::terminate_run(&run));
+    check("experiment-commands.txt", &seen);
+}
+
+#[test]
 fn many_pods_are_folded_and_those_in_trouble_come_first() {
     let mut situation = Situation::load("bad-image");
     let pods: Vec<Value> = situation.0.iter().filter(|object| object["kind"] == "Pod").cloned().collect();
@@ -268,6 +296,12 @@ fn variants() -> Vec<(&'static str, &'static str, Value)> {
             {"reason": "InconclusiveAnalysisRun", "startTime": "2026-11-21T08:23:00Z"}]}}),
         ),
         (
+            "an experiment without a verdict",
+            "experiment",
+            json!({"status": {"pauseConditions": [
+            {"reason": "InconclusiveExperiment", "startTime": "2026-11-21T08:23:00Z"}]}}),
+        ),
+        (
             "a blue-green switch with an end",
             "blue-green",
             json!({"spec": {"strategy": {"blueGreen": {
@@ -319,6 +353,8 @@ fn written(answer: Answer) -> String {
     for patch in patches {
         let target = match patch.target {
             Target::Rollout => "rollout".to_owned(),
+            Target::Experiment(name) => format!("experiment {name}"),
+            Target::AnalysisRun(name) => format!("analysisrun {name}"),
             Target::Workload { api_version, kind, name } => format!("{api_version} {kind} {name}"),
         };
         let part = if patch.part == Part::Status { "/status" } else { "" };

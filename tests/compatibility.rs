@@ -152,6 +152,8 @@ fn is_value_refused(path: &str, value: Value) -> bool {
         rollout,
         replica_sets: vec![],
         analysis_runs: vec![],
+        experiments: vec![],
+        stable_template: None,
         templates: BTreeMap::new(),
         services: BTreeMap::new(),
         traffic: None,

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use serin::api::Rollout;
 use serin::api::labels::SESSION_COOKIE;
 use serin::traffic::{
-    Cookie, Destination, ManagedRoute, RouteKind, RouteName, Routers, Routes, Session, TrafficTarget,
-    of_step, subsets,
+    Cookie, Destination, ExperimentShare, ManagedRoute, RouteKind, RouteName, Routers, Routes, Session,
+    TrafficTarget, of_step, subsets,
 };
 use serin::units::{PodHash, Weight};
 
@@ -43,11 +43,12 @@ impl Case {
             "metadata": {"name": "web", "namespace": "shop", "uid": "1"},
             "status": {"currentPodHash": "new"},
         });
-        // No field of a strategy, but of the Rollout that it is of.
+        // No fields of a strategy, but of the Rollout that it is of.
+        let template = canary.as_object_mut().unwrap().remove("template");
         if let Some(cookie) = canary.as_object_mut().unwrap().remove("sessionCookie") {
             rollout["metadata"]["annotations"] = json!({(SESSION_COOKIE): cookie});
         }
-        rollout["spec"] = json!({"strategy": {"canary": canary}});
+        rollout["spec"] = json!({"strategy": {"canary": canary}, "template": template});
         let objects = documents.into_iter().map(|object| (name_of(&object), object)).collect();
         Self {
             rollout: serde_json::from_value(rollout).unwrap(),
@@ -72,7 +73,18 @@ impl Case {
             weight: Weight::observed(percent * scale / 100),
             scale: Weight::observed(scale),
             managed: Vec::new(),
+            experiments: vec![],
         }
+    }
+
+    /// The same Rollout once its status says that Experiments get these shares.
+    fn with_experiments(&self, shares: &[(&str, u32)]) -> Rollout {
+        let additional: Vec<_> =
+            shares.iter().map(|(name, weight)| json!({"serviceName": name, "weight": weight})).collect();
+        let nothing = json!({"weight": 0});
+        let weights = json!({"canary": nothing, "stable": nothing, "additional": additional});
+        let status = serde_json::from_value(json!({"canary": {"weights": weights}})).unwrap();
+        Rollout { status: Some(status), ..self.rollout.clone() }
     }
 
     /// The routes for some requests that there are after each step that makes one or takes one away.
@@ -204,6 +216,51 @@ fn check_observed(path: &Path, routers: &Routers, objects: &Routes, target: &Tra
     let mut again = objects.clone();
     routers.render(&mut again, target);
     assert_eq!(&again, objects, "{at}: again");
+}
+
+/// What Experiments get in the cases below.
+const EXPERIMENTS: [(&str, u32); 2] = [("try-baseline", 5), ("try-candidate", 10)];
+
+#[test]
+fn experiments_have_their_part_of_stables_share_and_leave_nothing_behind() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for path in files() {
+        let case = Case::read(&path);
+        let before = Routers::of(&case.rollout);
+        if is_refused(&case) || !before.serve_experiments() {
+            continue;
+        }
+        let experiments = EXPERIMENTS.map(|(name, weight)| ExperimentShare {
+            to: Destination { name: name.to_owned(), hash: None },
+            weight: Weight::observed(weight),
+        });
+        let target = TrafficTarget { experiments: experiments.to_vec(), ..case.target(30) };
+        let mut objects = case.routes.clone();
+        before.render(&mut objects, &target);
+        let during = Routers::of(&case.with_experiments(&EXPERIMENTS));
+        check_observed(&path, &during, &objects, &target);
+        let seen = during.observe(&objects).unwrap().experiments;
+        assert_eq!(
+            seen,
+            EXPERIMENTS.map(|(name, weight)| (name.to_owned(), weight)).into(),
+            "{}",
+            path.display()
+        );
+        let out = path.with_extension("experiments.out");
+        let text: String =
+            objects.objects.values().map(|object| serde_saphyr::to_string(object).unwrap()).collect();
+        if update {
+            fs::write(&out, &text).unwrap();
+        } else if fs::read_to_string(&out).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", out.display()));
+        }
+        during.render(&mut objects, &case.target(30));
+        let mut never = case.routes.clone();
+        before.render(&mut never, &case.target(30));
+        assert_eq!(objects, never, "{}: something is left of the Experiments", path.display());
+    }
+    assert!(wrong.is_empty(), "UPDATE=1 rewrites what differs:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -89,6 +89,19 @@ impl Arguments {
     }
 }
 
+/// The text with each `{{tag}}` replaced by what `value` gives for it.
+///
+/// # Errors
+/// The first error of `value`.
+pub fn replace_tags<E>(text: &str, mut value: impl FnMut(&str) -> Result<String, E>) -> Result<String, E> {
+    pieces(text)
+        .map(|piece| match piece {
+            Piece::Text(text) => Ok(text.to_owned()),
+            Piece::Tag(tag) => value(tag),
+        })
+        .collect()
+}
+
 /// Names of all arguments that the texts of `thing` use.
 #[must_use]
 pub fn names_used<T: Serialize>(thing: &T) -> BTreeSet<String> {
@@ -167,14 +180,7 @@ impl Filling<'_> {
     }
 
     fn fill(&mut self, text: &str) -> Result<String, Unresolved> {
-        let mut filled = String::with_capacity(text.len());
-        for piece in pieces(text) {
-            match piece {
-                Piece::Text(text) => filled.push_str(text),
-                Piece::Tag(tag) => filled.push_str(&self.value(tag)?),
-            }
-        }
-        Ok(filled)
+        replace_tags(text, |tag| self.value(tag))
     }
 
     fn value(&mut self, tag: &str) -> Result<String, Unresolved> {

@@ -11,10 +11,12 @@
 //! | How are arguments put in? | `args` |
 //! | Where are secrets, and who sees them? | `secrets` |
 //! | How do templates become a run? | `template` |
+//! | Which rules about metrics do several analyses share? | `group` |
 //! | What is a provider asked? | `query` |
 
 pub mod args;
 pub mod condition;
+pub mod group;
 mod limits;
 pub mod lint;
 pub mod metric;

@@ -153,7 +153,7 @@ pub fn merge(
 /// # Errors
 ///
 /// Why it is none.
-pub(super) fn pattern(text: &str) -> Result<Regex, String> {
+pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
     regex::RegexBuilder::new(text)
         .size_limit(MAX_PATTERN_SIZE)
         .build()

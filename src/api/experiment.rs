@@ -66,6 +66,9 @@ pub struct ExperimentSpec {
     pub analysis_run_metadata: Option<PodMetadata>,
 }
 
+/// The condition of an Experiment whose spec cannot be worked with.
+pub const INVALID_EXPERIMENT_SPEC: &str = "InvalidExperimentSpec";
+
 /// One ReplicaSet of an experiment.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

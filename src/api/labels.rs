@@ -34,7 +34,7 @@ pub const SESSION_COOKIE: &str = "rollout.argoproj.io/session-cookie";
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.
 pub const ROLLOUT_TYPE: &str = "rollout-type";
-/// Label on an AnalysisRun of a step: its index.
+/// Label on an AnalysisRun or an Experiment of a step: its index.
 pub const STEP_INDEX: &str = "step-index";
 /// Annotation that kubectl writes; never copied to generated objects.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -42,3 +42,9 @@ pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration
 pub const NOTIFIED_PREFIX: &str = "notified.notifications.argoproj.io";
 /// Annotation on a Service: name of the Rollout that switches its selector.
 pub const MANAGED_BY: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";
+/// Annotation on what an Experiment makes: the Experiment's name.
+pub const EXPERIMENT_NAME: &str = "experiment.argoproj.io/name";
+/// Annotation on what an Experiment makes of a template: the template's name.
+pub const EXPERIMENT_TEMPLATE_NAME: &str = "experiment.argoproj.io/template-name";
+/// Annotation on an Experiment of a step: the hash of the step.
+pub const EXPERIMENT_STEP: &str = "rollout.argoproj.io/experiment-step";

@@ -28,7 +28,7 @@ const BURST: u32 = 80;
 /// Threads that work. Requests are waited for without one, and a pass takes microseconds.
 const THREADS: usize = 2;
 
-/// Runs the controller: watches Rollouts and AnalysisRuns and carries them out.
+/// Runs the controller: watches Rollouts, AnalysisRuns and Experiments and carries them out.
 #[derive(Args, Debug)]
 pub struct ControllerArgs {
     /// Path of a kubeconfig. Without it: `KUBECONFIG`, then `~/.kube/config`, then the pod's service account.
@@ -56,6 +56,9 @@ pub struct ControllerArgs {
     /// Rollouts worked on at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     pub rollout_threads: usize,
+    /// Experiments worked on at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    pub experiment_threads: usize,
     /// AnalysisRuns worked on, and measurements on their way to one server, at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 30)]
     pub analysis_threads: usize,
@@ -223,6 +226,7 @@ impl ControllerArgs {
                 Some(Only::Analysis) => Controllers::Analysis,
             },
             rollout_passes: self.rollout_threads,
+            experiment_passes: self.experiment_threads,
             analysis_passes: self.analysis_threads,
             resync: Duration::from_secs(self.rollout_resync),
             generation_format: match self.status_observed_generation {
@@ -336,11 +340,8 @@ mod tests {
     #[test]
     fn flags_without_effect_are_accepted_and_named() {
         let args =
-            parse(&["--istio-api-version", "v1beta1", "--ingress-threads", "4", "--experiment-threads=5"]);
-        assert_eq!(
-            args.ignored.given(),
-            ["--experiment-threads", "--ingress-threads", "--istio-api-version"]
-        );
+            parse(&["--istio-api-version", "v1beta1", "--ingress-threads", "4", "--service-threads=5"]);
+        assert_eq!(args.ignored.given(), ["--service-threads", "--ingress-threads", "--istio-api-version"]);
         assert!(Cli::try_parse_from(["serin", "--no-such-flag"]).is_err());
     }
 

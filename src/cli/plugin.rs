@@ -39,6 +39,7 @@ pub async fn run(arguments: Arguments) -> Result<(), PluginError> {
         Command::Promote(_)
         | Command::Abort(_)
         | Command::Retry(_)
+        | Command::Terminate(_)
         | Command::Pause(_)
         | Command::Undo(_)
         | Command::Restart(_)

@@ -1,7 +1,5 @@
 //! `undo`: the pod template of an earlier revision becomes the template again.
 
-use std::collections::BTreeMap;
-
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use serde_json::{Map, Value, json};
@@ -9,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Answer, Body, Part, Patch, Target, is_observed, status};
 use crate::api::Rollout;
 use crate::api::labels::{DEPLOYMENT_HASH, POD_TEMPLATE_HASH, REVISION};
-use crate::rollout::injection::{self, Injected};
+use crate::rollout::injection;
 use crate::units::Revision;
 
 /// Fields whose default depends on other fields, so that leaving them out may mean another value.
@@ -134,33 +132,8 @@ fn keep_own_hash(template: &mut Value, written: &Value) {
 /// A ReplicaSet's template without what the controller put into it.
 fn template_of(replica_set: &DynamicObject) -> Value {
     let mut template = replica_set.data.pointer("/spec/template").cloned().unwrap_or(Value::Null);
-    injection::strip(&mut template);
-    let Injected { marks, hidden, .. } = Injected::read(replica_set.annotations(), None);
-    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
-        take_back(metadata, "labels", marks.labels.keys(), &hidden.labels);
-        take_back(metadata, "annotations", marks.annotations.keys(), &hidden.annotations);
-    }
+    injection::take_out(&mut template, replica_set.annotations());
     template
-}
-
-/// Removes what was put there, and the pod hash; what was hidden comes back.
-fn take_back<'a>(
-    metadata: &mut Map<String, Value>,
-    part: &str,
-    keys: impl Iterator<Item = &'a String>,
-    hidden: &BTreeMap<String, String>,
-) {
-    let Some(Value::Object(values)) = metadata.get_mut(part) else { return };
-    values.remove(POD_TEMPLATE_HASH);
-    for key in keys {
-        match hidden.get(key) {
-            Some(value) => values.insert(key.clone(), json!(value)),
-            None => values.remove(key),
-        };
-    }
-    if values.is_empty() {
-        metadata.remove(part);
-    }
 }
 
 /// Removes from `target` each field that the current revision has, with the same value, without its author having

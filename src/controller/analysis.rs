@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::Api;
-use kube::{Client, Resource};
-use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::announce::Note;
+use super::announce::{Note, about};
 use super::apply::Writer;
 use super::caches::Caches;
 use super::clock::Clock;
-use super::difference::difference;
+use super::difference::status_patch;
 use super::error::PassError;
 use super::measure::Measurements;
 use super::queue::Next;
@@ -127,7 +126,7 @@ impl Runs {
     }
 
     fn announce(&self, run: &Identity, notes: Vec<Note>) {
-        self.writer.announcer.announce(reference(run), notes, self.clock);
+        self.writer.announcer.announce(about::<AnalysisRun>(run), notes, self.clock);
     }
 
     /// Keeps what belongs to a status write that may have happened, in the form in which the caches will show it.
@@ -164,13 +163,8 @@ impl Runs {
         next: &AnalysisRunStatus,
     ) -> Result<(), PassError> {
         let encode = |source| PassError::Encoding { object: identity.key.clone(), source };
-        let stored = match &snapshot.run.status {
-            Some(status) => serde_json::to_value(status).map_err(encode)?,
-            None => json!({}),
-        };
-        let next: Value = serde_json::to_value(next).map_err(encode)?;
-        let Some(patch) = difference(&stored, &next) else { return Ok(()) };
-        let patch = json!({"metadata": {"resourceVersion": identity.version.to_string()}, "status": patch});
+        let patch = status_patch(identity.version, snapshot.run.status.as_ref(), next).map_err(encode)?;
+        let Some(patch) = patch else { return Ok(()) };
         let action = || format!("write the status of AnalysisRun {}", identity.key);
         self.writer.patch_run(&identity.key, &patch, action).await
     }
@@ -234,20 +228,10 @@ fn is_completed(run: &AnalysisRun) -> bool {
     run.status.as_ref().and_then(|status| status.phase).is_some_and(AnalysisPhase::is_completed)
 }
 
-fn reference(run: &Identity) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(AnalysisRun::api_version(&()).into_owned()),
-        kind: Some(AnalysisRun::kind(&()).into_owned()),
-        namespace: Some(run.key.namespace.to_string()),
-        name: Some(run.key.name.to_string()),
-        uid: Some(run.uid.to_string()),
-        resource_version: Some(run.version.to_string()),
-        ..ObjectReference::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use super::apply::FIELD_MANAGER;
 use super::clock::Clock;
 use super::error::code;
+use super::store::Identity;
 use crate::analysis::RunEvent;
 use crate::api::Rollout;
 use crate::events::{Event, Severity};
@@ -64,6 +65,19 @@ impl From<Event> for Note {
 impl From<RunEvent> for Note {
     fn from(event: RunEvent) -> Self {
         Self { reason: event.reason, message: event.message, severity: event.severity }
+    }
+}
+
+/// The object of a kind that something is announced about.
+pub(crate) fn about<K: Resource<DynamicType = ()>>(object: &Identity) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: Some(object.key.namespace.to_string()),
+        name: Some(object.key.name.to_string()),
+        uid: Some(object.uid.to_string()),
+        resource_version: Some(object.version.to_string()),
+        ..ObjectReference::default()
     }
 }
 

@@ -5,19 +5,20 @@
 //! patches of single fields rather than server-side apply: each is for a field that only a controller of Rollouts
 //! writes, and costs the API server a fifth less.
 
+mod experiments;
 mod pods;
 mod replica_sets;
 mod routes;
 mod runs;
 mod services;
+mod target;
 mod workload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{NamespaceResourceScope, Request};
 use kube::{Client, Resource};
@@ -26,14 +27,16 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+pub(crate) use self::experiments::MadeForExperiment;
 use self::pods::Evictions;
-use super::announce::{Announcer, Note};
+use self::target::{Target, owner_reference};
+use super::announce::{Announcer, Note, about};
 use super::caches::Caches;
 use super::clock::Clock;
 use super::difference::difference;
 use super::error::{PassError, code};
 use super::leader::{Fence, Permit};
-use super::store::{Identity, Key};
+use super::store::Identity;
 use super::unanswered::Unanswered;
 use super::wire::RolloutObject;
 use crate::api::Rollout;
@@ -42,7 +45,7 @@ use crate::metrics::{Metrics, Subject};
 use crate::rollout::effect::{Annotations, Effect};
 use crate::rollout::plan::Plan;
 use crate::rollout::told::told;
-use crate::traffic::{Routers, TrafficTarget};
+use crate::traffic::TrafficTarget;
 
 /// Who owns the fields that are written.
 pub(crate) const FIELD_MANAGER: &str = "serin";
@@ -63,9 +66,9 @@ pub(crate) struct Writer {
 /// Whose an object may be that already has a name.
 #[derive(Clone, Copy, Debug)]
 enum Whose {
-    /// This Rollout's.
+    /// The owner's that the plan is for.
     Ours,
-    /// This Rollout's, or nobody's, so that it can be adopted.
+    /// The owner's, or nobody's, so that it can be adopted.
     OursOrNobodys,
 }
 
@@ -79,23 +82,6 @@ pub(crate) struct Made {
     pub(crate) outcome: Result<(), PassError>,
 }
 
-/// The Rollout that a plan is for.
-struct Target {
-    identity: Identity,
-    routers: Routers,
-    evictions: Evictions,
-}
-
-impl Target {
-    fn namespace(&self) -> &str {
-        &self.identity.key.namespace
-    }
-
-    fn key(&self, name: &str) -> Key {
-        Key { namespace: Arc::clone(&self.identity.key.namespace), name: name.into() }
-    }
-}
-
 impl Writer {
     /// Carries out the plan for `rollout`: status, effects, announcements.
     ///
@@ -105,11 +91,7 @@ impl Writer {
     /// # Errors
     /// When the status cannot be written; nothing else was begun then.
     pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<Made, PassError> {
-        let mut target = Target {
-            identity: Identity::of(&rollout.metadata),
-            routers: Routers::of(rollout),
-            evictions: Evictions::default(),
-        };
+        let mut target = Target::rollout(rollout);
         if let Some(status) = &plan.status {
             let encode = |source| PassError::Encoding { object: target.identity.key.clone(), source };
             let stored = serde_json::to_value(rollout.status.as_ref()).map_err(encode)?;
@@ -202,16 +184,11 @@ impl Writer {
 
     /// Announces something about a Rollout.
     pub(crate) fn announce(&self, rollout: &Identity, notes: Vec<impl Into<Note>>) {
-        let about = ObjectReference {
-            api_version: Some(Rollout::api_version(&()).into_owned()),
-            kind: Some(Rollout::kind(&()).into_owned()),
-            namespace: Some(rollout.key.namespace.to_string()),
-            name: Some(rollout.key.name.to_string()),
-            uid: Some(rollout.uid.to_string()),
-            resource_version: Some(rollout.version.to_string()),
-            ..ObjectReference::default()
-        };
-        self.announcer.announce(about, notes.into_iter().map(Into::into).collect(), self.clock);
+        self.announcer.announce(
+            about::<Rollout>(rollout),
+            notes.into_iter().map(Into::into).collect(),
+            self.clock,
+        );
     }
 
     /// Makes one change. Returns the Rollout's version if it was the Rollout that changed.
@@ -243,6 +220,9 @@ impl Writer {
             Effect::CreateAnalysisRun(run) => self.create_run(target, run).await?,
             Effect::TerminateAnalysisRun { name } => self.terminate_run(target, name).await?,
             Effect::DeleteAnalysisRun { name } => self.delete_run(&target.key(name)).await?,
+            Effect::CreateExperiment(experiment) => self.create_experiment(target, experiment).await?,
+            Effect::TerminateExperiment { name } => self.terminate_experiment(target, name).await?,
+            Effect::DeleteExperiment { name } => self.delete_experiment(&target.key(name)).await?,
         }
         Ok(None)
     }
@@ -380,17 +360,6 @@ fn is_gone(deleted: Result<bool, PassError>) -> Result<bool, PassError> {
     match deleted {
         Err(error) if is_absent(&error) => Ok(true),
         outcome => outcome,
-    }
-}
-
-fn owner_reference(target: &Target) -> OwnerReference {
-    OwnerReference {
-        api_version: Rollout::api_version(&()).into_owned(),
-        kind: Rollout::kind(&()).into_owned(),
-        name: target.identity.key.name.to_string(),
-        uid: target.identity.uid.to_string(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
     }
 }
 

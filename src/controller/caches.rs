@@ -2,6 +2,8 @@
 //!
 //! A pass reads nothing else. Every read is O(result): by name, by owner, or by reference.
 
+mod written;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,13 +16,15 @@ use tracing::warn;
 use super::departed::Departed;
 use super::queue::Queue;
 use super::records::{
-    ANY_NAMESPACE, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord, TemplateRecord,
+    ANY_NAMESPACE, ExperimentRecord, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord,
+    TemplateRecord, owned_by,
 };
 use super::routes::KnownRoutes;
-use super::store::{Cached, Change, Identity, Key, Link, Source, Store, Stored};
+use super::store::{Cached, Change, Identity, Key, Link, OwnerKind, Source, Store, Stored};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject};
 use super::workloads::Workloads;
-use crate::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
+use crate::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment};
+use crate::experiment::Route;
 use crate::rollout::workload::WorkloadKind;
 use crate::traffic::RouteKind;
 
@@ -29,6 +33,7 @@ use crate::traffic::RouteKind;
 pub(crate) enum Watched {
     Rollouts,
     AnalysisRuns,
+    Experiments,
     AnalysisTemplates,
     ClusterAnalysisTemplates,
     ReplicaSets,
@@ -45,6 +50,7 @@ impl Watched {
         match self {
             Self::Rollouts => "rollouts.argoproj.io",
             Self::AnalysisRuns => "analysisruns.argoproj.io",
+            Self::Experiments => "experiments.argoproj.io",
             Self::AnalysisTemplates => "analysistemplates.argoproj.io",
             Self::ClusterAnalysisTemplates => "clusteranalysistemplates.argoproj.io",
             Self::ReplicaSets | Self::Workloads(WorkloadKind::ReplicaSet) => "replicasets.apps",
@@ -60,6 +66,7 @@ impl Watched {
 pub(crate) struct Caches {
     pub(crate) rollouts: Store<RolloutRecord>,
     pub(crate) runs: Store<RunRecord>,
+    pub(crate) experiments: Store<ExperimentRecord>,
     pub(crate) replica_sets: Store<ReplicaSetRecord>,
     pub(crate) services: Store<ServiceRecord>,
     pub(crate) templates: Store<TemplateRecord>,
@@ -69,6 +76,7 @@ pub(crate) struct Caches {
     pub(super) departed: Departed,
     pub(crate) rollout_queue: Queue<Key>,
     pub(crate) run_queue: Queue<Key>,
+    pub(crate) experiment_queue: Queue<Key>,
     watched: BTreeSet<Watched>,
     complete: Mutex<BTreeSet<Watched>>,
     problems: Mutex<BTreeMap<Watched, String>>,
@@ -81,6 +89,7 @@ impl Caches {
         Self {
             rollouts: Store::new(),
             runs: Store::new(),
+            experiments: Store::new(),
             replica_sets: Store::new(),
             services: Store::new(),
             templates: Store::new(),
@@ -90,6 +99,7 @@ impl Caches {
             departed: Departed::default(),
             rollout_queue: Queue::new(),
             run_queue: Queue::new(),
+            experiment_queue: Queue::new(),
             watched: watched.into_iter().collect(),
             complete: Mutex::default(),
             problems: Mutex::default(),
@@ -176,6 +186,11 @@ impl Caches {
         self.finish(Watched::AnalysisRuns, &changes, Self::run_changed);
     }
 
+    pub(crate) fn experiment_event(&self, event: Event<DeserializeGuard<Experiment>>) {
+        let changes = take(&self.experiments, event, |object| readable(object).map(ExperimentRecord::new));
+        self.finish(Watched::Experiments, &changes, Self::experiment_changed);
+    }
+
     pub(crate) fn replica_set_event(&self, event: Event<ReplicaSetObject>) {
         let changes = take(&self.replica_sets, event, |object| Some(ReplicaSetRecord::new(&object)));
         self.finish(Watched::ReplicaSets, &changes, Self::owned_changed);
@@ -206,59 +221,6 @@ impl Caches {
         }
     }
 
-    /// A Rollout as the answer to a write shows it; its version.
-    pub(crate) fn wrote_rollout(&self, object: RolloutObject) -> u64 {
-        let identity = Identity::of(object.meta());
-        let version = identity.version;
-        if self.rollouts.knows(&identity, Source::Write) {
-            return version;
-        }
-        let (identity, record) = RolloutRecord::new(object);
-        self.rollouts
-            .put(identity, record, Source::Write)
-            .iter()
-            .for_each(|change| self.rollout_changed(change));
-        version
-    }
-
-    /// A run as the answer to a write shows it.
-    pub(crate) fn wrote_run(&self, run: AnalysisRun) {
-        let (identity, record) = RunRecord::new(run);
-        self.runs.put(identity, record, Source::Write).iter().for_each(|change| self.run_changed(change));
-    }
-
-    /// A ReplicaSet as the answer to a write shows it.
-    pub(crate) fn wrote_replica_set(&self, object: &ReplicaSetObject) {
-        let (identity, record) = ReplicaSetRecord::new(object);
-        if let Some(change) = self.replica_sets.put(identity, record, Source::Write) {
-            self.owned_changed(&change);
-        }
-    }
-
-    /// A Service as the answer to a write shows it.
-    pub(crate) fn wrote_service(&self, object: ServiceObject) {
-        let (identity, record) = ServiceRecord::new(object);
-        self.services
-            .put(identity, record, Source::Write)
-            .iter()
-            .for_each(|change| self.service_changed(change));
-    }
-
-    /// A Rollout that the API server says is gone.
-    pub(crate) fn lost_rollout(&self, identity: &Identity) {
-        self.rollouts.remove(identity).iter().for_each(|change| self.rollout_changed(change));
-    }
-
-    /// A run that the API server says is gone.
-    pub(crate) fn lost_run(&self, identity: &Identity) {
-        self.runs.remove(identity).iter().for_each(|change| self.run_changed(change));
-    }
-
-    /// A ReplicaSet that the API server says is gone.
-    pub(crate) fn lost_replica_set(&self, identity: &Identity) {
-        self.replica_sets.remove(identity).iter().for_each(|change| self.owned_changed(change));
-    }
-
     fn rollout_changed(&self, change: &Change) {
         let has = |is_such: fn(&Link) -> bool| change.relinked && change.links.iter().any(is_such);
         if has(|link| matches!(link, Link::Workload { .. })) {
@@ -268,6 +230,27 @@ impl Caches {
             self.review_routes();
         }
         self.rollout_queue.add(&change.key);
+        if let Some(found) = self.rollouts.get(&change.key) {
+            self.queue_experiments_of(&found.identity);
+        }
+    }
+
+    /// Where the route of an Experiment's Rollout leads. One that is gone counts until its route is in order.
+    pub(crate) fn route_to(&self, experiment: &ExperimentRecord) -> Route {
+        let nowhere = || Route::LeadsTo(BTreeSet::new());
+        let Some((key, uid)) = experiment.rollout() else { return nowhere() };
+        if let Some(found) = self.rollouts.get(key).filter(|found| *found.identity.uid == *uid) {
+            return found.value.route_to_experiments();
+        }
+        let gone = self.departed(key).filter(|gone| *gone.0.uid == *uid);
+        gone.map_or_else(nowhere, |gone| gone.1.route_to_experiments())
+    }
+
+    /// Experiments look at where the route of their Rollout leads.
+    pub(super) fn queue_experiments_of(&self, rollout: &Identity) {
+        for key in self.experiments.keys_linked(&owned_by(OwnerKind::Rollout, rollout)) {
+            self.experiment_queue.add(&key);
+        }
     }
 
     fn run_changed(&self, change: &Change) {
@@ -275,10 +258,16 @@ impl Caches {
         self.owned_changed(change);
     }
 
+    fn experiment_changed(&self, change: &Change) {
+        self.experiment_queue.add(&change.key);
+        self.owned_changed(change);
+    }
+
     fn owned_changed(&self, change: &Change) {
         for link in &change.links {
             match link {
-                Link::Owner { key, .. } => self.rollout_queue.add(key),
+                Link::Owner { kind: OwnerKind::Rollout, key, .. } => self.rollout_queue.add(key),
+                Link::Owner { kind: OwnerKind::Experiment, key, .. } => self.experiment_queue.add(key),
                 Link::Template(_)
                 | Link::Service(_)
                 | Link::Workload { .. }
@@ -291,6 +280,7 @@ impl Caches {
 
     fn service_changed(&self, change: &Change) {
         self.queue_readers(&Link::Service(change.key.clone()));
+        self.owned_changed(change);
     }
 
     fn template_changed(&self, change: &Change) {
@@ -302,6 +292,9 @@ impl Caches {
     pub(super) fn queue_readers(&self, link: &Link) {
         for key in self.rollouts.keys_linked(link) {
             self.rollout_queue.add(&key);
+        }
+        for key in self.experiments.keys_linked(link) {
+            self.experiment_queue.add(&key);
         }
     }
 
@@ -466,6 +459,57 @@ mod tests {
         assert!(caches.departed(&Key::new("shop", "routed")).is_some());
         assert!(caches.departed(&Key::new("shop", "other")).is_none(), "it has no route");
         assert!(caches.departed(&Key::new("shop", "web")).is_none(), "it is there");
+    }
+
+    #[tokio::test]
+    async fn an_experiment_sees_where_its_rollout_leads_until_the_route_of_one_that_is_gone_is_in_order() {
+        let caches = caches();
+        let owner = |name: &str| {
+            json!([{
+                "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": name, "uid": "uid-routed", "controller": true,
+            }])
+        };
+        let experiment = |owners: Value| object("try", 1, &json!({"owners": owners, "spec": {}}));
+        let route = |owners: Value| caches.route_to(&ExperimentRecord::new(experiment(owners)).1);
+        let leads_to = |names: &[&str]| Route::LeadsTo(names.iter().map(ToString::to_string).collect());
+        assert_eq!(route(owner("routed")), leads_to(&[]), "there is no Rollout");
+        caches.wrote_experiment(experiment(owner("routed")));
+        let spec = json!({"spec": {"strategy": {"canary": {
+            "canaryService": "canary", "stableService": "stable", "trafficRouting": {"smi": {}},
+        }}}});
+        let rollout = |version: u32, additional: Value| -> RolloutObject {
+            let found: crate::api::Rollout = object("routed", version, &spec);
+            let mut found = serde_json::to_value(found).unwrap();
+            let weights = json!({"canary": {"weight": 0}, "stable": {"weight": 0}, "additional": additional});
+            found["status"] = json!({"canary": {"weights": weights}});
+            serde_json::from_value(found).unwrap()
+        };
+        let shares = json!([{"weight": 5, "serviceName": "try-a"}, {"weight": 0, "serviceName": "try-b"}]);
+        let drain = || {
+            let mut due = 0;
+            while let Some(key) = futures::FutureExt::now_or_never(caches.experiment_queue.next()) {
+                due += 1;
+                caches.experiment_queue.done(&key, crate::controller::queue::Next::Forget);
+            }
+            due
+        };
+        drain();
+        caches.rollout_event(Event::Apply(rollout(2, shares.clone())));
+        assert_eq!((drain(), route(owner("routed"))), (1, leads_to(&["try-a", "try-b"])));
+        assert_eq!(route(owner("web")), leads_to(&[]), "it is another one");
+        assert_eq!(route(Value::Null), leads_to(&[]), "it is on its own");
+        let unreadable = json!({
+            "metadata": {"name": "routed", "namespace": "shop", "uid": "uid-routed", "resourceVersion": "3"}, "spec": 1,
+        });
+        caches.rollout_event(Event::Apply(serde_json::from_value(unreadable).unwrap()));
+        assert_eq!(route(owner("routed")), Route::Unknown);
+        caches.rollout_event(Event::Apply(rollout(4, shares.clone())));
+        caches.rollout_event(Event::Delete(rollout(5, shares)));
+        assert_eq!(route(owner("routed")), leads_to(&["try-a", "try-b"]));
+        let gone = caches.departed(&Key::new("shop", "routed")).unwrap();
+        drain();
+        caches.forget_departed(&gone.0);
+        assert_eq!((drain(), route(owner("routed"))), (1, leads_to(&[])));
     }
 
     #[tokio::test]

@@ -37,6 +37,7 @@ impl Caches {
         }
         drop(departed);
         self.review_routes();
+        self.queue_experiments_of(gone);
     }
 
     /// Kinds of objects that the routes of Rollouts consist of that are gone.

@@ -1,6 +1,7 @@
 //! The smallest JSON merge patch that turns one value into another.
 
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 /// What to send so that `stored` becomes `next`: `null` for keys that go, lists as a whole; `None` when they are equal.
 pub(crate) fn difference(stored: &Value, next: &Value) -> Option<Value> {
@@ -11,6 +12,17 @@ pub(crate) fn difference(stored: &Value, next: &Value) -> Option<Value> {
         }
         (stored, next) => (stored != next).then(|| next.clone()),
     }
+}
+
+/// The patch of an object that is part of its own status, if it still has this version; `None` when nothing differs.
+pub(crate) fn status_patch<S: Serialize>(
+    version: u64,
+    stored: Option<&S>,
+    next: &S,
+) -> Result<Option<Value>, serde_json::Error> {
+    let stored = stored.map_or_else(|| Ok(json!({})), serde_json::to_value)?;
+    let patch = difference(&stored, &serde_json::to_value(next)?);
+    Ok(patch.map(|patch| json!({"metadata": {"resourceVersion": version.to_string()}, "status": patch})))
 }
 
 fn object_difference(stored: &Map<String, Value>, next: &Map<String, Value>) -> Map<String, Value> {

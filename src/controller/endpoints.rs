@@ -110,12 +110,12 @@ impl Rollouts {
     ///
     /// # Errors
     /// When they cannot be read now.
-    pub(super) async fn list_endpoints<'s>(
+    pub(super) async fn list_endpoints(
         &self,
         rollout: &Identity,
-        services: impl Iterator<Item = &'s String>,
+        services: &BTreeSet<String>,
     ) -> Result<Vec<EndpointSlice>, PassError> {
-        let names: Vec<&str> = services.map(String::as_str).collect();
+        let names: Vec<&str> = services.iter().map(String::as_str).collect();
         let action = || format!("list endpoints of rollout {}", rollout.key);
         slices(&self.writer.client, &rollout.key.namespace, &names, action).await
     }

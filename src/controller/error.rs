@@ -41,7 +41,7 @@ pub(crate) enum PassError {
         action: String,
     },
     /// An object of the name exists and is another one's.
-    #[error("cannot {action}: {name} exists and does not belong to this rollout")]
+    #[error("cannot {action}: {name} exists and does not belong to this owner")]
     NameTaken {
         /// What was attempted.
         action: String,

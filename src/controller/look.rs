@@ -1,4 +1,4 @@
-//! What a pass lists before it decides, because no cache holds it: pods and endpoints, while they matter.
+//! What a pass lists before it decides, because no cache holds it: pods, endpoints and the pod template of stable, while they matter.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -7,17 +7,19 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::endpoints::Found;
 use super::error::PassError;
+use super::pods::Whose;
 use super::reconcile::Rollouts;
 use super::records::Readable;
 use super::snapshot::{self, Memory};
 use super::store::Identity;
 use crate::rollout::pods::Pod;
-use crate::rollout::{Snapshot, endpoints, pods};
+use crate::rollout::{Snapshot, endpoints, experiments, pods};
 
 /// How long a list may take. The decision waits for it, and an abort with it.
 const LIST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,6 +31,8 @@ pub(super) struct Looked {
     pods: Option<Vec<Pod>>,
     /// The endpoints; `None` when they are not needed.
     endpoints: Option<Found>,
+    /// The pod template of stable; `None` when it is not needed, or cannot be read.
+    stable_template: Option<Value>,
 }
 
 impl Rollouts {
@@ -83,24 +87,28 @@ impl Rollouts {
     async fn look(&self, rollout: &Identity, snapshot: &Snapshot) -> Option<Looked> {
         let needs_pods = pods::are_needed(snapshot);
         let needs_endpoints = endpoints::are_needed(snapshot);
+        let needs_template = experiments::is_stable_template_needed(snapshot);
+        let stable_template =
+            if needs_template { self.read_stable_template(rollout, snapshot).await } else { None };
         if !needs_pods && !needs_endpoints {
-            return None;
+            return needs_template.then_some(Looked { pods: None, endpoints: None, stable_template });
         }
         let slices = async {
             if !needs_endpoints {
                 return None;
             }
-            Some(self.list_endpoints(rollout, snapshot.services.keys()).await)
+            Some(self.list_endpoints(rollout, &endpoints::services(snapshot)).await)
         };
         // Endpoints are told apart by their pods.
-        let (pods, slices) = tokio::join!(self.list_pods(rollout), slices);
+        let whose = if needs_endpoints { Whose::OwnAndExperiments } else { Whose::Own };
+        let (pods, slices) = tokio::join!(self.list_pods(rollout, whose), slices);
         let endpoints = slices.map(|slices| Found::new(slices, &pods));
         let pods = pods.inspect_err(|error| {
             if needs_pods {
                 warn!(rollout = %rollout.key, %error, "single pods wait; everything else goes on");
             }
         });
-        Some(Looked { pods: pods.ok().filter(|_| needs_pods), endpoints })
+        Some(Looked { pods: pods.ok().filter(|_| needs_pods), endpoints, stable_template })
     }
 
     /// Lists objects of the Rollout's namespace out of the API server's own watch cache.
@@ -144,6 +152,7 @@ impl Looked {
     /// Adds what was found to a snapshot, and to what is remembered.
     pub(super) fn put_into(self, snapshot: &mut Snapshot, memory: &mut Memory) {
         snapshot.pods.listed = self.pods;
+        snapshot.stable_template = self.stable_template;
         if let Some(found) = self.endpoints {
             snapshot.endpoints.reading = memory.endpoints.see(found, &snapshot.rollout, snapshot.now);
         }

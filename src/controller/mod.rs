@@ -2,7 +2,7 @@
 //!
 //! The one way through it, per object: [`caches`] → [`snapshot`] → `rollout::decide` → [`apply`]. Deliberately absent:
 //! any decision about a rollout, any read of the cluster besides the watches, Secrets that a run asks for and what [`look`]
-//! lists while single pods matter, and any time that does not come from [`clock`].
+//! lists while single pods matter or an Experiment is made, and any time that does not come from [`clock`].
 
 mod analysis;
 mod announce;
@@ -17,6 +17,7 @@ mod difference;
 mod dispatch;
 mod endpoints;
 mod error;
+mod experiments;
 mod figures;
 mod hold;
 mod http;
@@ -36,6 +37,7 @@ mod run;
 mod scrape;
 mod slots;
 mod snapshot;
+mod stable_template;
 mod store;
 mod tombstones;
 mod unanswered;
@@ -45,6 +47,7 @@ mod wire;
 mod workloads;
 
 pub use analysis::DecideRun;
+pub use experiments::DecideExperiment;
 pub use leader::LeadershipLost;
 pub use options::{Controllers, LeaderElection, Options, RequestLimits, RequestRate};
 pub use reconcile::Decide;

@@ -10,7 +10,7 @@ use crate::rollout::snapshot::{GenerationFormat, Settings};
 /// Which objects a controller takes care of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Controllers {
-    /// Rollouts and AnalysisRuns.
+    /// Rollouts, AnalysisRuns and Experiments.
     #[default]
     All,
     /// AnalysisRuns only.
@@ -79,6 +79,8 @@ pub struct Options {
     pub controllers: Controllers,
     /// Rollouts worked on at once, from 1.
     pub rollout_passes: usize,
+    /// Experiments worked on at once, from 1.
+    pub experiment_passes: usize,
     /// AnalysisRuns worked on at once, and measurements on their way to one server at once, from 1.
     pub analysis_passes: usize,
     /// Time after which an object is looked at although nothing has changed.
@@ -112,6 +114,7 @@ impl Default for Options {
             instance_id: String::new(),
             controllers: Controllers::All,
             rollout_passes: 10,
+            experiment_passes: 10,
             analysis_passes: 30,
             resync: Duration::from_mins(15),
             generation_format: GenerationFormat::Integer,

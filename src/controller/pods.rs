@@ -11,21 +11,38 @@ use std::collections::BTreeMap;
 use super::error::PassError;
 use super::reconcile::Rollouts;
 use super::records::owned_by;
-use super::store::Identity;
+use super::store::{Identity, OwnerKind};
 use super::wire::PodObject;
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::rollout::pods::Pod;
 use crate::units::{ReplicaCount, Timestamp};
 
+/// Whose pods are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Those of the Rollout's own ReplicaSets.
+    Own,
+    /// The same, and those of its Experiments.
+    OwnAndExperiments,
+}
+
 impl Rollouts {
-    /// The pods of a Rollout's ReplicaSets, by name.
+    /// The pods of a Rollout's ReplicaSets, and of those of its Experiments, by name.
     ///
     /// # Errors
     /// When they cannot be read now.
-    pub(super) async fn list_pods(&self, rollout: &Identity) -> Result<Vec<Pod>, PassError> {
+    pub(super) async fn list_pods(&self, rollout: &Identity, whose: Whose) -> Result<Vec<Pod>, PassError> {
+        let own = owned_by(OwnerKind::Rollout, rollout);
+        let experiments = match whose {
+            Whose::Own => vec![],
+            Whose::OwnAndExperiments => self.caches.experiments.linked(&own),
+        };
+        let of_experiments = experiments.iter().map(|found| owned_by(OwnerKind::Experiment, &found.identity));
         let mut names = BTreeMap::new();
         let mut hashes = Vec::new();
-        for set in self.caches.replica_sets.linked(&owned_by(rollout)) {
+        for set in
+            std::iter::once(own).chain(of_experiments).flat_map(|link| self.caches.replica_sets.linked(&link))
+        {
             let Some(view) = &set.value.view else { continue };
             if view.size > ReplicaCount::ZERO || view.replicas > ReplicaCount::ZERO {
                 names.insert(set.identity.uid.to_string(), view.name.clone());

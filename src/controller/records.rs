@@ -8,11 +8,14 @@ use k8s_openapi::jiff::Timestamp as Epoch;
 use kube::Resource;
 
 use super::figures::{Figures, MetricFigures};
-use super::store::{Cached, Identity, Key, Link};
+use super::store::{Cached, Identity, Key, Link, OwnerKind};
 use super::wire::{ReplicaSetObject, RolloutObject, ServiceObject, Unreadable, trim};
 use super::{references, routes, workloads};
 use crate::api::analysis_template::AnalysisTemplateRef;
-use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Rollout, labels};
+use crate::api::{
+    AnalysisPhase, AnalysisRun, AnalysisRunStatus, AnalysisTemplateSpec, Experiment, Rollout, labels,
+};
+use crate::experiment::Route;
 use crate::rollout::injection::Injected;
 use crate::rollout::snapshot::{Outcome, ReplicaSet, Service};
 use crate::rollout::workload::WorkloadKind;
@@ -54,6 +57,18 @@ impl RolloutRecord {
             |record: &Self| record.content.as_ref().map(|found| found.routes.clone()).unwrap_or_default();
         let others = routes(other);
         routes(self).iter().any(|need| others.contains(need))
+    }
+
+    /// Which Services of Experiments its route leads to, or may.
+    pub(crate) fn route_to_experiments(&self) -> Route {
+        let readable = self.content.as_ref().ok();
+        let Some(rollout) = readable.and_then(|found| serde_json::from_slice::<Rollout>(&found.json).ok())
+        else {
+            return Route::Unknown;
+        };
+        let canary = rollout.status.and_then(|status| status.canary);
+        let shares = canary.and_then(|canary| canary.weights?.additional).into_iter().flatten();
+        Route::LeadsTo(shares.filter_map(|share| share.service_name).collect())
     }
 
     /// Takes a Rollout in. Without its resource version, which is part of the identity.
@@ -174,6 +189,60 @@ pub(crate) fn forget_measurements(status: &mut AnalysisRunStatus) {
     }
 }
 
+/// An Experiment, as compact JSON. Of one that has ended, pod templates are not kept.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ExperimentRecord {
+    json: Box<[u8]>,
+    links: Vec<Link>,
+    pub(crate) phase: Option<AnalysisPhase>,
+}
+
+impl ExperimentRecord {
+    pub(crate) fn new(mut experiment: Experiment) -> (Identity, Self) {
+        let identity = Identity::of(&experiment.metadata);
+        trim(&mut experiment.metadata);
+        experiment.metadata.resource_version = None;
+        let namespace = experiment.metadata.namespace.as_deref().unwrap_or_default();
+        let templates = references::templates_of_experiment(&experiment.spec);
+        let templates = templates.iter().filter_map(|found| template_link(found, namespace));
+        let links = owner(&experiment.metadata).into_iter().chain(templates).collect();
+        let phase = experiment.status.as_ref().and_then(|status| status.phase);
+        if phase.is_some_and(AnalysisPhase::is_completed) {
+            // Nobody makes pods of one that has ended, and they are most of it.
+            experiment.spec.templates.iter_mut().flatten().for_each(|template| template.template = None);
+        }
+        let json = serde_json::to_vec(&experiment).unwrap_or_default();
+        (identity, Self { json: json.into(), links, phase })
+    }
+
+    /// The Rollout that it is a step of, and its uid; `None` for one on its own.
+    pub(crate) fn rollout(&self) -> Option<(&Key, &str)> {
+        self.links.iter().find_map(|link| match link {
+            Link::Owner { kind: OwnerKind::Rollout, key, uid } => Some((key, &**uid)),
+            Link::Owner { kind: OwnerKind::Experiment, .. }
+            | Link::Template(_)
+            | Link::Service(_)
+            | Link::Workload { .. }
+            | Link::Route { .. }
+            | Link::Routes { .. }
+            | Link::Namespace(_) => None,
+        })
+    }
+
+    /// The Experiment again, at the version of `identity`.
+    pub(crate) fn experiment(&self, identity: &Identity) -> Result<Experiment, serde_json::Error> {
+        let mut experiment: Experiment = serde_json::from_slice(&self.json)?;
+        experiment.metadata.resource_version = Some(identity.version.to_string());
+        Ok(experiment)
+    }
+}
+
+impl Cached for ExperimentRecord {
+    fn links(&self) -> Vec<Link> {
+        self.links.clone()
+    }
+}
+
 /// A ReplicaSet that carries the label of a revision.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ReplicaSetRecord {
@@ -241,22 +310,24 @@ fn view(object: &ReplicaSetObject) -> Option<ReplicaSet> {
 pub(crate) struct ServiceRecord {
     pub(crate) view: Service,
     pub(crate) annotated: bool,
+    owner: Option<Link>,
 }
 
 impl ServiceRecord {
     pub(crate) fn new(object: ServiceObject) -> (Identity, Self) {
         let identity = Identity::of(&object.metadata);
+        let owner = owner(&object.metadata);
         let annotations = object.metadata.annotations;
         let managed_by =
             annotations.as_ref().and_then(|annotations| annotations.get(labels::MANAGED_BY)).cloned();
         let view = Service { selector: object.spec.selector.unwrap_or_default(), managed_by };
-        (identity, Self { view, annotated: annotations.is_some() })
+        (identity, Self { view, annotated: annotations.is_some(), owner })
     }
 }
 
 impl Cached for ServiceRecord {
     fn links(&self) -> Vec<Link> {
-        Vec::new()
+        self.owner.clone().into_iter().collect()
     }
 }
 
@@ -295,19 +366,22 @@ fn template_link(found: &AnalysisTemplateRef, namespace: &str) -> Option<Link> {
     template_key(found, namespace).map(Link::Template)
 }
 
-/// The Rollout that controls an object.
+/// The Rollout or Experiment that controls an object.
 fn owner(meta: &ObjectMeta) -> Option<Link> {
-    let controls = |owner: &&OwnerReference| owner.controller == Some(true) && is_rollout(owner);
-    let owner = meta.owner_references.iter().flatten().find(controls)?;
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     let key = Key::new(meta.namespace.as_deref().unwrap_or_default(), &owner.name);
-    Some(Link::Owner { key, uid: owner.uid.as_str().into() })
+    Some(Link::Owner { kind: owner_kind(owner)?, key, uid: owner.uid.as_str().into() })
 }
 
-fn is_rollout(owner: &OwnerReference) -> bool {
-    owner.kind == Rollout::kind(&()) && owner.api_version.split('/').next() == Some(&*Rollout::group(&()))
+/// What kind an owner is; `None` for one that others take care of.
+fn owner_kind(owner: &OwnerReference) -> Option<OwnerKind> {
+    let is_ours = owner.api_version.split('/').next() == Some(&*Rollout::group(&()));
+    let kinds = [(Rollout::kind(&()), OwnerKind::Rollout), (Experiment::kind(&()), OwnerKind::Experiment)];
+    let kind = kinds.into_iter().find(|(kind, _)| *kind == owner.kind).map(|(_, kind)| kind);
+    kind.filter(|_| is_ours)
 }
 
-/// The link of everything that a Rollout owns.
-pub(crate) fn owned_by(identity: &Identity) -> Link {
-    Link::Owner { key: identity.key.clone(), uid: Arc::clone(&identity.uid) }
+/// The link of everything that an object owns.
+pub(crate) fn owned_by(kind: OwnerKind, identity: &Identity) -> Link {
+    Link::Owner { kind, key: identity.key.clone(), uid: Arc::clone(&identity.uid) }
 }

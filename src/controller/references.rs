@@ -1,9 +1,10 @@
-//! Which templates and Services a Rollout names: what must be in its snapshot, and whose changes it is told of.
+//! Which templates and Services a Rollout or an Experiment names: what must be in its snapshot, and whose changes it is told of.
 
-use crate::api::RolloutSpec;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::canary_step::CanaryStep;
+use crate::api::experiment::ExperimentAnalysis;
 use crate::api::rollout::RolloutAnalysis;
+use crate::api::{ExperimentSpec, RolloutSpec};
 
 /// The templates that a spec names, as it names them.
 pub(crate) fn templates(spec: &RolloutSpec) -> Vec<AnalysisTemplateRef> {
@@ -33,6 +34,15 @@ fn step_templates(step: &CanaryStep) -> Vec<AnalysisTemplateRef> {
         cluster_scope: analysis.cluster_scope,
     });
     own.chain(experiment).collect()
+}
+
+/// The templates that an Experiment names, as it names them.
+pub(crate) fn templates_of_experiment(spec: &ExperimentSpec) -> Vec<AnalysisTemplateRef> {
+    let reference = |analysis: &ExperimentAnalysis| AnalysisTemplateRef {
+        template_name: analysis.template_name.clone(),
+        cluster_scope: analysis.cluster_scope,
+    };
+    spec.analyses.iter().flatten().map(reference).collect()
 }
 
 /// The Services that a spec names.

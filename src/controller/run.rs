@@ -20,15 +20,18 @@ use super::balancers::Balancers;
 use super::caches::{Caches, Watched};
 use super::clock::Clock;
 use super::dispatch::{Stop, stopped};
+use super::experiments::{DecideExperiment, Experiments};
 use super::leader::{Candidate, Fence, LeadershipLost};
 use super::measure::Measurements;
 use super::options::{Controllers, Options};
+use super::queue::Queue;
 use super::reconcile::{Decide, Rollouts};
+use super::store::Key;
 use super::unanswered::Unanswered;
 use super::{client, dispatch, http, routes, scrape, watch as watches, workloads};
 use crate::metrics::Metrics;
 use crate::providers::{Cluster, ProviderOptions, Providers};
-use crate::{analysis, rollout};
+use crate::{analysis, experiment, rollout};
 
 /// How long what is under way may take at the end, besides passes: Events, the Lease.
 const END_PATIENCE: Duration = Duration::from_secs(5);
@@ -65,11 +68,13 @@ pub struct Cores {
     pub rollout: Decide,
     /// About AnalysisRuns.
     pub analysis: DecideRun,
+    /// About Experiments.
+    pub experiment: DecideExperiment,
 }
 
 impl Default for Cores {
     fn default() -> Self {
-        Self { rollout: rollout::decide, analysis: analysis::decide }
+        Self { rollout: rollout::decide, analysis: analysis::decide, experiment: experiment::decide }
     }
 }
 
@@ -224,7 +229,7 @@ impl Process {
         Ok(())
     }
 
-    /// Makes passes over both kinds until the end is called.
+    /// Makes passes over all kinds until the end is called.
     async fn passes(&self, cores: Cores, writer: Arc<Writer>) {
         let providers = self.providers();
         let rollouts = async {
@@ -246,9 +251,29 @@ impl Process {
             let slots = self.options.analysis_passes;
             dispatch::run(runs, |runs| &runs.caches.run_queue, slots, self.stop.clone(), pass).await;
         };
+        let experiments = async {
+            let experiments = Arc::new(self.experiments(cores.experiment, &writer));
+            let pass = |experiments: Arc<Experiments>, key| async move { experiments.pass(&key).await };
+            let slots = self.options.experiment_passes;
+            let queue: fn(&Experiments) -> &Queue<Key> = |experiments| &experiments.caches.experiment_queue;
+            dispatch::run(experiments, queue, slots, self.stop.clone(), pass).await;
+        };
         match self.options.controllers {
-            Controllers::All => drop(tokio::join!(rollouts, runs)),
+            Controllers::All => drop(tokio::join!(rollouts, runs, experiments)),
             Controllers::Analysis => runs.await,
+        }
+    }
+
+    fn experiments(&self, decide: DecideExperiment, writer: &Arc<Writer>) -> Experiments {
+        Experiments {
+            caches: Arc::clone(&self.caches),
+            writer: Arc::clone(writer),
+            metrics: Arc::clone(&self.metrics),
+            clock: self.clock,
+            instance_id: self.options.settings().instance_id,
+            resync: self.options.resync,
+            decide,
+            memories: Mutex::new(HashMap::new()),
         }
     }
 
@@ -303,7 +328,9 @@ fn watched(options: &Options) -> Vec<Watched> {
     let rollouts = [Watched::Rollouts, Watched::ReplicaSets, Watched::Services, Watched::AnalysisTemplates];
     let cluster = options.namespace.is_none().then_some(Watched::ClusterAnalysisTemplates);
     match options.controllers {
-        Controllers::All => rollouts.into_iter().chain(cluster).chain([Watched::AnalysisRuns]).collect(),
+        Controllers::All => {
+            rollouts.into_iter().chain(cluster).chain([Watched::AnalysisRuns, Watched::Experiments]).collect()
+        }
         Controllers::Analysis => vec![Watched::AnalysisRuns],
     }
 }

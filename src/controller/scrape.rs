@@ -10,11 +10,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::caches::Caches;
 use super::figures::{Figures, RolloutPhase};
-use super::records::{RolloutRecord, RunRecord, TemplateRecord};
-use super::store::Stored;
+use super::records::{ExperimentRecord, RolloutRecord, RunRecord, TemplateRecord};
+use super::store::{Key, Stored};
 use crate::api::AnalysisPhase;
 
-/// The phases of an AnalysisRun and of its metrics.
+/// The phases of an AnalysisRun, of its metrics, and of an Experiment.
 const PHASES: [AnalysisPhase; 6] = [
     AnalysisPhase::Pending,
     AnalysisPhase::Error,
@@ -39,7 +39,12 @@ impl Collector for Objects {
         runs(&mut encoder, &self.0.runs.all())?;
         let templates = self.0.templates.all().into_iter().chain(self.0.cluster_templates.all());
         self::templates(&mut encoder, &templates.collect::<Vec<_>>())?;
-        let queues = [("rollouts", self.0.rollout_queue.len()), ("analysisruns", self.0.run_queue.len())];
+        experiments(&mut encoder, &self.0.experiments.all())?;
+        let queues = [
+            ("rollouts", self.0.rollout_queue.len()),
+            ("analysisruns", self.0.run_queue.len()),
+            ("experiments", self.0.experiment_queue.len()),
+        ];
         let help = "Objects that are due or will be";
         let mut family = encoder.encode_descriptor("workqueue_depth", help, None, MetricType::Gauge)?;
         for (name, length) in queues {
@@ -112,27 +117,41 @@ fn whether(fact: bool, encoder: MetricEncoder<'_>) -> fmt::Result {
 }
 
 fn runs(encoder: &mut DescriptorEncoder, all: &[Stored<RunRecord>]) -> fmt::Result {
-    let name = "analysis_run_info";
-    let mut family =
-        encoder.encode_descriptor(name, "An AnalysisRun and its phase", None, MetricType::Gauge)?;
-    for run in all {
-        let key = &run.identity.key;
-        let phase = run.value.phase().map_or("", AnalysisPhase::as_str);
+    let phases: Vec<_> = all.iter().map(|run| (&run.identity.key, run.value.phase())).collect();
+    self::phases(encoder, "analysis_run", "An AnalysisRun", &phases)?;
+    run_metrics(encoder, all)
+}
+
+fn experiments(encoder: &mut DescriptorEncoder, all: &[Stored<ExperimentRecord>]) -> fmt::Result {
+    let phases: Vec<_> = all.iter().map(|found| (&found.identity.key, found.value.phase)).collect();
+    self::phases(encoder, "experiment", "An Experiment", &phases)
+}
+
+/// The phase of each object of a kind, in both forms.
+fn phases(
+    encoder: &mut DescriptorEncoder,
+    kind: &str,
+    object: &str,
+    all: &[(&Key, Option<AnalysisPhase>)],
+) -> fmt::Result {
+    let (name, help) = (format!("{kind}_info"), format!("{object} and its phase"));
+    let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Gauge)?;
+    for (key, phase) in all {
+        let phase = phase.map_or("", AnalysisPhase::as_str);
         let labels = [("namespace", &*key.namespace), ("name", &*key.name), ("phase", phase)];
         one(family.encode_family(&labels)?)?;
     }
-    let (name, help) =
-        ("analysis_run_phase", "Whether an AnalysisRun has this phase; older form of analysis_run_info");
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for run in all {
-        let key = &run.identity.key;
-        let current = run.value.phase().unwrap_or(AnalysisPhase::Pending);
+    let help = format!("Whether {object} has this phase; older form of {name}");
+    let name = format!("{kind}_phase");
+    let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Gauge)?;
+    for (key, current) in all {
         for phase in PHASES {
             let labels = [("namespace", &*key.namespace), ("name", &*key.name), ("phase", phase.as_str())];
-            whether(phase == current, family.encode_family(&labels)?)?;
+            let is_current = phase == current.unwrap_or(AnalysisPhase::Pending);
+            whether(is_current, family.encode_family(&labels)?)?;
         }
     }
-    run_metrics(encoder, all)
+    Ok(())
 }
 
 fn run_metrics(encoder: &mut DescriptorEncoder, all: &[Stored<RunRecord>]) -> fmt::Result {
@@ -219,6 +238,7 @@ mod tests {
             json!({"spec": {"metrics": metrics}, "status": {"phase": "Failed", "metricResults": results}}),
         )));
         caches.template_event(Event::Apply(read(json!({"spec": {"metrics": metrics}}))));
+        caches.experiment_event(Event::Apply(read(json!({"spec": {}, "status": {"phase": "Running"}}))));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Objects(caches)));
         let mut text = String::new();
@@ -234,6 +254,9 @@ mod tests {
             r#"analysis_run_metric_type{N,metric="errors",type="Prometheus"} 1"#,
             r#"analysis_run_metric_phase{N,metric="errors",type="Prometheus",dry_run="false",phase="Failed"} 1"#,
             r#"analysis_run_metric_phase{N,metric="errors",type="Prometheus",dry_run="false",phase="Error"} 0"#,
+            r#"experiment_info{N,phase="Running"} 1"#,
+            r#"experiment_phase{N,phase="Running"} 1"#,
+            r#"experiment_phase{N,phase="Failed"} 0"#,
             "analysis_template_info{N} 1",
             r#"analysis_template_metric_info{N,type="Prometheus",metric="errors"} 1"#,
         ] {

@@ -8,7 +8,7 @@ use super::caches::Caches;
 use super::endpoints::LastLook;
 use super::records::{Readable, owned_by, template_key};
 use super::references;
-use super::store::{Identity, Key};
+use super::store::{Identity, Key, OwnerKind};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisTemplateSpec, Rollout, RolloutSpec};
 use crate::rollout::Snapshot;
@@ -19,7 +19,7 @@ use crate::rollout::workload::Generations;
 use crate::traffic::{self, Routers};
 use crate::units::Timestamp;
 
-/// Templates that one Rollout can reach; more are as good as absent, so that a pass stays small.
+/// Templates that one Rollout or Experiment can reach; more are as good as absent, so that a pass stays small.
 const TEMPLATE_LIMIT: usize = 100;
 
 /// What the shell remembers of a Rollout between two passes. Losing it costs a write, never a decision.
@@ -94,9 +94,12 @@ pub(crate) fn rollout(
     let leaves_route = left.is_some();
     let rollout = left.unwrap_or(rollout);
     let namespace = &identity.key.namespace;
-    let owned = owned_by(identity);
+    let owned = owned_by(OwnerKind::Rollout, identity);
     let replica_sets = caches.replica_sets.linked(&owned);
     let runs = caches.runs.linked(&owned);
+    let experiments = caches.experiments.linked(&owned);
+    let experiments: Result<_, _> =
+        experiments.into_iter().map(|found| found.value.experiment(&found.identity)).collect();
     let generations = caches.generations(readable, rollout.metadata.generation);
     let routers = Routers::of(&rollout);
     let objects = caches.routes(&routers.needs());
@@ -105,8 +108,10 @@ pub(crate) fn rollout(
         leaves_route,
         workload: caches.referenced(&rollout.spec, namespace),
         replica_sets: replica_sets.into_iter().filter_map(|found| found.value.view.clone()).collect(),
+        experiments: experiments?,
+        stable_template: None,
         analysis_runs: runs.into_iter().map(|found| found.value.run(&found.identity)).collect(),
-        templates: templates(caches, &rollout.spec, namespace),
+        templates: templates(caches, references::templates(&rollout.spec), namespace),
         services: services(caches, &rollout.spec, namespace),
         traffic: routers.observe(&objects),
         told: memory.told.clone(),
@@ -122,14 +127,13 @@ pub(crate) fn rollout(
     })
 }
 
-/// Every template that the spec names, and those that they name, each under the name it was reached by.
-fn templates(
+/// The templates that are named, and those that they name, each under the name it was reached by.
+pub(crate) fn templates(
     caches: &Caches,
-    spec: &RolloutSpec,
+    mut open: Vec<AnalysisTemplateRef>,
     namespace: &Arc<str>,
 ) -> BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec> {
     let mut found = BTreeMap::new();
-    let mut open = references::templates(spec);
     while let Some(reference) = open.pop() {
         if found.contains_key(&reference) || found.len() >= TEMPLATE_LIMIT {
             continue;

@@ -42,11 +42,20 @@ impl fmt::Display for Key {
     }
 }
 
+/// A kind of object that owns what is made for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum OwnerKind {
+    Rollout,
+    Experiment,
+}
+
 /// What an object refers to; a store finds objects by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Link {
     /// This object controls it.
     Owner {
+        /// The owner's kind.
+        kind: OwnerKind,
         /// The owner's namespace and name.
         key: Key,
         /// The owner's uid; another object of the same name owns nothing of it.
@@ -383,7 +392,7 @@ mod tests {
     }
 
     fn owner(uid: &str) -> Link {
-        Link::Owner { key: Key::new("ns", "owner"), uid: uid.into() }
+        Link::Owner { kind: OwnerKind::Rollout, key: Key::new("ns", "owner"), uid: uid.into() }
     }
 
     fn identity(name: &str, uid: &str, version: u64) -> Identity {

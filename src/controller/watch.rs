@@ -44,6 +44,10 @@ pub(crate) fn start(client: &Client, options: &Options, caches: &Arc<Caches>, ta
                 let api = namespaced(client, options);
                 tasks.spawn(watch.run(api, shard.clone(), Caches::run_event));
             }
+            Watched::Experiments => {
+                let api = namespaced(client, options);
+                tasks.spawn(watch.run(api, shard.clone(), Caches::experiment_event));
+            }
             Watched::AnalysisTemplates => {
                 let api = namespaced(client, options);
                 tasks.spawn(watch.run(api, everything.clone(), Caches::template_event));

@@ -24,6 +24,8 @@ pub enum Deadline {
     RouteReverted,
     /// Pods are available and not published as endpoints yet.
     Endpoints,
+    /// The pod template that an Experiment takes could not be read, and may be by now.
+    ExperimentTemplate,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }
@@ -98,8 +100,9 @@ pub fn has_progressed(world: &World, progress: &Progress) -> bool {
     {
         return true;
     }
-    if then.step_run.is_some() && progress.step_run.is_none() {
-        // An analysis that was waited for is over, or a person went past it.
+    let was_judged = |progress: &Progress| progress.step_run.is_some() || progress.experiment.is_some();
+    if was_judged(&then) && !was_judged(progress) {
+        // An analysis or an experiment that was waited for is over, or a person went past it.
         return true;
     }
     if world.selections() != world::stored_selections(before) {

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
 use super::workload;
-use crate::api::AnalysisRun;
+use crate::api::{AnalysisRun, Experiment};
 use crate::traffic::TrafficTarget;
 use crate::units::{PodHash, ReplicaCount};
 
@@ -99,6 +99,18 @@ pub enum Effect {
     },
     /// Deletes an AnalysisRun that is past the history limit.
     DeleteAnalysisRun {
+        /// Its name.
+        name: String,
+    },
+    /// Creates an Experiment; that it exists already counts as done.
+    CreateExperiment(Box<Experiment>),
+    /// Stops an Experiment.
+    TerminateExperiment {
+        /// Its name.
+        name: String,
+    },
+    /// Deletes an Experiment that is past the history limit, and with it what it made.
+    DeleteExperiment {
         /// Its name.
         name: String,
     },

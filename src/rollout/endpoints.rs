@@ -6,10 +6,11 @@
 //! alternating pair, and those of an update that is tried again. So a destination gets a share only once pods are published
 //! behind it; passes look at that only while it matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::deadline::{Deadline, Wake};
+use super::experiments;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::world::World;
 use crate::units::{ReplicaCount, Timestamp};
@@ -82,7 +83,14 @@ pub fn are_needed(snapshot: &Snapshot) -> bool {
     let is_canarys = is_undivided && canary.canary_service.as_ref().is_some_and(|name| share(name) > 0);
     // Stable may have to make room, or may have made it.
     let is_dynamic = canary.dynamic_stable_scale == Some(true);
-    is_canarys || has_two_versions && (is_undivided || is_dynamic)
+    let is_experiments = !experiments::entering(snapshot).is_empty();
+    is_canarys || is_experiments || has_two_versions && (is_undivided || is_dynamic)
+}
+
+/// The Services whose endpoints matter: those that the spec names, and of Experiments those that have no share yet.
+#[must_use]
+pub fn services(snapshot: &Snapshot) -> BTreeSet<String> {
+    snapshot.services.keys().cloned().chain(experiments::entering(snapshot).into_keys()).collect()
 }
 
 /// Pods of a ReplicaSet that requests through a Service reach; `None` when that is not known, and not waited for.
@@ -90,6 +98,19 @@ pub(super) fn reached(world: &World, service: &str, set: &ReplicaSet) -> Option<
     match &world.snapshot.endpoints.reading {
         Reading::Unknown => None,
         Reading::Found(behind) => Some(behind.get(service)?.get(&set.name).copied().unwrap_or_default()),
+        Reading::Unreadable { since } => is_waited_for(world, *since).then_some(ReplicaCount::ZERO),
+    }
+}
+
+/// Pods that requests through the Service of an Experiment reach; `None` when that is not known, and not waited for. As the
+/// Service is new, none are published yet where only those of others are.
+pub(super) fn reached_by_any(world: &World, service: &str) -> Option<ReplicaCount> {
+    match &world.snapshot.endpoints.reading {
+        Reading::Unknown => None,
+        Reading::Found(behind) if behind.is_empty() => None,
+        Reading::Found(behind) => {
+            Some(behind.get(service).into_iter().flat_map(BTreeMap::values).copied().sum())
+        }
         Reading::Unreadable { since } => is_waited_for(world, *since).then_some(ReplicaCount::ZERO),
     }
 }
@@ -116,7 +137,11 @@ pub(super) fn missing(world: &World) -> ReplicaCount {
         let set = world.revisions().find(world.selected(service).as_ref())?;
         Some(set.lasting().get().saturating_sub(reached(world, service, set)?.get()))
     };
-    ReplicaCount::new(behind.keys().filter_map(of_service).fold(0, u32::saturating_add))
+    let of_experiment =
+        |(service, pods): (String, ReplicaCount)| Some(pods.minus(reached_by_any(world, &service)?).get());
+    let of_experiments = experiments::entering(world.snapshot).into_iter().filter_map(of_experiment);
+    let all = behind.keys().filter_map(of_service).chain(of_experiments);
+    ReplicaCount::new(all.fold(0, u32::saturating_add))
 }
 
 /// Why shares wait for endpoints; `None` when they do not.

@@ -12,7 +12,7 @@ mod marks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::deadline::{Deadline, Wake};
 use super::effect::{Annotations, Effect, NewReplicaSet, TemplateChange};
@@ -20,10 +20,10 @@ use super::pods;
 use super::progress::Progress;
 use super::snapshot::ReplicaSet;
 use super::world::World;
-use crate::api::labels::EPHEMERAL_METADATA_PENDING;
+use crate::api::labels::{EPHEMERAL_METADATA_PENDING, POD_TEMPLATE_HASH};
 use crate::units::ReplicaCount;
 
-pub use apart::{Apart, Strength, strip};
+pub use apart::{Apart, Strength};
 pub use marks::{Changes, Marks};
 
 /// Pods whose metadata is changed in one pass: as many requests as an API server answers at once.
@@ -62,6 +62,36 @@ impl Injected {
     pub fn read(annotations: &BTreeMap<String, String>, pod_anti_affinity: Option<&Value>) -> Self {
         let (marks, hidden, pending) = marks::read(annotations);
         Self { marks, hidden, pending, apart: pod_anti_affinity.map(apart::found).unwrap_or_default() }
+    }
+}
+
+/// Takes out of a ReplicaSet's pod template what is beside what its author wrote, and the pod hash.
+pub fn take_out(template: &mut Value, annotations: &BTreeMap<String, String>) {
+    apart::strip(template);
+    let Injected { marks, hidden, .. } = Injected::read(annotations, None);
+    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        take_back(metadata, "labels", marks.labels.keys(), &hidden.labels);
+        take_back(metadata, "annotations", marks.annotations.keys(), &hidden.annotations);
+    }
+}
+
+/// Removes what was put there, and the pod hash; what was hidden comes back.
+fn take_back<'a>(
+    metadata: &mut Map<String, Value>,
+    part: &str,
+    keys: impl Iterator<Item = &'a String>,
+    hidden: &BTreeMap<String, String>,
+) {
+    let Some(Value::Object(values)) = metadata.get_mut(part) else { return };
+    values.remove(POD_TEMPLATE_HASH);
+    for key in keys {
+        match hidden.get(key) {
+            Some(value) => values.insert(key.clone(), json!(value)),
+            None => values.remove(key),
+        };
+    }
+    if values.is_empty() {
+        metadata.remove(part);
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
         weight: Weight::ZERO,
         scale: routing.scale,
         managed: Vec::new(),
+        experiments: vec![],
     };
     // Its pods are gone already, or about to be: where nobody chooses others, everything stays behind its destination.
     for destination in [&mut target.canary, &mut target.stable] {
@@ -40,8 +41,16 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     }
     // One that named what is another's was never let near it.
     let is_anothers = weights::are_anothers(snapshot, routing, &progress);
-    let is_needed = leaves_too_few(snapshot, routing, &progress, spec.replicas);
-    if is_anothers || is_needed || !weights::has_destinations(routing) {
+    if leaves_too_few(snapshot, routing, &progress, spec.replicas) {
+        // Nobody looks after an Experiment's share any more either, and stable has the pods for that.
+        target.weight = Weight::observed(observed.shares.get(roles.canary).copied().unwrap_or_default())
+            .min(routing.scale);
+        target.managed = observed.managed.values().flatten().cloned().collect();
+        if observed.experiments.is_empty() {
+            return Plan::default();
+        }
+    }
+    if is_anothers || !weights::has_destinations(routing) {
         return Plan::default();
     }
     let effect = match (weights::is_done(&target, observed), observed.is_held) {

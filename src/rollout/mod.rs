@@ -19,6 +19,7 @@ mod annotations;
 pub mod deadline;
 pub mod effect;
 pub mod endpoints;
+pub mod experiments;
 mod history;
 pub mod injection;
 mod leaving;
@@ -29,6 +30,7 @@ pub mod progress;
 pub mod replicas;
 mod restart;
 pub mod revision;
+mod routes;
 pub mod runs;
 mod scale_down;
 mod services;
@@ -97,7 +99,7 @@ pub fn decide(snapshot: &Snapshot) -> Plan {
         }
     }
     // No chain of moves is that long; should one be, the pass changes no pod and the next one goes on from here.
-    let hold = Targets { keep_runs: runs::current_names(&progress), ..Targets::default() };
+    let hold = Targets::default().keeping(&progress);
     plan::build(&world, Situation::Invalid, &progress, hold, events)
 }
 

@@ -3,7 +3,8 @@
 //! The status is written first, and only if nobody has written the Rollout since: a pass on a stale view ends there. The
 //! order of effects keeps pods and traffic safe: pods are added first, then Services are switched, then the router gets its
 //! weights, then pods are taken away, then what is no longer needed is stopped and deleted, then single pods are evicted or
-//! marked, then routes are given back. A stage begins only when the one before it has succeeded.
+//! marked, then routes are given back. A stage begins only when the one before it has succeeded. An Experiment with traffic is
+//! stopped in a later pass.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::snapshot::{Outcome, ReplicaSet, Told};
 use super::status::{self, Finished, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
-use super::{annotations, endpoints, history, injection, runs, services, weights, workload};
+use super::{annotations, endpoints, experiments, history, injection, runs, services, weights, workload};
 use crate::api::RolloutStatus;
 use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
@@ -130,13 +131,14 @@ fn stages(
     let (grow, shrink) = scaled(world, progress, targets, events);
     add.extend(grow);
     add.extend(targets.new_runs.iter().map(|run| Effect::CreateAnalysisRun(Box::new(run.clone()))));
+    add.extend(targets.new_experiment.clone().map(Effect::CreateExperiment));
     let switches = services::switches(world, progress, &targets.services);
     let (switch, announced): (Vec<_>, Vec<_>) = switches.into_iter().unzip();
     events.extend(announced);
     let mut remove = runs::to_stop(world, &targets.keep_runs);
+    remove.extend(experiments::to_stop(world, &targets.keep_experiments));
     if !matches!(situation, Situation::Invalid) {
-        remove.extend(history::old_replica_sets(world, progress));
-        remove.extend(history::old_runs(world, progress));
+        remove.extend(history::beyond_limits(world, progress));
     }
     // A template is right before pods are made from it.
     let prepare = injection::adjustments(world, progress);
@@ -298,7 +300,8 @@ fn routed(
         }
         None => {}
     }
-    if !weights::has_routes(target, observed) {
+    events.extend(experiments::news(target, observed));
+    if !super::routes::are_there(target, observed) {
         let names = target.managed.iter().map(|route| route.name.clone()).collect();
         events.push(Event::RoutesUpdated { names });
     }

@@ -13,6 +13,9 @@ pub const PAUSE_BLUE_GREEN: &str = "BlueGreenPause";
 /// Reason of a pause because an analysis came to no verdict.
 pub const PAUSE_INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
 
+/// Reason of a pause because an Experiment came to no verdict.
+pub const PAUSE_EXPERIMENT: &str = "InconclusiveExperiment";
+
 /// Where an update stands.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(
@@ -43,6 +46,8 @@ pub struct Progress {
     pub promote_full: bool,
     /// The AnalysisRun of the current step.
     pub step_run: Option<AnalysisRunRef>,
+    /// Name of the Experiment of the current step.
+    pub experiment: Option<String>,
     /// The AnalysisRun beside the steps.
     pub background_run: Option<AnalysisRunRef>,
     /// The AnalysisRun before the switch.
@@ -108,6 +113,7 @@ impl Progress {
             controller_pause: status.controller_pause.unwrap_or_default(),
             promote_full: status.promote_full.unwrap_or_default(),
             step_run: canary.current_step_analysis_run_status,
+            experiment: canary.current_experiment,
             background_run: canary.current_background_analysis_run_status,
             pre_promotion_run: blue_green.pre_promotion_analysis_run_status,
             post_promotion_run: blue_green.post_promotion_analysis_run_status,
@@ -132,6 +138,7 @@ impl Progress {
         status.restarted_at = self.restarted_at;
         let canary = status.canary.get_or_insert_default();
         canary.current_step_analysis_run_status.clone_from(&self.step_run);
+        canary.current_experiment.clone_from(&self.experiment);
         canary.current_background_analysis_run_status.clone_from(&self.background_run);
         canary.stable_ping_pong = self.stable_ping_pong.map(|stable| stable.as_str().to_owned());
         let blue_green = status.blue_green.get_or_insert_default();
@@ -142,11 +149,17 @@ impl Progress {
 
     /// Forgets the runs and what they allowed; those that still go are stopped.
     pub fn forget_runs(&mut self) {
-        self.step_run = None;
+        self.forget_step();
         self.background_run = None;
         self.pre_promotion_run = None;
         self.post_promotion_run = None;
         self.may_switch = false;
+    }
+
+    /// Forgets what the current step waits for.
+    pub fn forget_step(&mut self) {
+        self.step_run = None;
+        self.experiment = None;
     }
 
     /// Two alternating Services change their roles.
@@ -177,6 +190,12 @@ impl Progress {
         self.controller_pause = true;
     }
 
+    /// Ends the pause for a reason; others go on.
+    pub fn end_pause(&mut self, reason: &str) {
+        self.pauses.retain(|pause| pause.reason != reason);
+        self.controller_pause = !self.pauses.is_empty();
+    }
+
     /// Ends every pause.
     pub fn end_pauses(&mut self) {
         self.pauses.clear();
@@ -192,7 +211,7 @@ impl Progress {
     /// Leaves the current step for the next one.
     pub fn advance(&mut self) {
         self.go_to(self.index.next());
-        self.step_run = None;
+        self.forget_step();
     }
 
     /// Goes to another position.

@@ -218,14 +218,15 @@ fn is_private(key: &str) -> bool {
         || key.starts_with(NOTIFIED_PREFIX)
 }
 
-fn with_hash(selector: &LabelSelector, hash: &PodHash) -> LabelSelector {
+/// The selector, for the pods of one hash only.
+pub(crate) fn with_hash(selector: &LabelSelector, hash: &PodHash) -> LabelSelector {
     let mut selector = selector.clone();
     selector.match_labels.get_or_insert_default().insert(POD_TEMPLATE_HASH.to_owned(), hash.to_string());
     selector
 }
 
 /// The template with the pod hash among its labels; everything else stays as it was written.
-fn labelled(template: &Value, hash: &PodHash) -> Value {
+pub(crate) fn labelled(template: &Value, hash: &PodHash) -> Value {
     let mut template = template.clone();
     if let Some(template) = template.as_object_mut() {
         let metadata = template.entry("metadata").or_insert_with(|| json!({}));

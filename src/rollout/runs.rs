@@ -3,12 +3,15 @@
 //! A run is recorded in the status by its name before it exists. Whatever crashes in between, the recorded name is
 //! created once and found again.
 
-mod arguments;
+pub(super) mod arguments;
 mod build;
 
 use std::collections::BTreeSet;
 
+pub(super) use build::owner;
+
 use super::effect::Effect;
+use super::experiments;
 use super::progress::{PAUSE_INCONCLUSIVE, Progress};
 use super::snapshot::Snapshot;
 use super::targets::Targets;
@@ -166,7 +169,7 @@ pub fn watch(
     }
 }
 
-/// Watches all recorded runs for a failure alone, where nothing else of them counts now.
+/// Watches all recorded runs, and the recorded Experiment, for a failure alone, where nothing else of them counts now.
 #[must_use]
 pub fn failures(world: &World, progress: &Progress) -> Watched {
     let failed = RunKind::ALL.into_iter().find_map(|kind| {
@@ -179,7 +182,10 @@ pub fn failures(world: &World, progress: &Progress) -> Watched {
         (has_failed && !is_left_over).then_some((kind, recorded, run, phase))
     });
     match failed {
-        None => Watched::Going(Analysed::default()),
+        None => match experiments::failure(world, progress) {
+            Some(why) => Watched::Failed(why),
+            None => Watched::Going(Analysed::default()),
+        },
         Some((kind, recorded, run, phase))
             if phase.map(AnalysisPhase::as_str) != recorded.status.as_deref() =>
         {
@@ -287,7 +293,8 @@ fn undecided(world: &World, progress: &Progress, analysis: &Analysis) -> Watched
 }
 
 /// Whether the run decided by measuring: one that was stopped before it measured is no verdict.
-fn has_measured(run: &AnalysisRun) -> bool {
+#[must_use]
+pub fn has_measured(run: &AnalysisRun) -> bool {
     if run.spec.terminate != Some(true) {
         return true;
     }

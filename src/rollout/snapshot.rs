@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::endpoints::Endpoints;
 use super::injection::Injected;
 use super::pods::Pods;
 use super::workload::Referenced;
 use crate::api::analysis_template::AnalysisTemplateRef;
-use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use crate::api::{AnalysisRun, AnalysisTemplateSpec, Experiment, Rollout};
 use crate::traffic::{self, ObservedTraffic, TrafficTarget};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
@@ -28,6 +30,10 @@ pub struct Snapshot {
     pub replica_sets: Vec<ReplicaSet>,
     /// The AnalysisRuns that the Rollout owns, by name.
     pub analysis_runs: Vec<AnalysisRun>,
+    /// The Experiments that the Rollout owns, by name.
+    pub experiments: Vec<Experiment>,
+    /// The pod template of stable as its author wrote it, as far as it was looked at.
+    pub stable_template: Option<Value>,
     /// Every template that the spec names, and those that they name; one that does not exist is absent.
     pub templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
     /// The Services that the spec names; one that does not exist is absent.

@@ -6,6 +6,7 @@ mod duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::experiments;
 use super::progress::Progress;
 use super::restart;
 use super::revision;
@@ -24,6 +25,7 @@ use crate::units::{PodHash, ReplicaCount, Weight};
 
 pub use conditions::condition;
 pub(super) use conditions::invalid_message;
+pub(crate) use conditions::{says, set};
 pub use duration::{Completion, Direction, Finished, Milestone};
 
 /// The message of a Rollout whose spec says `paused`.
@@ -151,7 +153,13 @@ fn write_weights(world: &World, progress: &Progress, pass: &Pass, status: &mut R
         canary.weights = None;
     }
     canary.route = carrying_route(world, progress, pass, canary.route.take());
-    let (Some(target), Some(observed)) = (pass.traffic, &world.snapshot.traffic) else { return };
+    let Some(observed) = &world.snapshot.traffic else { return };
+    let Some(target) = pass.traffic else {
+        if let Some(weights) = &mut canary.weights {
+            weights.additional = experiments::still_told(weights.additional.take(), observed);
+        }
+        return;
+    };
     // A subset is not told by its own name but by that of its Service, where it has one.
     let service = |destination: &Destination, of_role: &Option<String>| match &world.spec.strategy {
         Strategy::Routed(Routing { destinations: Destinations::Subsets { .. }, .. }) => of_role.clone(),
@@ -165,8 +173,9 @@ fn write_weights(world: &World, progress: &Progress, pass: &Pass, status: &mut R
     };
     let weights = TrafficWeights {
         canary: share(&target.canary, &services.canary, target.weight),
-        stable: share(&target.stable, &services.stable, target.weight.rest_of(target.scale)),
-        additional: None,
+        stable: share(&target.stable, &services.stable, target.stable_weight()),
+        additional: Some(experiments::told(world.snapshot, target, observed))
+            .filter(|shares| !shares.is_empty()),
         verified: observed.verified.map(|verified| verified && weights::is_done(target, observed)),
     };
     // What was seen of a split holds on when nobody looks any more.
@@ -175,7 +184,7 @@ fn write_weights(world: &World, progress: &Progress, pass: &Pass, status: &mut R
     canary.weights = Some(same.unwrap_or(weights));
 }
 
-/// The route that the canary's share goes through, noted before it gets one.
+/// The route that the canary's share, or that of an Experiment, goes through, noted before it gets one.
 fn carrying_route(
     world: &World,
     progress: &Progress,
@@ -185,7 +194,9 @@ fn carrying_route(
     if world.snapshot.leaves_route {
         return before.filter(|_| !rerouting::is_over(world, progress));
     }
-    let gives = pass.traffic.is_some_and(|to| to.weight > Weight::ZERO || !to.managed.is_empty());
+    let gives = pass
+        .traffic
+        .is_some_and(|to| to.weight > Weight::ZERO || !to.managed.is_empty() || !to.experiments.is_empty());
     let rollout = &world.snapshot.rollout;
     let route = if gives { traffic::route_of(rollout) } else { traffic::kept_route(rollout) };
     route.map(Box::new)

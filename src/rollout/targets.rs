@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::deadline::Wake;
+use super::experiments;
 use super::progress::Progress;
 use super::replicas::Split;
 use super::services::{self, Selection};
 use super::situation::bluegreen;
 use super::valid::{Routing, Strategy};
 use super::world::World;
-use super::{scale_down, weights};
-use crate::api::AnalysisRun;
+use super::{runs, scale_down, weights};
+use crate::api::{AnalysisRun, Experiment};
 use crate::events::Event;
 use crate::traffic::TrafficTarget;
 use crate::units::{ReplicaCount, Timestamp, Weight};
@@ -32,6 +33,10 @@ pub struct Targets {
     pub keep_runs: BTreeSet<String>,
     /// AnalysisRuns to start.
     pub new_runs: Vec<AnalysisRun>,
+    /// Experiments that go on; every other unfinished one is stopped.
+    pub keep_experiments: BTreeSet<String>,
+    /// The Experiment to start.
+    pub new_experiment: Option<Box<Experiment>>,
     /// Times to look again.
     pub wakes: Vec<Wake>,
     /// What to announce besides.
@@ -55,6 +60,23 @@ impl Targets {
     #[must_use]
     pub fn hold() -> Self {
         Self { create: Some(ReplicaCount::ZERO), ..Self::default() }
+    }
+
+    /// Experiments that have ended get no traffic any more, whatever else is held: their pods go.
+    #[must_use]
+    pub fn relieved(mut self, world: &World, progress: &Progress) -> Self {
+        if self.traffic.is_none() {
+            self.traffic = experiments::relieved(world, progress);
+        }
+        self
+    }
+
+    /// What the status records of runs and Experiments goes on.
+    #[must_use]
+    pub fn keeping(mut self, progress: &Progress) -> Self {
+        self.keep_runs.extend(runs::current_names(progress));
+        self.keep_experiments.extend(progress.experiment.clone());
+        self
     }
 
     /// Pods and traffic are brought to the split of `weight`, as far as it is safe now.

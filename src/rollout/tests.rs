@@ -1,12 +1,25 @@
 //! Whole passes over a world whose pods obey at once. Time, faults and slow pods are the simulator's business.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use super::effect::Annotations;
 use super::snapshot::{ReplicaSet, Settings};
 use super::workload::Referenced;
 use super::{Effect, Plan, Snapshot, decide};
 use crate::api::{AnalysisPhase, AnalysisRun, Rollout, RolloutStatus};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
+
+/// Sets some of these annotations, and takes others away.
+fn annotate(stored: &mut BTreeMap<String, String>, annotations: Annotations) {
+    for (key, value) in annotations {
+        match value {
+            Some(value) => stored.insert(key, value),
+            None => stored.remove(&key),
+        };
+    }
+}
 
 /// A Rollout, its ReplicaSets and runs, and every reason announced so far.
 pub(super) struct Bench {
@@ -38,6 +51,8 @@ impl Bench {
             workload: Referenced::Nothing,
             replica_sets: vec![],
             analysis_runs: vec![],
+            experiments: vec![],
+            stable_template: None,
             templates: [(reference, serde_json::from_value(template).unwrap())].into(),
             services: [].into(),
             traffic: None,
@@ -190,12 +205,7 @@ impl Bench {
             }
             Effect::AnnotateRollout { annotations } => {
                 let stored = self.snapshot.rollout.metadata.annotations.get_or_insert_default();
-                for (key, value) in annotations {
-                    match value {
-                        Some(value) => stored.insert(key, value),
-                        None => stored.remove(&key),
-                    };
-                }
+                annotate(stored, annotations);
             }
             Effect::ScaleWorkload { from, to, note, .. } => {
                 let Referenced::Found(workload) = &mut self.snapshot.workload else { panic!("no workload") };
@@ -209,6 +219,11 @@ impl Bench {
                 self.end(&name, AnalysisPhase::Successful);
             }
             Effect::DeleteReplicaSet { name } => sets.retain(|set| set.name != name),
+            Effect::CreateExperiment(made) => self.snapshot.experiments.push(*made),
+            Effect::TerminateExperiment { name } => self.experiment(&name).spec.terminate = Some(true),
+            Effect::DeleteExperiment { name } => {
+                self.snapshot.experiments.retain(|found| found.metadata.name.as_ref() != Some(&name));
+            }
             Effect::DeleteAnalysisRun { .. }
             | Effect::SwitchService { .. }
             | Effect::SetTraffic(_)
@@ -217,6 +232,11 @@ impl Bench {
             | Effect::MarkPod { .. }
             | Effect::EvictPod { .. } => {}
         }
+    }
+
+    fn experiment(&mut self, name: &str) -> &mut crate::api::Experiment {
+        let mut found = self.snapshot.experiments.iter_mut();
+        found.find(|found| found.metadata.name.as_deref() == Some(name)).unwrap()
     }
 
     fn run(&mut self, name: &str) -> &mut AnalysisRun {
@@ -555,4 +575,75 @@ fn a_duration_is_never_the_only_reason_for_a_write() {
     let plan = decide(&bench.snapshot);
     let told = plan.status.unwrap().duration.unwrap();
     assert!(told.manual_pause_started_at.is_some(), "it comes with the next change");
+}
+
+/// An update whose step runs an Experiment of both versions, with the name of the Experiment.
+fn at_an_experiment() -> (Bench, String) {
+    let steps = json!([{"experiment": {"templates": [
+        {"name": "a", "specRef": "stable"}, {"name": "b", "specRef": "canary", "metadata": {"labels": {"side": "b"}}},
+    ]}}, {"pause": {}}]);
+    let mut bench = Bench::new(4, &steps);
+    bench.settle();
+    bench.release("v2");
+    bench.settle();
+    let name = bench.status().canary.clone().unwrap().current_experiment.unwrap();
+    (bench, name)
+}
+
+#[test]
+fn an_experiment_waits_for_the_template_of_stable_and_is_made_of_both() {
+    let (mut bench, name) = at_an_experiment();
+    assert!(bench.snapshot.experiments.is_empty());
+    assert!(super::experiments::is_stable_template_needed(&bench.snapshot));
+    let wake = decide(&bench.snapshot).wake.unwrap();
+    assert_eq!(wake.why, super::deadline::Deadline::ExperimentTemplate);
+    bench.snapshot.stable_template = Some(template("v1"));
+    bench.settle();
+    let made = bench.experiment(&name).clone();
+    assert!(!super::experiments::is_stable_template_needed(&bench.snapshot));
+    let templates = made.spec.templates.unwrap();
+    let image = |index: usize| {
+        templates[index].template.as_ref().unwrap().pointer("/spec/containers/0/image").cloned().unwrap()
+    };
+    assert!(image(0) != image(1));
+    let selector = templates[1].selector.clone().unwrap().match_labels.unwrap();
+    assert_eq!(selector.get("side").map(String::as_str), Some("b"));
+    assert_eq!(made.metadata.owner_references.unwrap()[0].kind, "Rollout");
+}
+
+#[test]
+fn an_edit_of_another_step_leaves_an_experiment_and_an_edit_of_its_own_begins_another() {
+    let (mut bench, name) = at_an_experiment();
+    bench.snapshot.stable_template = Some(template("v1"));
+    bench.settle();
+    let steps = |bench: &mut Bench, change: fn(&mut Vec<crate::api::canary_step::CanaryStep>)| {
+        let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        change(canary.steps.as_mut().unwrap());
+        bench.settle();
+        bench.status().canary.clone().unwrap().current_experiment.unwrap()
+    };
+    assert_eq!(steps(&mut bench, |steps| drop(steps.pop())), name);
+    assert_eq!(bench.experiment(&name).spec.terminate, None);
+    let next = steps(&mut bench, |steps| {
+        steps[0].experiment.as_mut().unwrap().duration = Some("5m".to_owned());
+    });
+    assert_eq!((next.as_str(), bench.experiment(&name).spec.terminate), (&*format!("{name}-1"), Some(true)));
+}
+
+#[test]
+fn experiments_that_have_ended_are_deleted_beyond_the_limit_once_their_pods_are_gone() {
+    let (mut bench, _) = at_an_experiment();
+    let ended = |index: usize, pods: i32| -> crate::api::Experiment {
+        let templates = json!([{"name": "a", "replicas": pods}]);
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("old-{index}"), "creationTimestamp": format!("2026-01-0{index}T00:00:00Z")},
+            "spec": {}, "status": {"phase": "Failed", "templateStatuses": templates},
+        }))
+        .unwrap()
+    };
+    bench.snapshot.experiments = (1..=7).map(|index| ended(index, i32::from(index == 1))).collect();
+    bench.settle();
+    let left: Vec<_> =
+        bench.snapshot.experiments.iter().filter_map(|found| found.metadata.name.clone()).collect();
+    assert_eq!(left, ["old-1", "old-3", "old-4", "old-5", "old-6", "old-7"]);
 }

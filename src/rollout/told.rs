@@ -27,6 +27,7 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
             matches!(
                 event,
                 Event::WeightUpdated { .. }
+                    | Event::ExperimentsWeighted { .. }
                     | Event::RoutesUpdated { .. }
                     | Event::WeightReverted { .. }
                     | Event::RouteRestored
@@ -44,7 +45,10 @@ fn is_told_by(effect: &Effect, event: &Event) -> bool {
         | Effect::AnnotateRollout { .. }
         | Effect::CreateAnalysisRun(_)
         | Effect::TerminateAnalysisRun { .. }
-        | Effect::DeleteAnalysisRun { .. } => false,
+        | Effect::DeleteAnalysisRun { .. }
+        | Effect::CreateExperiment(_)
+        | Effect::TerminateExperiment { .. }
+        | Effect::DeleteExperiment { .. } => false,
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod blue_green;
 mod canary;
+mod experiment;
 mod managed;
+mod names;
 mod on_pods;
 mod routing;
 mod services;
@@ -25,6 +27,9 @@ use super::snapshot::Snapshot;
 use crate::api::RolloutSpec;
 use crate::units::ReplicaCount;
 
+pub(crate) use experiment::check_duration;
+pub(crate) use names::{check_name, check_service_name};
+pub(crate) use services::{NO_PORT, ports as service_ports};
 pub use spec::{
     Background, BlueGreen, CanaryScale, Destinations, OnDeadline, Promotion, Routing, RunHistory, ScaleDown,
     Services, StableScale, Step, Strategy, ValidSpec,
@@ -41,7 +46,7 @@ pub struct SpecError {
 }
 
 impl SpecError {
-    pub(super) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
@@ -80,7 +85,7 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
     let template = template(snapshot, &selector, &mut problems);
     let min_ready_seconds = not_negative("spec.minReadySeconds", spec.min_ready_seconds, 0, &mut problems);
     let on_pods = on_pods::parse(spec, &selector, &mut problems);
-    let chosen = strategy::parse(snapshot, replicas, &template, &mut problems);
+    let chosen = strategy::parse(snapshot, replicas, (&selector, &template), &mut problems);
     if !matches!(chosen.strategy, Strategy::Routed(_)) {
         routing::refuse_cookie(snapshot, &mut problems);
     }
@@ -139,7 +144,13 @@ fn replicas(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> ReplicaCount 
     last.map_or_else(|| snapshot.replica_sets.iter().map(|set| set.size).sum(), ReplicaCount::new)
 }
 
-fn not_negative(field: &str, value: Option<i32>, default: i32, problems: &mut Vec<SpecError>) -> i32 {
+/// A number, or its default; a negative one is reported, and 0 stands in.
+pub(crate) fn not_negative(
+    field: &str,
+    value: Option<i32>,
+    default: i32,
+    problems: &mut Vec<SpecError>,
+) -> i32 {
     let value = value.unwrap_or(default);
     if value < 0 {
         problems.push(SpecError::new(field, format!("must be 0 or more, not {value}")));
@@ -172,9 +183,17 @@ fn run_history(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> RunHistory 
 }
 
 fn progress_deadline(spec: &RolloutSpec, min_ready_seconds: i32, problems: &mut Vec<SpecError>) -> Duration {
+    deadline(spec.progress_deadline_seconds, min_ready_seconds, problems)
+}
+
+/// `spec.progressDeadlineSeconds`, which pods that must stay ready for `min_ready_seconds` can meet.
+pub(crate) fn deadline(
+    seconds: Option<i32>,
+    min_ready_seconds: i32,
+    problems: &mut Vec<SpecError>,
+) -> Duration {
     let field = "spec.progressDeadlineSeconds";
-    let seconds =
-        not_negative(field, spec.progress_deadline_seconds, DEFAULT_PROGRESS_DEADLINE_SECONDS, problems);
+    let seconds = not_negative(field, seconds, DEFAULT_PROGRESS_DEADLINE_SECONDS, problems);
     if seconds <= min_ready_seconds {
         let message = format!("must be greater than minReadySeconds ({min_ready_seconds}), not {seconds}");
         problems.push(SpecError::new(field, message));
@@ -192,6 +211,12 @@ fn selector(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> LabelSelector
         problems.push(SpecError::new(field, "Rollout has missing field '.spec.selector'"));
         return LabelSelector::default();
     };
+    check_selector(field, &selector, problems);
+    selector
+}
+
+/// Adds what is wrong with a selector of pods.
+pub(crate) fn check_selector(field: &str, selector: &LabelSelector, problems: &mut Vec<SpecError>) {
     let labels = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty);
     let expressions = selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
     if labels && expressions {
@@ -211,7 +236,6 @@ fn selector(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> LabelSelector
             problems.push(SpecError::new(field, message));
         }
     }
-    selector
 }
 
 fn template(snapshot: &Snapshot, selector: &LabelSelector, problems: &mut Vec<SpecError>) -> Value {
@@ -222,7 +246,18 @@ fn template(snapshot: &Snapshot, selector: &LabelSelector, problems: &mut Vec<Sp
         }
         return Value::Null;
     };
-    let labels = template_labels(&template);
+    check_template(&field, selector, &template, problems);
+    template
+}
+
+/// Adds what is wrong with a pod template whose pods `selector` is to find.
+pub(crate) fn check_template(
+    field: &str,
+    selector: &LabelSelector,
+    template: &Value,
+    problems: &mut Vec<SpecError>,
+) {
+    let labels = template_labels(template);
     if !selects(selector, &labels) {
         let field = format!("{field}.metadata.labels");
         problems.push(SpecError::new(
@@ -246,7 +281,6 @@ fn template(snapshot: &Snapshot, selector: &LabelSelector, problems: &mut Vec<Sp
             }
         }
     }
-    template
 }
 
 /// The labels of a pod template.

@@ -4,7 +4,7 @@ use super::snapshot::Snapshot;
 use crate::units::ReplicaCount;
 
 /// Whether it matters now: an update is under way, or was taken back; there are pods of another version than the stable one; a
-/// share goes through the canary's Service; or the status says that nobody has seen it. At rest, before there is anything
+/// share goes through the canary's Service or an Experiment's; or the status says that nobody has seen it. At rest, before there is anything
 /// stable, and on its way out, nothing waits for it.
 #[must_use]
 pub fn is_needed(snapshot: &Snapshot) -> bool {
@@ -24,7 +24,12 @@ pub fn is_needed(snapshot: &Snapshot) -> bool {
     });
     let weights = status.canary.as_ref().and_then(|canary| canary.weights.as_ref());
     let is_unseen = weights.is_some_and(|weights| weights.verified == Some(false));
-    has_others || has_share || is_unseen || status.current_pod_hash.as_ref() != Some(stable)
+    let has_experiments = weights.is_some_and(|weights| weights.additional.is_some());
+    has_others
+        || has_share
+        || has_experiments
+        || is_unseen
+        || status.current_pod_hash.as_ref() != Some(stable)
 }
 
 #[cfg(test)]

@@ -5,15 +5,13 @@
 //! *observed* to be gone. And a share falls at once, but never faster than stable can take it up. A router that cannot be
 //! read holds everything where it is.
 
-use std::collections::BTreeMap;
-
-use super::endpoints;
 use super::progress::{PingPong, Progress};
 use super::replicas::{Split, pods_for, share_of};
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step, Strategy};
 use super::world::{World, is_exactly};
-use crate::traffic::{Destination, ManagedRoute, ObservedTraffic, Session, TrafficTarget};
+use super::{endpoints, experiments, routes};
+use crate::traffic::{Destination, ObservedTraffic, TrafficTarget};
 use crate::units::{PodHash, Weight};
 
 /// Names of the two destinations, by the roles that they have now.
@@ -78,7 +76,7 @@ fn leads_anywhere(world: &World, name: &str) -> bool {
 }
 
 /// Whether the canary's destination selects the wanted revision, or is about to again.
-fn is_behind(world: &World, progress: &Progress, routing: &Routing) -> bool {
+pub(super) fn is_behind(world: &World, progress: &Progress, routing: &Routing) -> bool {
     world.selected(roles(routing, progress).canary).as_ref() == progress.hash.as_ref()
 }
 
@@ -147,9 +145,9 @@ pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weigh
     };
     let share = servable(world, progress, routing, weight);
     // A route for some requests is waited for, unless the canary is to have no pods to serve them.
-    let routes = if size > 0 { made(world, progress, routing) } else { vec![] };
+    let made = if size > 0 { routes::made(world, progress, routing) } else { vec![] };
     let has_routes =
-        world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.managed == by_name(&routes));
+        world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.managed == routes::by_name(&made));
     // Whoever owns the route may have given the canary's destination a share while it still leads to stable.
     let is_its_own = share == Weight::ZERO || leads_there(world, progress, routing);
     let is_split = observed(world, progress, routing) == Some(share) && is_its_own && has_routes;
@@ -166,69 +164,15 @@ pub(super) fn target(world: &World, progress: &Progress, routing: &Routing, goal
     let roles = roles(routing, progress);
     let destination =
         |name: &str, hash: Option<&PodHash>| Destination { name: name.to_owned(), hash: hash.cloned() };
+    let weight = risen(world, progress, routing, goal).max(kept(world, progress, routing));
     TrafficTarget {
         canary: destination(roles.canary, progress.hash.as_ref()),
         stable: destination(roles.stable, progress.stable.as_ref().or(progress.hash.as_ref())),
-        weight: risen(world, progress, routing, goal).max(kept(world, progress, routing)),
+        weight,
         scale: routing.scale,
-        managed: managed(world, progress, routing, goal),
+        managed: routes::managed(world, progress, routing, goal),
+        experiments: experiments::shares(world, progress, routing, weight),
     }
-}
-
-/// The routes for some requests that there should be now on the way to `goal`: none to pods that are not there, and no new
-/// one to those that requests do not reach yet. Users stay where the split may lead others.
-fn managed(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Vec<ManagedRoute> {
-    let answering = world.new_set(progress).filter(|set| set.available.get() > 0);
-    let Some(set) = answering.filter(|_| is_behind(world, progress, routing)) else { return vec![] };
-    let reached = endpoints::reached(world, roles(routing, progress).canary, set);
-    let is_reached = reached.is_none_or(|pods| pods.get() > 0);
-    let has_share = risen(world, progress, routing, goal) > Weight::ZERO;
-    let observed = world.snapshot.traffic.as_ref().map(|traffic| &traffic.managed);
-    let is_there = |route: &ManagedRoute| {
-        observed.and_then(|found| found.get(&route.name)?.as_ref()).is_some_and(|found| found == route)
-    };
-    let mut routes = made(world, progress, routing);
-    routes.retain(|route| is_reached || is_there(route));
-    routes.retain(|route| has_share || route.session().is_none());
-    routes
-}
-
-/// The routes for some requests that the steps up to now make: none once the steps are over, or the update is taken back.
-fn made(world: &World, progress: &Progress, routing: &Routing) -> Vec<ManagedRoute> {
-    let is_over = progress.abort || progress.promote_full || progress.is_settled();
-    if is_over || world.snapshot.leaves_route {
-        return vec![];
-    }
-    let mut rules = BTreeMap::new();
-    for step in world.spec.steps.iter().take(progress.index.get().saturating_add(1)) {
-        match step {
-            Step::SetRoute { name, rule: Some(rule) } => drop(rules.insert(name, rule)),
-            Step::SetRoute { name, rule: None } => drop(rules.remove(name)),
-            Step::SetWeight(_) | Step::SetCanaryScale(_) | Step::Pause(_) | Step::Analysis(_) => {}
-        }
-    }
-    let in_order = routing.managed.iter().filter_map(|name| rules.remove(name).map(|rule| (name, rule)));
-    let in_order = in_order.map(|(name, rule)| ManagedRoute { name: name.clone(), rule: rule.clone() });
-    in_order.chain(session(world, progress, routing)).collect()
-}
-
-/// The route for users who were on the canary before, for as long as steps give it a share.
-fn session(world: &World, progress: &Progress, routing: &Routing) -> Option<ManagedRoute> {
-    let cookie = routing.cookie.clone().filter(|_| world.weight(progress) > Weight::ZERO)?;
-    if !progress.milestones.is_empty() {
-        // The status tells of the update before; its users are not this one's.
-        return None;
-    }
-    Session::with(cookie, &world.snapshot.rollout).map(ManagedRoute::of_session)
-}
-
-/// Whether those requests have a route of their own that should, and no others.
-pub(super) fn has_routes(target: &TrafficTarget, observed: &ObservedTraffic) -> bool {
-    observed.managed == by_name(&target.managed)
-}
-
-fn by_name(routes: &[ManagedRoute]) -> BTreeMap<String, Option<ManagedRoute>> {
-    routes.iter().map(|route| (route.name.clone(), Some(route.clone()))).collect()
 }
 
 /// Whether both destinations lead to the pods of stable, and no update is under way: then whoever else owns the route may
@@ -259,7 +203,8 @@ pub(super) fn is_done(target: &TrafficTarget, observed: &ObservedTraffic) -> boo
         && share(&target.canary) == target.weight.get()
         && share(&target.stable) == target.weight.rest_of(target.scale).get()
         && [&target.canary, &target.stable].into_iter().all(|destination| is_behind_it(destination, observed))
-        && has_routes(target, observed)
+        && routes::are_there(target, observed)
+        && experiments::are_served(target, observed)
 }
 
 /// Whether a destination leads to the pods that it should, as far as the router chooses them.
@@ -268,7 +213,7 @@ fn is_behind_it(destination: &Destination, observed: &ObservedTraffic) -> bool {
 }
 
 /// The share that the wanted revision can have on the way to `goal`: it stays until the pods for more are there.
-fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Weight {
+pub(super) fn risen(world: &World, progress: &Progress, routing: &Routing, goal: Weight) -> Weight {
     let Some(set) = world.new_set(progress) else { return Weight::ZERO };
     let goal = servable(world, progress, routing, goal);
     if !is_behind(world, progress, routing) || set.available.get() == 0 {
@@ -357,7 +302,7 @@ fn canary_size(world: &World, progress: &Progress, routing: &Routing, goal: Weig
         Some(_) if !is_behind(world, progress, routing) => wanted,
         // A route for some requests goes first, or needs a pod at least.
         Some(_) if has_managed(world) && wanted == 0 => {
-            if managed(world, progress, routing, goal).is_empty() { current } else { current.min(1) }
+            if routes::managed(world, progress, routing, goal).is_empty() { current } else { current.min(1) }
         }
         // A step that takes all pods takes the share first.
         Some(share) if wanted == 0 && share > Weight::ZERO && scale_in_force(world, progress).is_some() => {
@@ -393,7 +338,11 @@ fn scale_in_force(world: &World, progress: &Progress) -> Option<CanaryScale> {
     let until_now = world.spec.steps.iter().take(progress.index.get().saturating_add(1));
     let mut scales = until_now.filter_map(|step| match step {
         Step::SetCanaryScale(scale) => Some(*scale),
-        Step::SetWeight(_) | Step::SetRoute { .. } | Step::Pause(_) | Step::Analysis(_) => None,
+        Step::SetWeight(_)
+        | Step::SetRoute { .. }
+        | Step::Pause(_)
+        | Step::Analysis(_)
+        | Step::Experiment(_) => None,
     });
     scales.next_back().filter(|scale| *scale != CanaryScale::MatchTrafficWeight)
 }
@@ -459,6 +408,7 @@ mod tests {
             weight: Weight::ZERO,
             scale: Weight::FULL,
             managed: Vec::new(),
+            experiments: vec![],
         };
         let good = ObservedTraffic {
             shares: [("rule/stable".to_owned(), 100)].into(),

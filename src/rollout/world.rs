@@ -115,7 +115,11 @@ impl<'a> World<'a> {
     pub fn last_weight(&self, count: usize) -> Weight {
         let mut weights = self.spec.steps.iter().take(count).filter_map(|step| match step {
             Step::SetWeight(weight) => Some(*weight),
-            Step::SetCanaryScale(_) | Step::SetRoute { .. } | Step::Pause(_) | Step::Analysis(_) => None,
+            Step::SetCanaryScale(_)
+            | Step::SetRoute { .. }
+            | Step::Pause(_)
+            | Step::Analysis(_)
+            | Step::Experiment(_) => None,
         });
         weights.next_back().unwrap_or(Weight::ZERO)
     }

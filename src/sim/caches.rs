@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cluster::Cluster;
-use super::watched::{Change, Watched};
+use super::experiments::{OwnedService, owner};
+use super::router::known_experiments;
+use super::watched::Watched;
 use super::workload::place;
 use crate::api::analysis_template::AnalysisTemplateRef;
-use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use crate::api::{AnalysisRun, AnalysisTemplateSpec, Experiment, Rollout};
 use crate::rollout::endpoints::{self, Endpoints, Missing, Reading};
 use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings, Told};
@@ -17,20 +19,22 @@ use crate::traffic::{self, ObservedTraffic};
 use crate::units::{ReplicaCount, Timestamp};
 
 /// The Rollout's place in its cache; there is only one.
-const ROLLOUT: &str = "rollout";
+pub(super) const ROLLOUT: &str = "rollout";
 /// The place of templates and Services in their cache.
-const CONFIG: &str = "config";
+pub(super) const CONFIG: &str = "config";
 
 /// The place of the route in its cache.
-const ROUTE: &str = "route";
+pub(super) const ROUTE: &str = "route";
 /// The plugin that stands for the simulated router.
 pub const ROUTER: &str = "simulated";
 
-/// Objects that only users change.
+/// Templates and Services.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Config {
     pub(super) templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
     pub(super) services: BTreeMap<String, snapshot::Service>,
+    /// The Services that Experiments own.
+    pub(super) of_experiments: BTreeMap<String, OwnedService>,
 }
 
 /// A kind of object that a cache holds.
@@ -42,6 +46,8 @@ pub enum Kind {
     ReplicaSets,
     /// Its AnalysisRuns.
     AnalysisRuns,
+    /// Its Experiments.
+    Experiments,
     /// Services and templates.
     Services,
     /// The route.
@@ -54,10 +60,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rollout,
         Self::ReplicaSets,
         Self::AnalysisRuns,
+        Self::Experiments,
         Self::Services,
         Self::Route,
         Self::Pods,
@@ -68,12 +75,15 @@ impl Kind {
 /// What the controller sees of each kind of object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Caches {
-    rollout: Watched<Rollout>,
-    replica_sets: Watched<snapshot::ReplicaSet>,
-    runs: Watched<AnalysisRun>,
-    config: Watched<Config>,
-    traffic: Watched<ObservedTraffic>,
-    workload: Watched<Workload>,
+    pub(super) rollout: Watched<Rollout>,
+    pub(super) replica_sets: Watched<snapshot::ReplicaSet>,
+    /// ReplicaSets that Experiments own, with the name of each owner.
+    pub(super) sets_of_experiments: Watched<(String, snapshot::ReplicaSet)>,
+    pub(super) runs: Watched<AnalysisRun>,
+    pub(super) experiments: Watched<Experiment>,
+    pub(super) config: Watched<Config>,
+    pub(super) traffic: Watched<ObservedTraffic>,
+    pub(super) workload: Watched<Workload>,
 }
 
 /// Who made a change, and so whether the controller knows of it at once.
@@ -144,6 +154,8 @@ impl Memory {
 pub(super) struct Changed {
     /// Whether anything has that a pass over the Rollout looks at.
     pub(super) rollout: bool,
+    /// Whether anything has that a pass over an Experiment looks at.
+    pub(super) experiments: bool,
     /// Names of the AnalysisRuns that have.
     pub(super) runs: BTreeSet<String>,
 }
@@ -153,8 +165,12 @@ impl Cluster {
     pub fn set_lag(&mut self, kind: Kind, lag: Duration) {
         match kind {
             Kind::Rollout => self.caches.rollout.set_lag(lag),
-            Kind::ReplicaSets => self.caches.replica_sets.set_lag(lag),
+            Kind::ReplicaSets => {
+                self.caches.replica_sets.set_lag(lag);
+                self.caches.sets_of_experiments.set_lag(lag);
+            }
             Kind::AnalysisRuns => self.caches.runs.set_lag(lag),
+            Kind::Experiments => self.caches.experiments.set_lag(lag),
             Kind::Services => self.caches.config.set_lag(lag),
             Kind::Route => self.caches.traffic.set_lag(lag),
             Kind::Pods => self.listing.set_lag(lag),
@@ -166,7 +182,9 @@ impl Cluster {
     pub fn break_watches(&mut self, until: Timestamp) {
         self.caches.rollout.break_until(until);
         self.caches.replica_sets.break_until(until);
+        self.caches.sets_of_experiments.break_until(until);
         self.caches.runs.break_until(until);
+        self.caches.experiments.break_until(until);
         self.caches.config.break_until(until);
         self.caches.traffic.break_until(until);
         self.caches.workload.break_until(until);
@@ -177,7 +195,9 @@ impl Cluster {
     pub fn relist(&mut self) {
         self.caches.rollout.relist();
         self.caches.replica_sets.relist();
+        self.caches.sets_of_experiments.relist();
         self.caches.runs.relist();
+        self.caches.experiments.relist();
         self.caches.config.relist();
         self.caches.traffic.relist();
         self.caches.workload.relist();
@@ -195,10 +215,35 @@ impl Cluster {
         self.caches.runs.shown()
     }
 
+    /// The Experiments that the controller sees.
+    #[must_use]
+    pub const fn seen_experiments(&self) -> &BTreeMap<String, Experiment> {
+        self.caches.experiments.shown()
+    }
+
+    /// The templates and Services that the controller sees.
+    pub(super) fn seen_config(&self) -> Config {
+        self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default()
+    }
+
+    /// The ReplicaSets of an Experiment that the controller sees.
+    pub(super) fn seen_sets_of_experiment(&self, name: &str) -> Vec<snapshot::ReplicaSet> {
+        let sets = self.caches.sets_of_experiments.shown().values();
+        sets.filter(|(owner, _)| owner == name).map(|(_, set)| set.clone()).collect()
+    }
+
+    /// What the controller sees of the route: Services of Experiments by what the status tells of them alone.
+    fn seen_traffic(&self, rollout: &Rollout) -> Option<ObservedTraffic> {
+        let mut seen = self.caches.traffic.shown().get(ROUTE).filter(|_| names_router(rollout)).cloned()?;
+        let known = known_experiments(rollout);
+        seen.experiments.retain(|name, _| known.contains(name));
+        Some(seen)
+    }
+
     /// What a pass over the Rollout looks at; `None` before the controller sees one.
     #[must_use]
     pub fn snapshot(&self, memory: &Memory) -> Option<Snapshot> {
-        let config = self.caches.config.shown().get(CONFIG).cloned().unwrap_or_default();
+        let config = self.seen_config();
         let rollout = self.seen_rollout()?;
         let left = traffic::with_route_left(rollout);
         let leaves_route = left.is_some();
@@ -215,10 +260,17 @@ impl Cluster {
             leaves_route,
             workload,
             replica_sets: self.caches.replica_sets.shown().values().cloned().collect(),
-            analysis_runs: self.caches.runs.shown().values().cloned().collect(),
+            analysis_runs: self
+                .seen_runs()
+                .values()
+                .filter(|run| owner(&run.metadata).is_none())
+                .cloned()
+                .collect(),
+            experiments: self.caches.experiments.shown().values().cloned().collect(),
+            stable_template: None,
             templates: config.templates,
             services: config.services,
-            traffic: self.caches.traffic.shown().get(ROUTE).filter(|_| names_router(&rollout)).cloned(),
+            traffic: self.seen_traffic(&rollout),
             refusal: memory.refusal(generations, self.controller_now()),
             taken_names: BTreeSet::new(),
             route_refusal: None,
@@ -228,6 +280,7 @@ impl Cluster {
             pods: Pods { listed: None, refused: memory.refused_evictions },
             settings: Settings { router_plugins: [ROUTER.to_owned()].into(), ..Settings::default() },
         };
+        snapshot.stable_template = self.stable_template(&snapshot);
         if pods::are_needed(&snapshot) {
             snapshot.pods.listed = Some(self.list_pods());
         }
@@ -252,7 +305,9 @@ impl Cluster {
         [
             caches.rollout.next_change(),
             caches.replica_sets.next_change(),
+            caches.sets_of_experiments.next_change(),
             caches.runs.next_change(),
+            caches.experiments.next_change(),
             caches.config.next_change(),
             caches.traffic.next_change(),
             caches.workload.next_change(),
@@ -266,13 +321,19 @@ impl Cluster {
     pub(super) fn advance_caches(&mut self) -> Changed {
         let now = self.now();
         let runs = self.caches.runs.advance(now);
+        let experiments = self.caches.experiments.advance(now);
         let rollout = self.caches.rollout.advance(now);
         let replica_sets = self.caches.replica_sets.advance(now);
         let config = self.caches.config.advance(now);
         let traffic = self.caches.traffic.advance(now);
         let workload = self.caches.workload.advance(now);
-        let news = [&rollout, &replica_sets, &config, &traffic, &workload, &runs];
-        Changed { rollout: news.iter().any(|news| !news.is_empty()), runs }
+        let sets = self.caches.sets_of_experiments.advance(now);
+        let any = |news: &[&BTreeSet<String>]| news.iter().any(|news| !news.is_empty());
+        Changed {
+            rollout: any(&[&rollout, &replica_sets, &config, &traffic, &workload, &runs, &experiments]),
+            experiments: any(&[&rollout, &sets, &config, &runs, &experiments]),
+            runs,
+        }
     }
 
     /// Adds what the controller sees of each kind of object. Of a Rollout only the status is told, and whether the spec is
@@ -285,65 +346,15 @@ impl Cluster {
         };
         self.caches.rollout.describe(text, rollout);
         self.caches.replica_sets.describe(text, |set| format!("{set:?}"));
+        self.caches.sets_of_experiments.describe(text, |set| format!("{set:?}"));
         self.caches.runs.describe(text, |run| format!("{:?} {:?}", run.spec.terminate, run.status));
-        self.caches.config.describe(text, |config| format!("{:?}", config.services));
+        self.caches
+            .experiments
+            .describe(text, |found| format!("{:?} {:?}", found.spec.terminate, found.status));
+        self.caches
+            .config
+            .describe(text, |config| format!("{:?} {:?}", config.services, config.of_experiments));
         self.caches.traffic.describe(text, |traffic| format!("{traffic:?}"));
-    }
-
-    /// Announces the stored Rollout.
-    pub(super) fn publish_rollout(&mut self, writer: Writer) {
-        let Some(rollout) = self.rollout.clone() else { return };
-        let change = Change { name: ROLLOUT.to_owned(), version: self.version(), object: Some(rollout) };
-        let now = self.now();
-        announce(&mut self.caches.rollout, now, change, writer);
-    }
-
-    /// Announces a ReplicaSet as it is stored, or that it is gone.
-    pub(super) fn publish_replica_set(&mut self, name: &str, writer: Writer) {
-        let version = self.next_version();
-        let object = self.replica_sets.get(name).and_then(|set| set.observe(name));
-        let change = Change { name: name.to_owned(), version, object };
-        let now = self.now();
-        announce(&mut self.caches.replica_sets, now, change, writer);
-    }
-
-    /// Announces an AnalysisRun as it is stored, or that it is gone.
-    pub(super) fn publish_run(&mut self, name: &str, writer: Writer) {
-        let version = self.next_version();
-        if let Some(run) = self.runs.get_mut(name) {
-            run.metadata.resource_version = Some(version.to_string());
-        }
-        let change = Change { name: name.to_owned(), version, object: self.runs.get(name).cloned() };
-        let now = self.now();
-        announce(&mut self.caches.runs, now, change, writer);
-    }
-
-    /// Announces what the router does, or that it cannot be read.
-    pub(super) fn publish_router(&mut self, writer: Writer) {
-        let version = self.next_version();
-        let change = Change { name: ROUTE.to_owned(), version, object: self.router.observe() };
-        let now = self.now();
-        announce(&mut self.caches.traffic, now, change, writer);
-    }
-
-    /// Announces the state of the workload at a place.
-    pub(super) fn publish_state_of_workload(
-        &mut self,
-        name: String,
-        object: Option<Workload>,
-        writer: Writer,
-    ) {
-        let change = Change { name, version: self.next_version(), object };
-        let now = self.now();
-        announce(&mut self.caches.workload, now, change, writer);
-    }
-
-    /// Announces templates and Services.
-    pub(super) fn publish_config(&mut self, writer: Writer) {
-        let version = self.next_version();
-        let change = Change { name: CONFIG.to_owned(), version, object: Some(self.config.clone()) };
-        let now = self.now();
-        announce(&mut self.caches.config, now, change, writer);
     }
 }
 
@@ -352,12 +363,4 @@ fn names_router(rollout: &Rollout) -> bool {
     let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
     let routing = canary.and_then(|canary| canary.traffic_routing.as_ref());
     routing.is_some_and(|routing| routing.plugins.iter().flatten().any(|(name, _)| name == ROUTER))
-}
-
-fn announce<T: Clone>(cache: &mut Watched<T>, now: Timestamp, change: Change<T>, writer: Writer) {
-    cache.publish(now, change.clone());
-    match writer {
-        Writer::Controller => cache.answer(now, change),
-        Writer::Other => {}
-    }
 }

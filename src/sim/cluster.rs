@@ -17,7 +17,7 @@ use super::replica_sets::ReplicaSet;
 use super::router::Router;
 use super::workload::Workload;
 use crate::api::analysis_template::AnalysisTemplateRef;
-use crate::api::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use crate::api::{AnalysisRun, AnalysisTemplateSpec, Experiment, Rollout};
 use crate::rollout::{self, snapshot};
 use crate::units::{ReplicaCount, Revision, Timestamp};
 
@@ -83,6 +83,7 @@ pub struct Cluster {
     version: u64,
     pub(super) rollout: Option<Rollout>,
     pub(super) runs: BTreeMap<String, AnalysisRun>,
+    pub(super) experiments: BTreeMap<String, Experiment>,
     pub(super) config: Config,
     pub(super) replica_sets: BTreeMap<String, ReplicaSet>,
     pub(super) pods: BTreeMap<u64, Pod>,
@@ -110,6 +111,7 @@ impl Cluster {
             version: 0,
             rollout: None,
             runs: BTreeMap::new(),
+            experiments: BTreeMap::new(),
             config: Config::default(),
             replica_sets: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -152,7 +154,7 @@ impl Cluster {
         self.clock = self.clock.saturating_add(millis);
     }
 
-    /// The selectors of the stored Services, by name.
+    /// The selectors of the stored Services but for those of Experiments, by name.
     pub fn selectors(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
         self.config.services.iter().map(|(name, service)| (name.as_str(), &service.selector))
     }
@@ -172,6 +174,12 @@ impl Cluster {
     #[must_use]
     pub const fn runs(&self) -> &BTreeMap<String, AnalysisRun> {
         &self.runs
+    }
+
+    /// The stored Experiments by name.
+    #[must_use]
+    pub const fn experiments(&self) -> &BTreeMap<String, Experiment> {
+        &self.experiments
     }
 
     /// How pods of an image behave from now on. Pods that run keep their readiness.
@@ -203,6 +211,7 @@ impl Cluster {
         let mut all: Vec<RevisionPods> = self
             .replica_sets
             .iter()
+            .filter(|(_, set)| set.owner.is_none())
             .filter_map(|(name, set)| {
                 let seen = set.observe(name)?;
                 Some(RevisionPods {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::caches::{Memory, Refusal, Writer};
 use super::cluster::{ApiError, Cluster, Part};
+use super::experimenting::ExperimentAgenda;
 use super::faults::{Fate, Faults};
 use super::live_pods::{self, Eviction};
 use super::merge_patch::status_patch;
@@ -60,6 +61,7 @@ struct Agenda {
     /// What became of the evictions of the pass.
     evictions: Vec<Eviction>,
     runs: BTreeMap<String, RunAgenda>,
+    experiments: BTreeMap<String, ExperimentAgenda>,
 }
 
 /// The controller.
@@ -97,6 +99,7 @@ impl Controller {
     pub fn next_due(&self) -> Option<Timestamp> {
         let agenda = &self.agenda;
         let due = agenda.runs.values().filter_map(|run| run.due).chain(agenda.due).chain(agenda.duplicate);
+        let due = due.chain(agenda.experiments.values().filter_map(|experiment| experiment.due));
         self.down_until.or_else(|| due.min())
     }
 
@@ -132,25 +135,14 @@ impl Controller {
         self.agenda.due = Some(at);
     }
 
-    /// An AnalysisRun is looked at no later than `at`.
-    pub(super) fn look_at_run(&mut self, name: &str, at: Timestamp) {
-        self.agenda.runs.entry(name.to_owned()).or_default().look_at(at);
+    /// What is remembered of AnalysisRuns.
+    pub(super) const fn runs(&mut self) -> &mut BTreeMap<String, RunAgenda> {
+        &mut self.agenda.runs
     }
 
-    /// The first AnalysisRun by name whose pass is due.
-    pub(super) fn due_run(&self, now: Timestamp) -> Option<String> {
-        let due = |run: &RunAgenda| run.due.is_some_and(|at| at <= now);
-        self.agenda.runs.iter().find(|(_, run)| due(run)).map(|(name, _)| name.clone())
-    }
-
-    /// Takes what is remembered of an AnalysisRun.
-    pub(super) fn take_run(&mut self, name: &str) -> RunAgenda {
-        self.agenda.runs.remove(name).unwrap_or_default()
-    }
-
-    /// Remembers an AnalysisRun.
-    pub(super) fn put_run(&mut self, name: &str, agenda: RunAgenda) {
-        self.agenda.runs.insert(name.to_owned(), agenda);
+    /// What is remembered of Experiments.
+    pub(super) const fn experiments(&mut self) -> &mut BTreeMap<String, ExperimentAgenda> {
+        &mut self.agenda.experiments
     }
 
     /// Comes back with empty hands when it is time; whether it did.
@@ -164,6 +156,9 @@ impl Controller {
         let names: Vec<String> = cluster.seen_runs().keys().cloned().collect();
         for name in names {
             self.look_at_run(&name, cluster.now());
+        }
+        for name in cluster.seen_experiments().keys() {
+            self.look_at_experiment(name, cluster.now());
         }
         true
     }
@@ -299,30 +294,15 @@ impl Controller {
         seen: &Rollout,
         version: &str,
     ) -> Result<Option<String>, Stop> {
-        let kind = match effect {
-            Effect::CreateReplicaSet(_)
-            | Effect::ScaleReplicaSet { .. }
-            | Effect::UpdateReplicaSet { .. }
-            | Effect::AdjustTemplate(_)
-            | Effect::DeleteReplicaSet { .. } => Write::ReplicaSet,
-            Effect::MarkPod { .. } | Effect::EvictPod { .. } => Write::Pod,
-            Effect::SwitchService { .. } => Write::Service,
-            Effect::SetTraffic(_) | Effect::GiveRoutesBack => Write::Route,
-            Effect::AnnotateRollout { .. } => Write::Annotations,
-            Effect::ScaleWorkload { .. } => Write::Workload,
-            Effect::CreateAnalysisRun(_)
-            | Effect::TerminateAnalysisRun { .. }
-            | Effect::DeleteAnalysisRun { .. } => Write::AnalysisRun,
-        };
         let (mut written, mut evicted) = (None, Vec::new());
-        self.write(cluster, kind, |cluster, writer| match effect {
+        self.write(cluster, Write::of(effect), |cluster, writer| match effect {
             Effect::CreateReplicaSet(wanted) => {
                 done_when(&ApiError::AlreadyExists, cluster.create_replica_set(wanted, writer))
             }
             Effect::ScaleReplicaSet { name, from, to, desired, annotations } => {
                 cluster.scale_replica_set(name, (*from, *to), *desired, annotations, writer)
             }
-            Effect::SetTraffic(target) => cluster.set_traffic(target, writer),
+            Effect::SetTraffic(target) => cluster.set_traffic(target, seen, writer),
             Effect::GiveRoutesBack => {
                 cluster.give_route_back(writer);
                 Ok(())
@@ -363,6 +343,15 @@ impl Controller {
             Effect::DeleteAnalysisRun { name } => {
                 done_when(&ApiError::NotFound, cluster.delete_run(name, writer))
             }
+            Effect::CreateExperiment(made) => {
+                done_when(&ApiError::AlreadyExists, cluster.create_experiment(made, writer))
+            }
+            Effect::TerminateExperiment { name } => {
+                done_when(&ApiError::NotFound, cluster.terminate_experiment(name, writer))
+            }
+            Effect::DeleteExperiment { name } => {
+                done_when(&ApiError::NotFound, cluster.delete_experiment(name, writer))
+            }
         })?;
         self.agenda.evictions.extend(evicted);
         Ok(written)
@@ -397,6 +386,6 @@ pub(super) fn backoff(failures: u32) -> Duration {
     FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_BACKOFF)
 }
 
-fn done_when(error: &ApiError, result: Result<(), ApiError>) -> Result<(), ApiError> {
+pub(super) fn done_when(error: &ApiError, result: Result<(), ApiError>) -> Result<(), ApiError> {
     if result.as_ref().err() == Some(error) { Ok(()) } else { result }
 }

@@ -92,7 +92,10 @@ impl Cluster {
             };
             ready.iter().filter(|(of, _)| is_of(of)).map(|(_, name)| name.clone()).collect()
         };
-        let services = self.selectors();
+        let of_experiments = &self.config.of_experiments;
+        let of_experiments =
+            of_experiments.iter().map(|(name, owned)| (name.as_str(), &owned.service.selector));
+        let services = self.selectors().chain(of_experiments);
         services
             .map(|(name, selector)| (name.to_owned(), selected(selector.get(POD_TEMPLATE_HASH))))
             .collect()

@@ -30,9 +30,13 @@ impl Simulation {
         let template = spec.and_then(|spec| spec.template.as_ref()).map(ToString::to_string);
         let counts = spec.map(|spec| (spec.replicas, spec.paused));
         let status = cluster.rollout().and_then(|rollout| rollout.status.as_ref());
-        let _ = writeln!(text, "{template:?} {counts:?} {status:?} {:?}", cluster.config.services);
+        let config = (&cluster.config.services, &cluster.config.of_experiments);
+        let _ = writeln!(text, "{template:?} {counts:?} {status:?} {config:?}");
         for (name, run) in cluster.runs() {
             let _ = writeln!(text, "{name} {:?} {:?}", run.spec.terminate, run.status);
+        }
+        for (name, found) in cluster.experiments() {
+            let _ = writeln!(text, "{name} {:?} {:?}", found.spec.terminate, found.status);
         }
         for (name, set) in &cluster.replica_sets {
             let _ = writeln!(text, "{name} {set:?}");

@@ -93,7 +93,8 @@ impl Cluster {
     }
 }
 
-fn change(values: &mut BTreeMap<String, String>, changes: &Annotations) {
+/// Sets some of these values, and takes others away.
+pub(super) fn change(values: &mut BTreeMap<String, String>, changes: &Annotations) {
     for (key, value) in changes {
         match value {
             Some(value) => values.insert(key.clone(), value.clone()),

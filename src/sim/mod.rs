@@ -1,10 +1,10 @@
 //! A model of the cluster on virtual time, with scripted faults, that drives the same `decide` as the controller.
 //!
 //! A scenario is a text: what users, images and the metrics server do, and the log that an operator would read. The
-//! parts, from the bottom up: `watched` (caches that may lag), `pods`, `replica_sets` and `live_pods` (what Kubernetes itself
+//! parts, from the bottom up: `watched` (caches that may lag), `publish` (what they are told), `pods`, `replica_sets` and `live_pods` (what Kubernetes itself
 //! does), `endpoints` (which pods are published behind a Service), `router` (what a router does), `workload` (what a Rollout may refer to),
-//! `cluster` and `owned` (the objects and the API server's rules), `metrics` (what a query would answer), `controller` and `runs` (passes
-//! over the Rollout and over AnalysisRuns), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
+//! `cluster`, `owned` and `experiments` (the objects and the API server's rules), `metrics` (what a query would answer), `controller`, `runs` and
+//! `experimenting` (passes over the Rollout, over AnalysisRuns and over Experiments), `simulation` (the event loop), `script`, `player` and `transcript` (text in,
 //! text out), `explore` (every interleaving of a small world).
 //!
 //! Deliberately absent: nodes, scheduling and networks. A pod is ready when its image says so, and traffic reaches every
@@ -14,6 +14,8 @@ pub mod caches;
 pub mod cluster;
 pub mod controller;
 mod endpoints;
+mod experimenting;
+pub mod experiments;
 pub mod explore;
 pub mod faults;
 mod fingerprint;
@@ -27,6 +29,7 @@ pub mod metrics;
 mod owned;
 mod player;
 mod pods;
+mod publish;
 mod replica_sets;
 mod roles;
 mod router;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::caches::Writer;
 use super::cluster::{ApiError, Cluster};
 use super::replica_sets::ReplicaSet;
-use crate::api::{AnalysisRun, AnalysisRunStatus, labels};
+use super::router::known_experiments;
+use crate::api::{AnalysisRun, AnalysisRunStatus, Rollout, labels};
 use crate::rollout::effect::{Annotations, NewReplicaSet};
 use crate::traffic::TrafficTarget;
 use crate::units::{PodHash, ReplicaCount};
@@ -18,15 +19,25 @@ impl Cluster {
     /// # Errors
     /// [`ApiError::AlreadyExists`], also when that was not known; [`ApiError::Forbidden`].
     pub fn create_replica_set(&mut self, wanted: &NewReplicaSet, writer: Writer) -> Result<(), ApiError> {
+        self.add_replica_set(&wanted.name, ReplicaSet::new(wanted, self.now()), writer)
+    }
+
+    /// Adds a ReplicaSet, whoever owns it.
+    pub(super) fn add_replica_set(
+        &mut self,
+        name: &str,
+        set: ReplicaSet,
+        writer: Writer,
+    ) -> Result<(), ApiError> {
         if let Some(why) = &self.forbidden {
             return Err(ApiError::Forbidden(why.clone()));
         }
-        if self.replica_sets.contains_key(&wanted.name) {
-            self.publish_replica_set(&wanted.name, writer);
+        if self.replica_sets.contains_key(name) {
+            self.publish_replica_set(name, writer);
             return Err(ApiError::AlreadyExists);
         }
-        self.replica_sets.insert(wanted.name.clone(), ReplicaSet::new(wanted, self.now()));
-        self.publish_replica_set(&wanted.name, writer);
+        self.replica_sets.insert(name.to_owned(), set);
+        self.publish_replica_set(name, writer);
         Ok(())
     }
 
@@ -82,10 +93,10 @@ impl Cluster {
     /// # Errors
     /// [`ApiError::NotFound`].
     pub fn delete_replica_set(&mut self, name: &str, writer: Writer) -> Result<(), ApiError> {
-        self.replica_sets.remove(name).ok_or(ApiError::NotFound)?;
+        let gone = self.replica_sets.remove(name).ok_or(ApiError::NotFound)?;
         self.pods.retain(|_, pod| pod.replica_set != name);
         self.retry_refused_pods();
-        self.publish_replica_set(name, writer);
+        self.publish_set_of(name, gone.owner, writer);
         Ok(())
     }
 
@@ -171,17 +182,24 @@ impl Cluster {
 
     // ---- The router -------------------------------------------------------------------------------------------
 
-    /// Makes the router split the traffic; it follows after its delay.
+    /// Makes the router split the traffic for a Rollout; it follows after its delay. What the status does not tell of stays.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] while it cannot be read.
-    pub fn set_traffic(&mut self, target: &TrafficTarget, writer: Writer) -> Result<(), ApiError> {
+    pub fn set_traffic(
+        &mut self,
+        target: &TrafficTarget,
+        seen: &Rollout,
+        writer: Writer,
+    ) -> Result<(), ApiError> {
         let now = self.now();
+        let experiments = target.experiments.iter().map(|share| (share.to.name.clone(), share.weight.get()));
         let shares = [
             (target.canary.name.clone(), target.weight.get()),
             (target.stable.name.clone(), target.weight.rest_of(target.scale).get()),
         ];
         self.router.route(shares.into(), now)?;
+        self.router.serve(&known_experiments(seen), experiments.collect());
         self.router.manage(&target.managed);
         self.publish_router(writer);
         Ok(())

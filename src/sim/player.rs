@@ -9,6 +9,7 @@ use super::script::{Condition, Line, PATIENCE, ScriptError, Statement, UserActio
 use super::simulation::{Happening, Simulation};
 use super::transcript::Transcript;
 use super::users::Files;
+use crate::api::AnalysisPhase;
 use crate::rollout;
 use crate::units::{Timestamp, format_duration};
 
@@ -128,6 +129,7 @@ impl<'a> Player<'a> {
             | Statement::ResizeReplicaSet(..)
             | Statement::DeleteRuns
             | Statement::StopRuns
+            | Statement::EndExperiments(..)
             | Statement::RouterDelay(_)
             | Statement::RouterReadable(_)
             | Statement::RouterRefusal(_)
@@ -281,9 +283,16 @@ fn outcome(simulation: &Simulation) -> String {
         .collect();
     let text = |field: &mut Option<String>| field.take().unwrap_or_else(|| "none".to_owned());
     let workload = cluster.describe_workload().map(|text| format!(", {text}")).unwrap_or_default();
+    let phases = cluster.experiments().values().map(|found| {
+        let phase = found.status.as_ref().and_then(|status| status.phase);
+        phase.map_or("new", AnalysisPhase::as_str)
+    });
+    let phases: Vec<&str> = phases.collect();
+    let experiments =
+        if phases.is_empty() { String::new() } else { format!(", Experiments {}", phases.join(", ")) };
     let step = status.current_step_index.map_or_else(|| "none".to_owned(), |index| index.to_string());
     format!(
-        "{} {}, step {step}, pods {}{workload}",
+        "{} {}, step {step}, pods {}{experiments}{workload}",
         text(&mut status.phase),
         text(&mut status.message),
         pods.join(", ")

@@ -23,6 +23,8 @@ const REACTION: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub(super) struct ReplicaSet {
     labels: BTreeMap<String, String>,
+    /// The Experiment that owns it; `None` where the Rollout does.
+    pub(super) owner: Option<String>,
     pub(super) annotations: BTreeMap<String, String>,
     created_at: Timestamp,
     pub(super) template: Value,
@@ -43,6 +45,7 @@ impl ReplicaSet {
     pub(super) fn new(wanted: &NewReplicaSet, now: Timestamp) -> Self {
         Self {
             labels: wanted.labels.clone(),
+            owner: None,
             annotations: wanted.annotations.clone(),
             created_at: now.whole_seconds(),
             image: image_of(&wanted.template),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cluster::Cluster;
-use super::controller::{Stop, Write, backoff};
+use super::controller::{Controller, Stop, Write, backoff};
 use super::metrics::Reading;
 use super::simulation::Simulation;
 use crate::analysis::{self, RunPlan, RunSnapshot, Sample, Secrets, Value};
@@ -133,5 +133,28 @@ fn went_well(agenda: &mut RunAgenda, plan: &RunPlan, cluster: &Cluster) {
     }
     if let Some(at) = plan.wake_at {
         agenda.look_at(cluster.real(at).max(cluster.now()));
+    }
+}
+
+impl Controller {
+    /// An AnalysisRun is looked at no later than `at`.
+    pub(super) fn look_at_run(&mut self, name: &str, at: Timestamp) {
+        self.runs().entry(name.to_owned()).or_default().look_at(at);
+    }
+
+    /// The first AnalysisRun by name whose pass is due.
+    fn due_run(&mut self, now: Timestamp) -> Option<String> {
+        let due = |run: &RunAgenda| run.due.is_some_and(|at| at <= now);
+        self.runs().iter().find(|(_, run)| due(run)).map(|(name, _)| name.clone())
+    }
+
+    /// Takes what is remembered of an AnalysisRun.
+    fn take_run(&mut self, name: &str) -> RunAgenda {
+        self.runs().remove(name).unwrap_or_default()
+    }
+
+    /// Remembers an AnalysisRun.
+    fn put_run(&mut self, name: &str, agenda: RunAgenda) {
+        self.runs().insert(name.to_owned(), agenda);
     }
 }

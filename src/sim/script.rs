@@ -10,6 +10,7 @@
 //! | `patch spec` or `patch status` with a block | the same by hand |
 //! | `image TAG [starts in D] [never ready] [fails to pull] [crashes after D] [error rate R]` | how pods behave |
 //! | `metric NAME V…`, `metric NAME empty`, `metric NAME error TEXT`, `metric NAME traffic`, `metric NAME canary` | answers |
+//! | `experiments end PHASE [TEXT]` | all Experiments that go on end, with this message |
 //! | `prometheus down`, `prometheus up` | all answers |
 //! | `delete template NAME` | an AnalysisTemplate goes away |
 //! | `scale workload N`, `delete workload` | people change the workload that the Rollout refers to |
@@ -23,7 +24,7 @@
 //! | `crash after N writes`, `crash` | the controller dies |
 //! | `clock forward D`, `clock back D` | the controller's clock is set |
 //! | `crash everywhere` | the script is played again with a crash before each single write, and must end the same |
-//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Services D`, `lag route D`, `lag pods D`, `lag workload D`, `lag all D` | caches fall behind |
+//! | `lag rollout D`, `lag ReplicaSets D`, `lag AnalysisRuns D`, `lag Experiments D`, `lag Services D`, `lag route D`, `lag pods D`, `lag workload D`, `lag all D` | caches fall behind |
 //! | `watches down for D`, `events twice`, `events once` | watch events are late or come twice |
 //! | `conflict N writes`, `refuse N writes`, `lose N answers`, `server down for D` | writes fail |
 //! | `router slow D`, `router prompt`, `router down`, `router up` | the router follows later and says so, or at once; its route can be read or not |
@@ -49,6 +50,7 @@ use super::caches::Kind;
 use super::images::{Disturbance, Image};
 use super::metrics::Source;
 use super::simulation::Delivery;
+use crate::api::AnalysisPhase;
 use crate::units::parse_duration;
 use descriptions::{parse_image, parse_source};
 
@@ -139,6 +141,8 @@ pub enum Statement {
     DeleteRuns,
     /// All AnalysisRuns are told to stop.
     StopRuns,
+    /// All Experiments that go on end like this, with this message.
+    EndExperiments(AnalysisPhase, Option<String>),
     /// How many pods may exist.
     Quota(Option<usize>),
     /// How many pods a disruption budget wants to be ready.
@@ -315,6 +319,10 @@ fn parse_world(words: &[&str]) -> Option<Statement> {
         }
         ["delete", "runs"] => Statement::DeleteRuns,
         ["stop", "runs"] => Statement::StopRuns,
+        ["experiments", "end", phase, why @ ..] => {
+            let why = (!why.is_empty()).then(|| why.join(" "));
+            Statement::EndExperiments(serde_json::from_value((*phase).into()).ok()?, why)
+        }
         ["router", "slow", delay] => Statement::RouterDelay(Some(parse_duration(delay)?)),
         ["router", "prompt"] => Statement::RouterDelay(None),
         ["router", "down"] => Statement::RouterReadable(false),
@@ -370,6 +378,7 @@ fn parse_kinds(word: &str) -> Option<Vec<Kind>> {
         "rollout" => vec![Kind::Rollout],
         "ReplicaSets" => vec![Kind::ReplicaSets],
         "AnalysisRuns" => vec![Kind::AnalysisRuns],
+        "Experiments" => vec![Kind::Experiments],
         "Services" => vec![Kind::Services],
         "route" => vec![Kind::Route],
         "pods" => vec![Kind::Pods],

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::controller::{Controller, Pass};
+use super::experimenting::ExperimentPass;
 use super::metrics::MetricsServer;
 use super::runs::RunPass;
 use crate::units::Timestamp;
@@ -34,6 +35,8 @@ pub enum Happening {
     Pass(Box<Pass>),
     /// A pass over an AnalysisRun.
     Run(RunPass),
+    /// A pass over an Experiment.
+    Experiment(Box<ExperimentPass>),
     /// The controller is back after a crash.
     Restarted,
     /// The controller made this many passes without time passing.
@@ -117,6 +120,11 @@ impl Simulation {
         for name in &changed.runs {
             self.controller.look_at_run(name, now);
         }
+        if changed.experiments {
+            for name in self.cluster.seen_experiments().keys() {
+                self.controller.look_at_experiment(name, now);
+            }
+        }
         if changed.rollout {
             self.controller.look_at(now);
             if self.delivery == Delivery::Twice {
@@ -129,6 +137,9 @@ impl Simulation {
         let now = self.now();
         if let Some(pass) = self.pass_over_due_run() {
             return Happening::Run(pass);
+        }
+        if let Some(pass) = self.pass_over_due_experiment() {
+            return Happening::Experiment(Box::new(pass));
         }
         let Some(pass) = self.controller.pass_if_due(&mut self.cluster) else { return Happening::World };
         if self.instant != now {

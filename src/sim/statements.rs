@@ -19,6 +19,9 @@ impl Simulation {
             Statement::ResizeReplicaSet(tag, size) => simulation.cluster.resize_replica_sets_of(tag, *size),
             Statement::DeleteRuns => simulation.cluster.delete_runs(),
             Statement::StopRuns => simulation.cluster.stop_runs(),
+            Statement::EndExperiments(phase, why) => {
+                simulation.cluster.end_experiments(*phase, why.as_deref());
+            }
             Statement::Quota(quota) => simulation.cluster.set_quota(*quota),
             Statement::Budget(budget) => simulation.cluster.set_budget(*budget),
             Statement::AutoscaleWorkload(least) => simulation.cluster.autoscale_workload(*least),

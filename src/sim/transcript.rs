@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 
 use super::cluster::{Cluster, RevisionPods};
 use super::controller::{Pass, Stop, Write};
+use super::images::tag;
 use super::live_pods::Eviction;
+use super::replica_sets::image_of;
 use super::roles;
 use super::simulation::{Happening, Simulation};
 use crate::api::canary_step::CanaryStep;
@@ -32,6 +34,8 @@ pub(super) struct Transcript {
     workload: Option<String>,
     measured: BTreeMap<(String, String), i64>,
     ended: BTreeSet<String>,
+    experiments: BTreeMap<String, String>,
+    shares: String,
     tags: BTreeMap<String, String>,
     counted: BTreeMap<Write, u64>,
     passes: u64,
@@ -50,6 +54,7 @@ impl Transcript {
             Happening::World => {}
             Happening::Pass(pass) => self.record_pass(now, pass),
             Happening::Run(pass) => self.record_stop(now, pass.stop.as_ref()),
+            Happening::Experiment(pass) => self.record_stop(now, pass.stop.as_ref()),
             Happening::Restarted => self.say(now, "fault", "the controller is back"),
             Happening::Livelock(passes) => self.say(now, "error", format!("{passes} passes without end")),
         }
@@ -93,6 +98,8 @@ impl Transcript {
         }
         let Some(rollout) = cluster.rollout() else { return };
         self.observe_runs(cluster);
+        self.observe_experiments(cluster);
+        self.observe_shares(cluster);
         let workload = cluster.describe_workload();
         if workload != self.workload {
             let text = workload.clone().unwrap_or_else(|| "none".to_owned());
@@ -112,6 +119,17 @@ impl Transcript {
         if text != self.roles {
             self.say(cluster.now(), "roles", if text.is_empty() { "none" } else { &text });
             self.roles = text;
+        }
+    }
+
+    /// What the router really gives Experiments.
+    fn observe_shares(&mut self, cluster: &Cluster) {
+        let shares = cluster.shares_of_experiments().iter().map(|(name, share)| format!("{name} {share}"));
+        let text = shares.collect::<Vec<_>>().join(", ");
+        if text != self.shares {
+            let said = if text.is_empty() { "none to Experiments" } else { &text };
+            self.say(cluster.now(), "traffic", said);
+            self.shares = text;
         }
     }
 
@@ -153,6 +171,31 @@ impl Transcript {
         for text in news.into_iter().chain(ends) {
             self.say(cluster.now(), "run", text);
         }
+    }
+
+    fn observe_experiments(&mut self, cluster: &Cluster) {
+        let mut all = BTreeMap::new();
+        for (name, found) in cluster.experiments() {
+            let pods = cluster.pods_of_experiment(name);
+            let templates = found.spec.templates.iter().flatten().map(|template| {
+                let tag = template.template.as_ref().map(|template| tag(&image_of(template)).to_owned());
+                let (available, size) = pods.get(&template.name).copied().unwrap_or_default();
+                format!("{} {available}/{size}", tag.unwrap_or_default())
+            });
+            let status = found.status.clone().unwrap_or_default();
+            let why = status.message.map(|why| format!(": {why}")).unwrap_or_default();
+            let phase = status.phase.map_or("new", AnalysisPhase::as_str);
+            let tags: Vec<String> = templates.collect();
+            all.insert(name.clone(), format!("{name} ({}) is {phase}{why}", tags.join(", ")));
+        }
+        let gone = self.experiments.keys().filter(|name| !all.contains_key(*name));
+        let gone = gone.map(|name| format!("{name} is gone"));
+        let news = all.iter().filter(|(name, text)| self.experiments.get(*name) != Some(text));
+        let news: Vec<String> = gone.chain(news.map(|(_, text)| text.clone())).collect();
+        for text in news {
+            self.say(cluster.now(), "experiment", text);
+        }
+        self.experiments = all;
     }
 
     /// Replaces everything that was said so far by one line.
@@ -276,6 +319,9 @@ fn describe_step(step: &CanaryStep) -> String {
     }
     if step.analysis.is_some() {
         return "analysis".to_owned();
+    }
+    if step.experiment.is_some() {
+        return "experiment".to_owned();
     }
     if let Some(scale) = &step.set_canary_scale {
         let part = |name: &str, number: Option<i32>| number.map(|number| format!("{name} {number}"));

@@ -225,7 +225,7 @@ mod tests {
         let [canary, stable] =
             ["web-canary", "web"].map(|name| Destination { name: name.to_owned(), ..Destination::default() });
         let [weight, scale] = [weight, scale].map(Weight::observed);
-        TrafficTarget { canary, stable, weight, scale, managed: vec![] }
+        TrafficTarget { canary, stable, weight, scale, managed: vec![], experiments: vec![] }
     }
 
     fn share(ambassador: &Ambassador, known: &Routes) -> Option<u32> {

@@ -309,7 +309,14 @@ mod tests {
         let [canary, stable] =
             [canary, stable].map(|name| Destination { name: name.to_owned(), ..Destination::default() });
         let weight = Weight::observed(20);
-        TrafficTarget { canary, stable, weight, scale: Weight::FULL, managed: managed.to_vec() }
+        TrafficTarget {
+            canary,
+            stable,
+            weight,
+            scale: Weight::FULL,
+            managed: managed.to_vec(),
+            experiments: vec![],
+        }
     }
 
     fn observed(apisix: &Apisix, known: &Routes) -> Vec<(String, Option<ManagedRoute>)> {

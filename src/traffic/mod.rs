@@ -7,6 +7,7 @@
 mod alb;
 mod ambassador;
 mod apisix;
+mod asked;
 mod carried;
 mod contour;
 mod gateway;
@@ -44,6 +45,15 @@ pub struct Destination {
     pub hash: Option<PodHash>,
 }
 
+/// What an Experiment's template gets of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExperimentShare {
+    /// Its Service, and the hash of its pods.
+    pub to: Destination,
+    /// Its share, on the scale of the target.
+    pub weight: Weight,
+}
+
 /// What a router should do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrafficTarget {
@@ -57,13 +67,32 @@ pub struct TrafficTarget {
     pub scale: Weight,
     /// Routes to the canary for some requests, the one with precedence first. All others of the spec's are taken away.
     pub managed: Vec<ManagedRoute>,
+    /// What Experiments get of the rest. Only routers that can give it to them are told of any.
+    pub experiments: Vec<ExperimentShare>,
+}
+
+impl TrafficTarget {
+    /// What is left for stable.
+    #[must_use]
+    pub fn stable_weight(&self) -> Weight {
+        let rest = self.weight.rest_of(self.scale);
+        self.experiments.iter().fold(rest, |rest, share| share.weight.rest_of(rest))
+    }
+
+    /// The share of an Experiment's Service; `None` where it gets none.
+    fn experiment(&self, service: &str) -> Option<Weight> {
+        let mut shares = self.experiments.iter();
+        shares.find(|share| share.to.name == service).map(|share| share.weight)
+    }
 }
 
 /// What a router says that it does. That it cannot be read is told by its absence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedTraffic {
-    /// The share of each destination, by name; one that is not named has none.
+    /// The share of each destination, by name; one that is not named has none. Stable's holds what Experiments have, too.
     pub shares: BTreeMap<String, u32>,
+    /// What Services of the Rollout's Experiments have that the route leads to, by name.
+    pub experiments: BTreeMap<String, u32>,
     /// The revision behind each destination whose pods the router itself chooses, by name; `None` for pods of any.
     pub behind: BTreeMap<String, Option<PodHash>>,
     /// The Rollout that has last changed what is behind the destinations; `None` where none has, or the router does not

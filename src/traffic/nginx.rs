@@ -257,6 +257,7 @@ mod tests {
                 weight: Weight::observed(20),
                 scale: Weight::FULL,
                 managed: vec![],
+                experiments: vec![],
             };
             let share = |routes: &Routes| {
                 let observed = nginx.observe(routes).unwrap();

@@ -7,6 +7,7 @@ use super::alb::Alb;
 use super::alb::verification::Question;
 use super::ambassador::Ambassador;
 use super::apisix::Apisix;
+use super::asked::Asked;
 use super::contour::{self, Contour};
 use super::gateway::{self, GatewayApi};
 use super::istio::{self, Istio};
@@ -46,6 +47,11 @@ pub trait Router: Debug + Send + Sync {
     /// Why a cookie of the Rollout's cannot keep users on the canary, and what does instead; `None` where it can.
     fn lacks_sessions(&self) -> Option<&'static str> {
         Some("it has nothing that could")
+    }
+
+    /// Whether it can give Experiments a share.
+    fn serves_experiments(&self) -> bool {
+        false
     }
 
     /// The objects that it looks at.
@@ -116,6 +122,10 @@ pub struct Subject {
     pub stable: String,
     /// The whole of the weights.
     pub scale: Weight,
+    /// Services of its Experiments that the route may lead to.
+    pub experiments: Vec<String>,
+    /// What steps ask for Experiments.
+    pub asked: Asked,
     /// Every route for some requests that a step can make.
     pub managed: Vec<ManagedRoute>,
     /// The names of such routes, the one with precedence first.
@@ -130,6 +140,17 @@ impl Subject {
     /// The names of its Services or subsets, the canary's first.
     pub(super) fn names(&self) -> [&str; 2] {
         [&self.canary, &self.stable]
+    }
+
+    /// Tells what Services of Experiments have from what all others have, by the name and the weight of each.
+    pub(super) fn split_experiments<'v>(
+        &self,
+        backends: impl IntoIterator<Item = (&'v str, u64)>,
+    ) -> (BTreeMap<String, u32>, Vec<(&'v str, u64)>) {
+        let is_experiment = |(name, _): &(&str, u64)| self.experiments.iter().any(|known| known == name);
+        let (experiments, others): (Vec<_>, Vec<_>) = backends.into_iter().partition(is_experiment);
+        let weight = |weight: u64| u32::try_from(weight).unwrap_or(u32::MAX);
+        (experiments.into_iter().map(|(name, found)| (name.to_owned(), weight(found))).collect(), others)
     }
 
     /// The Rollout as a router sees it; `None` without a router.
@@ -163,6 +184,8 @@ impl Subject {
             is_leaving: rollout.metadata.deletion_timestamp.is_some(),
             canary,
             stable,
+            experiments: experiments(rollout),
+            asked: Asked::of(rollout),
             managed,
             managed_sets,
             managed_names,
@@ -245,6 +268,12 @@ impl Routers {
         self.0.iter().filter_map(|router| Some((router.field(), router.lacks_sessions()?)))
     }
 
+    /// Whether all of them can give Experiments a share; one that is not implemented is none.
+    #[must_use]
+    pub fn serve_experiments(&self) -> bool {
+        self.0.iter().all(|router| router.serves_experiments())
+    }
+
     /// The objects that any of them looks at.
     #[must_use]
     pub fn needs(&self) -> Vec<Need> {
@@ -294,6 +323,15 @@ impl Routers {
     }
 }
 
+/// The Services of Experiments that the status tells of. They are written there before the route leads to them, and stay
+/// until it does not any more.
+fn experiments(rollout: &Rollout) -> Vec<String> {
+    let canary = rollout.status.as_ref().and_then(|status| status.canary.as_ref());
+    let weights = canary.and_then(|canary| canary.weights.as_ref());
+    let additional = weights.and_then(|weights| weights.additional.as_ref()).into_iter().flatten();
+    additional.filter_map(|share| share.service_name.clone()).collect()
+}
+
 /// Whether the Services change roles from one update to the next.
 fn alternates(rollout: &Rollout) -> bool {
     let canary = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
@@ -316,9 +354,12 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     let positive = |shares: &BTreeMap<String, u32>| -> BTreeMap<String, u32> {
         shares.iter().filter(|(_, share)| **share > 0).map(|(name, share)| (name.clone(), *share)).collect()
     };
-    let agree = positive(&one.shares) == positive(&other.shares) && one.managed == other.managed;
+    let agree = positive(&one.shares) == positive(&other.shares)
+        && one.managed == other.managed
+        && one.experiments == other.experiments;
     let trouble = one.trouble.clone().or(other.trouble);
     let is_unclear = one.is_unclear || other.is_unclear;
+    let experiments = of_both(&one.experiments, &other.experiments);
     let is_exchanging = one.is_exchanging || other.is_exchanging;
     let is_held = one.is_held || other.is_held;
     let owner = one.owner.clone().or(other.owner);
@@ -331,5 +372,46 @@ pub(super) fn both(one: ObservedTraffic, other: ObservedTraffic) -> ObservedTraf
     behind.extend(other.behind);
     managed.extend(other.managed);
     let verified = if agree { verified } else { Some(false) };
-    ObservedTraffic { shares, behind, owner, managed, verified, trouble, is_unclear, is_exchanging, is_held }
+    ObservedTraffic {
+        shares,
+        experiments,
+        behind,
+        owner,
+        managed,
+        verified,
+        trouble,
+        is_unclear,
+        is_exchanging,
+        is_held,
+    }
+}
+
+/// What Experiments have of two routes. What they do not both give is none: it is to be put right, whatever was wanted.
+fn of_both(one: &BTreeMap<String, u32>, other: &BTreeMap<String, u32>) -> BTreeMap<String, u32> {
+    let share = |name: &String| one.get(name).filter(|share| other.get(name) == Some(*share)).copied();
+    one.keys().chain(other.keys()).map(|name| (name.clone(), share(name).unwrap_or_default())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_experiment_has_a_share_only_where_all_routes_give_it_the_same() {
+        let route = |shares: &[(&str, u32)]| ObservedTraffic {
+            experiments: shares.iter().map(|(name, share)| ((*name).to_owned(), *share)).collect(),
+            ..ObservedTraffic::default()
+        };
+        let check = |one: &[(&str, u32)], other: &[(&str, u32)], expected: &[(&str, u32)]| {
+            for (one, other) in [(one, other), (other, one)] {
+                let seen = both(route(one), route(other));
+                assert_eq!(seen.experiments, route(expected).experiments, "{one:?} and {other:?}");
+                assert_eq!(seen.verified == Some(false), one != other);
+            }
+        };
+        check(&[("a", 5)], &[("a", 5)], &[("a", 5)]);
+        check(&[("a", 5)], &[], &[("a", 0)]);
+        check(&[("a", 5)], &[("a", 10)], &[("a", 0)]);
+        check(&[("a", 5), ("b", 1)], &[("b", 1)], &[("a", 0), ("b", 1)]);
+    }
 }

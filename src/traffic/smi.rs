@@ -33,20 +33,28 @@ impl Smi {
         Self { subject, root, split }
     }
 
-    /// Whether a split is one of the root Service between the two others, once each.
+    /// Whether a split is one of the root Service between the two others and the Experiments', once each.
     fn is_made(&self, split: &Value) -> bool {
         let backends = items(split, &["spec", "backends"]);
-        let has = |name: &str| backends.iter().any(|backend| service(backend) == name);
+        let count = |name: &str| backends.iter().filter(|backend| service(backend) == name).count();
+        let experiments = self.subject.experiments.iter();
         let [canary, stable] = self.subject.names();
-        text(split, &["spec", "service"]) == self.root && backends.len() == 2 && has(canary) && has(stable)
+        let of_experiments: usize = experiments.clone().map(|name| count(name)).sum();
+        text(split, &["spec", "service"]) == self.root
+            && backends.len() == 2 + of_experiments
+            && [canary, stable].into_iter().all(|name| count(name) == 1)
+            && experiments.into_iter().all(|name| count(name) <= 1)
     }
 
     fn shares(&self, split: &Value) -> Option<ObservedTraffic> {
         let backends = items(split, &["spec", "backends"]).iter();
         let known: Option<Vec<_>> =
             backends.map(|backend| Some((service(backend), weight(backend)?))).collect();
+        let (of_experiments, known) = self.subject.split_experiments(known?);
         let names = self.subject.names();
-        self.is_made(split).then_some(Split::of(known?, names).observed(names, self.subject.scale))
+        let observed =
+            Split::of(known, names).with_experiments(&of_experiments).observed(names, self.subject.scale);
+        self.is_made(split).then_some(ObservedTraffic { experiments: of_experiments, ..observed })
     }
 }
 
@@ -57,6 +65,10 @@ impl Router for Smi {
 
     fn abilities(&self) -> Abilities {
         Abilities { ping_pong: false, largest_scale: Weight::observed(LARGEST_WEIGHT) }
+    }
+
+    fn serves_experiments(&self) -> bool {
+        true
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -98,9 +110,11 @@ impl Router for Smi {
             backend
         };
         let canary = backend(&target.canary.name, target.weight);
-        let stable = backend(&target.stable.name, target.weight.rest_of(target.scale));
+        let stable = backend(&target.stable.name, target.stable_weight());
+        let experiments = target.experiments.iter().map(|share| backend(&share.to.name, share.weight));
+        let backends: Vec<Value> = [canary, stable].into_iter().chain(experiments).collect();
         set(&mut split, &["spec", "service"], Some(json!(self.root)));
-        set(&mut split, &["spec", "backends"], Some(json!([canary, stable])));
+        set(&mut split, &["spec", "backends"], Some(json!(backends)));
         routes.objects.insert(self.split.clone(), split);
     }
 }
@@ -136,7 +150,7 @@ mod tests {
         let [canary, stable] =
             ["canary", "stable"].map(|name| Destination { name: name.to_owned(), ..Destination::default() });
         let weight = Weight::observed(weight);
-        TrafficTarget { canary, stable, weight, scale: Weight::FULL, managed: vec![] }
+        TrafficTarget { canary, stable, weight, scale: Weight::FULL, managed: vec![], experiments: vec![] }
     }
 
     fn share(observed: &ObservedTraffic) -> Option<u32> {

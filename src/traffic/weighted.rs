@@ -35,6 +35,13 @@ impl Split {
         Self { pair: [of_one, of_other], others }
     }
 
+    /// The same where what Experiments have counts as stable's, at whose cost they have it.
+    pub(super) fn with_experiments(self, experiments: &BTreeMap<String, u32>) -> Self {
+        let sum = experiments.values().map(|weight| u64::from(*weight)).fold(0, u64::saturating_add);
+        let [canary, stable] = self.pair;
+        Self { pair: [canary, stable.saturating_add(sum)], ..self }
+    }
+
     /// The two shares on a scale; `None` where they are none.
     ///
     /// Weights on another scale count in proportion, as long as nobody else gets a share: then their sum matters, too. A

@@ -1,12 +1,14 @@
-//! Rollouts as a table.
+//! Rollouts, and Experiments, as tables.
 
 use kube::ResourceExt;
 
+use super::experiment::ExperimentView;
 use super::phase::standing;
-use super::step;
 use super::text::{Line, Text, table};
 use super::tree::counts;
-use crate::api::Rollout;
+use super::{age, experiment, run, step};
+use crate::api::{Experiment, Rollout};
+use crate::units::Timestamp;
 
 /// Whether the table has a column of namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,35 @@ pub fn list(rollouts: &[Rollout], columns: Columns) -> Text {
     rollouts.sort_by_key(|rollout| (rollout.namespace(), rollout.name_any()));
     let rows = rollouts.into_iter().map(|rollout| row(rollout, columns)).collect();
     Text { lines: table(&titles(columns), rows) }
+}
+
+/// The table of Experiments, in the order of namespaces and names, as it is at `now`.
+#[must_use]
+pub fn list_experiments(experiments: &[Experiment], columns: Columns, now: Timestamp) -> Text {
+    let mut found: Vec<ExperimentView> =
+        experiments.iter().map(|found| experiment::view(found, &[], &[], &[])).collect();
+    found.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let mut titles = vec!["NAME", "STATUS", "DURATION", "REMAINING", "AGE"];
+    if columns == Columns::WithNamespace {
+        titles.insert(0, "NAMESPACE");
+    }
+    let rows = found.iter().map(|found| {
+        let ends = found.ends_at.filter(|_| !found.phase.is_completed());
+        let left = ends.map(|at| age::short(at.since(now)));
+        let or_dash = |text: Option<String>| Line::plain(text.unwrap_or_else(|| "-".to_owned()));
+        let mut cells = vec![
+            Line::plain(&found.name),
+            Line::default().with(run::sign(found.phase).tone(), found.phase.as_str()),
+            or_dash(found.duration.clone()),
+            or_dash(left),
+            Line::plain(age::of(found.created, now)),
+        ];
+        if columns == Columns::WithNamespace {
+            cells.insert(0, Line::plain(&found.namespace));
+        }
+        cells
+    });
+    Text { lines: table(&titles, rows.collect()) }
 }
 
 /// The cells of one rollout.

@@ -5,10 +5,12 @@
 //! they contradict each other (a watch is a little behind another), the Rollout's own status has the word.
 
 mod age;
+mod experiment;
 mod list;
 mod phase;
 mod pod;
 mod render;
+mod replica_set;
 mod run;
 mod step;
 mod text;
@@ -19,17 +21,16 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::{AnalysisRun, Rollout};
+use crate::api::{AnalysisRun, Experiment, Rollout};
 
-pub use list::{Columns, list};
+pub use experiment::{ExperimentView, view as experiment};
+pub use list::{Columns, list, list_experiments};
 pub use phase::{Observation, Phase, Standing, observation, standing};
-pub use render::{Detail, render};
+pub use render::{Detail, render, render_experiment};
+pub use replica_set::{PodView, ReplicaSetView, Role};
 pub use run::{MetricView, RunTally, RunView};
 pub use text::{Limits, Line, Paint, Sign, Text, Tone};
-pub use tree::{
-    ImageView, PodView, ReplicaCounts, ReplicaSetView, RevisionView, Role, RolloutView, StrategyView,
-    WorkloadView, tree,
-};
+pub use tree::{ImageView, ReplicaCounts, RevisionView, RolloutView, StrategyView, WorkloadView, tree};
 pub use why::why;
 
 /// The objects a picture is made of. Foreign objects do no harm: only those that the Rollout owns are looked at.
@@ -43,6 +44,8 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// AnalysisRuns of its namespace.
     pub analysis_runs: Vec<AnalysisRun>,
+    /// Experiments of its namespace.
+    pub experiments: Vec<Experiment>,
 }
 
 /// Whether `owner` controls the object.

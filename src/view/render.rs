@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::age;
+use super::experiment::ExperimentView;
+use super::replica_set::{PodView, ReplicaSetView, Role};
 use super::run::{self, MetricView, RunTally, RunView};
 use super::text::{Line, Sign, Text, Tone, table};
-use super::tree::{
-    ImageView, PodView, ReplicaSetView, RevisionView, Role, RolloutView, StrategyView, WorkloadView,
-};
+use super::tree::{ImageView, RevisionView, RolloutView, StrategyView, WorkloadView};
 use crate::api::AnalysisPhase;
 use crate::units::{Revision, Timestamp};
 
@@ -64,8 +64,41 @@ pub fn render(view: &RolloutView, now: Timestamp, detail: Detail) -> Text {
     };
     let mut rows = Vec::new();
     collect(&root, "", "", &mut rows);
-    lines.extend(table(&["NAME", "KIND", "STATUS", "AGE", "INFO"], rows));
+    lines.extend(table(&TITLES, rows));
     Text { lines }
+}
+
+/// Renders the tree of an Experiment as it is at `now`.
+#[must_use]
+pub fn render_experiment(found: &ExperimentView, now: Timestamp, detail: Detail) -> Text {
+    let mut lines = vec![
+        fact("Name:", Line::plain(&found.name)),
+        fact("Namespace:", Line::plain(&found.namespace)),
+        fact("Status:", state(run::sign(found.phase), found.phase.as_str())),
+    ];
+    lines.extend(message(found.message.as_deref().unwrap_or_default()));
+    lines.extend(found.duration.iter().map(|text| fact("Duration:", Line::plain(text))));
+    lines.extend(image_facts(&found.images));
+    lines.push(Line::default());
+    let mut rows = Vec::new();
+    collect(&experiment_node(found, now, detail), "", "", &mut rows);
+    lines.extend(table(&TITLES, rows));
+    Text { lines }
+}
+
+/// The titles of the tree's columns.
+const TITLES: [&str; 5] = ["NAME", "KIND", "STATUS", "AGE", "INFO"];
+
+/// A message, every line of it: one of several would break the table below.
+fn message(text: &str) -> Vec<Line> {
+    let names = std::iter::once("Message:").chain(std::iter::repeat(""));
+    let lines = names.zip(text.lines());
+    lines.map(|(name, part)| fact(name, Line::plain(part)).hanging(NAME_WIDTH)).collect()
+}
+
+fn image_facts(images: &[ImageView]) -> impl Iterator<Item = Line> {
+    let names = std::iter::once("Images:").chain(std::iter::repeat(""));
+    names.zip(images).map(|(name, image)| fact(name, image_line(image)))
 }
 
 fn header(view: &RolloutView, detail: Detail) -> Vec<Line> {
@@ -75,17 +108,10 @@ fn header(view: &RolloutView, detail: Detail) -> Vec<Line> {
         fact("Namespace:", Line::plain(&view.namespace)),
         fact("Status:", state(phase.sign(), phase.as_str())),
     ];
-    if !view.standing.message.is_empty() {
-        // A message of several lines would break the table below; every line of it is kept.
-        let mut parts = view.standing.message.lines();
-        lines.push(fact("Message:", Line::plain(parts.next().unwrap_or_default())).hanging(NAME_WIDTH));
-        lines.extend(parts.map(|part| fact("", Line::plain(part)).hanging(NAME_WIDTH)));
-    }
+    lines.extend(message(&view.standing.message));
     lines.extend(view.workload.iter().map(|workload| fact("Workload:", workload_line(workload))));
     lines.extend(group("Strategy:", strategy_name(&view.strategy), &strategy_facts(&view.strategy), detail));
-    for (index, image) in view.images.iter().enumerate() {
-        lines.push(fact(if index == 0 { "Images:" } else { "" }, image_line(image)));
-    }
+    lines.extend(image_facts(&view.images));
     let counts = view.replicas;
     let counts = [
         ("Desired", counts.desired),
@@ -148,9 +174,10 @@ fn role_line(roles: &[Role]) -> Line {
         let tone = match role {
             Role::Canary | Role::Preview => Tone::Warning,
             Role::Stable | Role::Active => Tone::Good,
+            Role::Template(_) => Tone::Plain,
         };
         let line = if index == 0 { line } else { line.with(Tone::Plain, ", ") };
-        line.with(tone, role.as_str())
+        line.with(tone, role.text())
     })
 }
 
@@ -189,6 +216,7 @@ fn revision_nodes(view: &RolloutView, now: Timestamp, detail: Detail) -> Vec<Nod
 
 fn revision_node(revision: &RevisionView, is_newest: bool, now: Timestamp, detail: Detail) -> Node {
     let sets = revision.replica_sets.iter().map(|set| replica_set_node(set, now, detail));
+    let experiments = revision.experiments.iter().map(|found| experiment_node(found, now, detail));
     let runs = revision.runs.iter().map(|run| run_node(run, is_newest, now));
     let number = revision.revision;
     let name =
@@ -200,6 +228,22 @@ fn revision_node(revision: &RevisionView, is_newest: bool, now: Timestamp, detai
         state: Line::default(),
         age: String::new(),
         info: Line::default(),
+        children: sets.chain(experiments).chain(runs).collect(),
+    }
+}
+
+fn experiment_node(found: &ExperimentView, now: Timestamp, detail: Detail) -> Node {
+    let sets = found.replica_sets.iter().map(|set| replica_set_node(set, now, detail));
+    let runs = found.runs.iter().map(|run| run_node(run, true, now));
+    let ends = found.ends_at.filter(|_| !found.phase.is_completed());
+    let left = ends.map(|at| Line::plain(format!("remaining:{}", age::short(at.since(now)))));
+    Node {
+        icon: "Σ ",
+        name: found.name.clone(),
+        kind: "Experiment",
+        state: state(run::sign(found.phase), found.phase.as_str()),
+        age: age::of(found.created, now),
+        info: left.unwrap_or_default(),
         children: sets.chain(runs).collect(),
     }
 }

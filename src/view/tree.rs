@@ -1,19 +1,19 @@
-//! The tree of a rollout: revisions, their ReplicaSets with pods, their AnalysisRuns with measurements.
+//! The tree of a rollout: revisions, their ReplicaSets with pods, their Experiments, their AnalysisRuns with
+//! measurements.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::PodSpec;
 use kube::ResourceExt;
 
+use super::experiment::ExperimentView;
 use super::phase::{Standing, standing};
-use super::pod::PodState;
+use super::replica_set::{ReplicaSetView, Role, has_pods, hash};
 use super::run::RunView;
-use super::text::Sign;
-use super::{Observed, is_owned, pod, run, step};
+use super::{Observed, experiment, is_owned, replica_set, run, step};
 use crate::api::Rollout;
-use crate::api::labels::{POD_TEMPLATE_HASH, REVISION, SCALE_DOWN_DEADLINE};
+use crate::api::labels::REVISION;
 use crate::units::{Revision, StepIndex, Timestamp};
 
 /// A rollout with all that belongs to it.
@@ -77,32 +77,6 @@ pub struct ImageView {
     pub roles: Vec<Role>,
 }
 
-/// What a ReplicaSet is to its rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// The new version of a canary.
-    Canary,
-    /// The version that was promoted last.
-    Stable,
-    /// What users reach in a blue-green rollout.
-    Active,
-    /// What the preview Service reaches.
-    Preview,
-}
-
-impl Role {
-    /// The role's name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Canary => "canary",
-            Self::Stable => "stable",
-            Self::Active => "active",
-            Self::Preview => "preview",
-        }
-    }
-}
-
 /// The pods of a rollout, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaCounts {
@@ -125,56 +99,10 @@ pub struct RevisionView {
     pub revision: Revision,
     /// Its ReplicaSets; one, but for moments of change.
     pub replica_sets: Vec<ReplicaSetView>,
+    /// Its Experiments, oldest first.
+    pub experiments: Vec<ExperimentView>,
     /// The analysis of it, oldest first.
     pub runs: Vec<RunView>,
-}
-
-/// A ReplicaSet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaSetView {
-    /// Its name.
-    pub name: String,
-    /// Its pod hash.
-    pub hash: Option<String>,
-    /// What it is to its rollout.
-    pub roles: Vec<Role>,
-    /// Icon of its state.
-    pub sign: Sign,
-    /// Its state in one word.
-    pub state: &'static str,
-    /// Why its pods cannot be created.
-    pub failure: Option<String>,
-    /// Pods asked for.
-    pub size: i32,
-    /// Pods that are available.
-    pub available: i32,
-    /// When its pods are taken away.
-    pub scale_down_at: Option<Timestamp>,
-    /// Its pods, oldest first.
-    pub pods: Vec<PodView>,
-    /// When it was created.
-    pub created: Option<Timestamp>,
-}
-
-/// A pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodView {
-    /// Its name.
-    pub name: String,
-    /// Icon of its state.
-    pub sign: Sign,
-    /// Its state in one word, as kubectl says it.
-    pub state: String,
-    /// What holds it up, in the cluster's words.
-    pub detail: Option<String>,
-    /// Containers that are ready.
-    pub ready: usize,
-    /// Containers in all.
-    pub containers: usize,
-    /// Restarts of its containers.
-    pub restarts: i32,
-    /// When it was created.
-    pub created: Option<Timestamp>,
 }
 
 /// Builds the tree.
@@ -183,15 +111,16 @@ pub fn tree(observed: &Observed) -> RolloutView {
     let rollout = &observed.rollout;
     let owned: Vec<&ReplicaSet> =
         observed.replica_sets.iter().filter(|set| is_owned(&set.metadata, &rollout.metadata)).collect();
+    let experiments = experiments(observed);
     RolloutView {
         name: rollout.name_any(),
         namespace: rollout.namespace().unwrap_or_default(),
         standing: standing(rollout),
         workload: workload(rollout),
         strategy: strategy(rollout, &owned),
-        images: images(rollout, &owned),
+        images: images(rollout, &owned, &experiments),
         replicas: counts(rollout),
-        revisions: revisions(observed, &owned),
+        revisions: revisions(observed, &owned, experiments),
         created: rollout.creation_timestamp().as_ref().map(Timestamp::from),
     }
 }
@@ -257,10 +186,6 @@ fn actual_weight(rollout: &Rollout, sets: &[&ReplicaSet]) -> i32 {
     if all == 0 { 0 } else { i32::try_from(new * i64::from(full) / all).unwrap_or_default() }
 }
 
-fn hash(set: &ReplicaSet) -> Option<&String> {
-    set.labels().get(POD_TEMPLATE_HASH)
-}
-
 /// What a ReplicaSet is to its rollout.
 fn roles(rollout: &Rollout, set: &ReplicaSet) -> Vec<Role> {
     let (Some(hash), Some(status)) = (hash(set), &rollout.status) else { return Vec::new() };
@@ -277,52 +202,69 @@ fn roles(rollout: &Rollout, set: &ReplicaSet) -> Vec<Role> {
 }
 
 /// The images that have pods, newest revision first; without any pods, those of the newest revision.
-fn images(rollout: &Rollout, sets: &[&ReplicaSet]) -> Vec<ImageView> {
+fn images(
+    rollout: &Rollout,
+    sets: &[&ReplicaSet],
+    experiments: &[(Revision, ExperimentView)],
+) -> Vec<ImageView> {
     let mut sets: Vec<&ReplicaSet> = sets.to_vec();
     sets.sort_by_key(|set| Reverse(revision(set)));
     let running: Vec<&ReplicaSet> = sets.iter().copied().filter(|set| has_pods(set)).collect();
     let shown = if running.is_empty() { sets.into_iter().take(1).collect() } else { running };
     let mut images: Vec<ImageView> = Vec::new();
     for set in shown {
-        let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        for image in image_names(template.and_then(|template| template.spec.as_ref())) {
-            let roles = roles(rollout, set);
-            match images.iter_mut().find(|known| known.image == image) {
-                Some(known) => {
-                    let all: BTreeSet<Role> = known.roles.iter().copied().chain(roles).collect();
-                    known.roles = all.into_iter().collect();
-                }
-                None => images.push(ImageView { image, roles }),
-            }
+        for image in replica_set::images(set) {
+            add_image(&mut images, image, roles(rollout, set));
         }
+    }
+    for image in experiments.iter().flat_map(|(_, experiment)| &experiment.images) {
+        add_image(&mut images, image.image.clone(), image.roles.clone());
     }
     images
 }
 
-fn image_names(spec: Option<&PodSpec>) -> Vec<String> {
-    let containers = spec.into_iter().flat_map(|spec| &spec.containers);
-    containers.filter_map(|container| container.image.clone()).collect()
-}
-
-fn has_pods(set: &ReplicaSet) -> bool {
-    size(set) > 0 || set.status.as_ref().is_some_and(|status| status.replicas > 0)
-}
-
-fn size(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default()
+/// Adds an image, or what it runs as to one that is known.
+pub(super) fn add_image(images: &mut Vec<ImageView>, image: String, roles: Vec<Role>) {
+    match images.iter_mut().find(|known| known.image == image) {
+        Some(known) => {
+            let all: BTreeSet<Role> = known.roles.iter().cloned().chain(roles).collect();
+            known.roles = all.into_iter().collect();
+        }
+        None => images.push(ImageView { image, roles }),
+    }
 }
 
 fn revision(set: &ReplicaSet) -> Revision {
     Revision::parse(set.annotations().get(REVISION).map(String::as_str))
 }
 
-fn revisions(observed: &Observed, sets: &[&ReplicaSet]) -> Vec<RevisionView> {
-    let empty = |revision| RevisionView { revision, replica_sets: Vec::new(), runs: Vec::new() };
+/// The Experiments of the rollout, each with its revision.
+fn experiments(observed: &Observed) -> Vec<(Revision, ExperimentView)> {
+    let owned = observed.experiments.iter();
+    let owned = owned.filter(|found| is_owned(&found.metadata, &observed.rollout.metadata));
+    owned
+        .map(|found| {
+            let revision = Revision::parse(found.annotations().get(REVISION).map(String::as_str));
+            (
+                revision,
+                experiment::view(found, &observed.replica_sets, &observed.pods, &observed.analysis_runs),
+            )
+        })
+        .collect()
+}
+
+fn revisions(
+    observed: &Observed,
+    sets: &[&ReplicaSet],
+    experiments: Vec<(Revision, ExperimentView)>,
+) -> Vec<RevisionView> {
+    let empty = |revision| RevisionView { revision, replica_sets: vec![], experiments: vec![], runs: vec![] };
     let mut revisions: BTreeMap<Reverse<Revision>, RevisionView> = BTreeMap::new();
     for set in sets {
         let revision = revision(set);
         let entry = revisions.entry(Reverse(revision)).or_insert_with(|| empty(revision));
-        entry.replica_sets.push(replica_set(observed, set));
+        let roles = roles(&observed.rollout, set);
+        entry.replica_sets.push(replica_set::view(set, roles, &observed.pods));
     }
     for object in
         observed.analysis_runs.iter().filter(|run| is_owned(&run.metadata, &observed.rollout.metadata))
@@ -331,60 +273,15 @@ fn revisions(observed: &Observed, sets: &[&ReplicaSet]) -> Vec<RevisionView> {
         let entry = revisions.entry(Reverse(revision)).or_insert_with(|| empty(revision));
         entry.runs.push(run::view(object));
     }
+    for (revision, experiment) in experiments {
+        let entry = revisions.entry(Reverse(revision)).or_insert_with(|| empty(revision));
+        entry.experiments.push(experiment);
+    }
     let mut revisions: Vec<RevisionView> = revisions.into_values().collect();
     for revision in &mut revisions {
         revision.replica_sets.sort_by(|a, b| a.name.cmp(&b.name));
+        revision.experiments.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
         revision.runs.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
     }
     revisions
-}
-
-fn replica_set(observed: &Observed, set: &ReplicaSet) -> ReplicaSetView {
-    let status = set.status.clone().unwrap_or_default();
-    let failure = status.conditions.iter().flatten().find(|condition| condition.type_ == "ReplicaFailure");
-    let failure = failure.filter(|condition| condition.status == "True");
-    let failure = failure.map(|condition| condition.message.clone().unwrap_or_default());
-    let available = status.available_replicas.unwrap_or_default();
-    let (sign, state) = match (&failure, size(set)) {
-        (Some(_), _) => (Sign::Bad, "Degraded"),
-        (None, 0) if status.replicas == 0 => (Sign::Neutral, "ScaledDown"),
-        (None, size) if available >= size && status.replicas == size => (Sign::Good, "Healthy"),
-        (None, _) => (Sign::Moving, "Progressing"),
-    };
-    let deadline = set.annotations().get(SCALE_DOWN_DEADLINE).filter(|_| has_pods(set));
-    ReplicaSetView {
-        name: set.name_any(),
-        hash: hash(set).cloned(),
-        roles: roles(&observed.rollout, set),
-        sign,
-        state,
-        failure,
-        size: size(set),
-        available,
-        scale_down_at: deadline.and_then(|text| Timestamp::parse(text)),
-        pods: pods(observed, set),
-        created: set.creation_timestamp().as_ref().map(Timestamp::from),
-    }
-}
-
-fn pods(observed: &Observed, set: &ReplicaSet) -> Vec<PodView> {
-    let owned = observed.pods.iter().filter(|pod| is_owned(&pod.metadata, &set.metadata));
-    let mut pods: Vec<PodView> = owned
-        .map(|object| {
-            let PodState { sign, word, detail, ready, containers, restarts } = pod::state(object);
-            let created = object.creation_timestamp().as_ref().map(Timestamp::from);
-            PodView {
-                name: object.name_any(),
-                sign,
-                state: word,
-                detail,
-                ready,
-                containers,
-                restarts,
-                created,
-            }
-        })
-        .collect();
-    pods.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
-    pods
 }

@@ -9,11 +9,13 @@ mod pods;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::phase::{Observation, Phase, condition, is_unpausing, observation};
+use super::replica_set::{ReplicaSetView, Role};
 use super::run::RunView;
-use super::tree::{ReplicaSetView, Role, RolloutView, StrategyView, tree};
+use super::tree::{RolloutView, StrategyView, tree};
 use super::{Observed, age, step};
 use crate::api::Rollout;
 use crate::api::rollout_status::{AnalysisRunRef, PauseCondition, RolloutStatus};
+use crate::rollout::progress::PAUSE_EXPERIMENT;
 use crate::units::{Revision, Timestamp, format_duration};
 
 /// Seconds after which a controller that runs has certainly seen a change.
@@ -124,7 +126,7 @@ impl Case<'_> {
 
     /// How far stable is back.
     fn restored(&self) -> String {
-        let Some((revision, stable)) = self.of_role(Role::Stable) else {
+        let Some((revision, stable)) = self.of_role(&Role::Stable) else {
             return "There is no stable revision to go back to.".to_owned();
         };
         let wanted = self.view.replicas.desired;
@@ -179,12 +181,25 @@ impl Case<'_> {
                 self.name(),
                 self.inconclusive_run()
             ),
+            PAUSE_EXPERIMENT => format!(
+                "{} is paused since {since}, because the Experiment of its step came to no verdict{}. A person decides: kubectl serin promote {name} goes on, kubectl serin abort {name} takes the update back.",
+                self.name(),
+                self.again()
+            ),
             "BlueGreenPause" => self.paused_before_switch(pause, &since),
             reason => format!(
                 "{} is paused since {since} ({reason}). A person decides: kubectl serin promote {name} goes on, kubectl serin abort {name} takes the update back.",
                 self.name()
             ),
         }
+    }
+
+    /// How the recorded Experiment is run again.
+    fn again(&self) -> String {
+        let canary = self.status.canary.as_ref();
+        let name = canary.and_then(|canary| canary.current_experiment.as_ref());
+        let again = name.map(|name| format!(" (kubectl serin retry experiment {name} runs it again)"));
+        again.unwrap_or_default()
     }
 
     fn paused_at_step(&self, pause: &PauseCondition, since: &str) -> String {
@@ -264,12 +279,7 @@ impl Case<'_> {
             return vec![opening, self.step_analysis()];
         }
         if current.is_some_and(|step| step.experiment.is_some()) {
-            let name = self.status.canary.as_ref().and_then(|canary| canary.current_experiment.clone());
-            let name = name.map_or_else(
-                || "the experiment of this step".to_owned(),
-                |name| format!("Experiment '{name}'"),
-            );
-            return vec![opening, format!("It waits for {name} to end.")];
+            return vec![opening, self.step_experiment()];
         }
         vec![opening, pods::waiting(self), pods::deadline(self), self.background()]
     }
@@ -283,6 +293,21 @@ impl Case<'_> {
             "{} restarts its pods that were created before {moment}, a few at a time, and is done when none of them is left.",
             self.name()
         )
+    }
+
+    fn step_experiment(&self) -> String {
+        let canary = self.status.canary.as_ref();
+        let Some(name) = canary.and_then(|canary| canary.current_experiment.as_ref()) else {
+            return "It waits for the Experiment of this step, which has not begun.".to_owned();
+        };
+        let mut all = self.view.revisions.iter().flat_map(|revision| &revision.experiments);
+        let Some(found) = all.find(|found| found.name == *name) else {
+            return format!("It waits for Experiment '{name}', which does not exist yet.");
+        };
+        let message = found.message.as_ref().map(|message| format!(": {}", trimmed(message)));
+        let ends = found.ends_at.map(|at| format!("; its time is over {}", age::when(at, self.now)));
+        let (message, ends) = (message.unwrap_or_default(), ends.unwrap_or_default());
+        format!("It waits for Experiment '{name}' to end: that is {}{message}{ends}.", found.phase)
     }
 
     fn step_analysis(&self) -> String {
@@ -322,10 +347,10 @@ impl Case<'_> {
         run.map_or_else(String::new, |run| format!(" ({})", analysis::verdict(run)))
     }
 
-    fn of_role(&self, role: Role) -> Option<(Revision, &ReplicaSetView)> {
+    fn of_role(&self, role: &Role) -> Option<(Revision, &ReplicaSetView)> {
         let sets =
             self.view.revisions.iter().flat_map(|r| r.replica_sets.iter().map(|set| (r.revision, set)));
-        sets.into_iter().find(|(_, set)| set.roles.contains(&role))
+        sets.into_iter().find(|(_, set)| set.roles.contains(role))
     }
 
     /// The ReplicaSet of the newest revision.

@@ -17,6 +17,7 @@ mod control_plane;
 mod controller;
 mod controller_process;
 mod data_plane;
+mod experiments;
 mod faults;
 mod going_back;
 mod model;

@@ -116,7 +116,9 @@ fn error_line(played: &Played) -> Option<String> {
 /// Whether stable has all pods and all traffic, and nothing else has any but what is kept for ever after an abort.
 fn is_back(case: &Case, simulation: &Simulation) -> bool {
     let stable = status(simulation).stable_rs;
-    let elsewhere = shares(&case.spec, simulation).into_keys().any(|hash| Some(hash) != stable);
+    let experiments = simulation.cluster.served_by_experiments();
+    let is_served = experiments.values().any(|served| served.share > 0);
+    let elsewhere = is_served || shares(&case.spec, simulation).into_keys().any(|hash| Some(hash) != stable);
     let (stable, others) = sizes(simulation);
     let is_kept = case.spec.keeps_aborted && status(simulation).abort == Some(true);
     stable == replicas(simulation) && (others == 0 || is_kept) && !elsewhere
@@ -128,12 +130,12 @@ fn unsettled(case: &Case, simulation: &Simulation) -> Option<String> {
     let (stable, others) = sizes(simulation);
     let pauses = status.pause_conditions.as_deref().unwrap_or_default();
     let is_held = simulation.cluster.rollout().unwrap().spec.paused == Some(true) || !pauses.is_empty();
+    if !has_stable(simulation) {
+        // Somebody deleted it: there is nothing to go back to, nor a template that an Experiment could take from it.
+        return None;
+    }
     if simulation.next_event().is_some() {
         return Some(format!("something is still due at {}", simulation.next_event().unwrap()));
-    }
-    if !has_stable(simulation) {
-        // Somebody deleted it: there is nothing to go back to.
-        return None;
     }
     let right = match status.phase.as_deref() {
         Some("Healthy") => is_back(case, simulation) && status.stable_rs == status.current_pod_hash,
@@ -184,7 +186,9 @@ fn an_abort_ends_with_stable_at_full_size_from_any_state_and_whatever_fails_on_t
         let simulation = &played.simulation;
         let updating = status(simulation).stable_rs != status(simulation).current_pod_hash;
         let (stable, others) = sizes(simulation);
-        let back = is_back(case, simulation);
+        // One that never comes up cannot take the pods of another version back.
+        let comes_up = available(simulation, status(simulation).stable_rs.as_ref()) >= stable;
+        let back = is_back(case, simulation) || !comes_up;
         // What the controller had not begun yet, nobody could have meant.
         let wrong = (seen && updating && !back && has_stable(simulation))
             .then(|| format!("after the abort there are {stable} stable and {others} other pods"));
@@ -299,23 +303,23 @@ fn at_rest_nothing_is_written_even_when_the_controller_restarts() {
         let script = case.script(QUIET) + "crash\nwait 4h\n";
         let mut writes = std::collections::BTreeMap::default();
         // One that remembers nothing puts a split of somebody else's right once.
-        let mut is_anothers = false;
+        let (mut is_anothers, mut was_anothers) = (false, false);
         let played = play(&script, &mut |moment, simulation| {
             if matches!(moment, Moment::Statement(Statement::Crash(None))) {
                 writes = simulation.controller.writes().clone();
+                was_anothers = is_anothers;
             } else if let Some(told) = &simulation.controller.memory().told {
                 let share = simulation.cluster.shares().get(&told.target.canary.name).copied();
                 is_anothers = share.unwrap_or_default() != told.target.weight.get();
             }
         });
         let mut after = played.simulation.controller.writes().clone();
-        if is_anothers {
-            for write in [Write::Route, Write::Status, Write::Event] {
-                let once = after
-                    .get_mut(&write)
-                    .filter(|after| **after == writes.get(&write).copied().unwrap_or_default() + 1);
-                if let Some(after) = once {
-                    *after -= 1;
+        if was_anothers {
+            // The route is given back after that.
+            for (write, number) in [(Write::Route, 2), (Write::Status, 1), (Write::Event, 1)] {
+                let before = writes.get(&write).copied().unwrap_or_default();
+                if let Some(after) = after.get_mut(&write).filter(|after| **after == before + number) {
+                    *after = before;
                 }
             }
         }

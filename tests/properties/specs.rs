@@ -50,6 +50,10 @@ impl Spec {
     }
 }
 
+/// A port is what Services of Experiments are made of.
+const CONTAINERS: &str =
+    "    template: {spec: {containers: [{name: web, image: \"web:v1\", ports: [{containerPort: 80}]}]}}\n";
+
 fn step() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "{setWeight: 0}",
@@ -63,6 +67,36 @@ fn step() -> impl Strategy<Value = &'static str> {
         "{pause: {duration: 10m}}",
         "{analysis: {templates: [{templateName: errors}]}}",
     ])
+}
+
+/// Experiments without a part of the traffic; each ends by itself.
+fn experiment() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "{experiment: {duration: 1m, templates: [{name: a, specRef: stable}, {name: b, specRef: canary, replicas: 2}]}}",
+        "{experiment: {templates: [{name: b, specRef: canary}], \
+         analyses: [{name: errors, templateName: errors, requiredForCompletion: true}]}}",
+    ])
+}
+
+/// The same with a part of the traffic, of 20 at most.
+fn weighted() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "{experiment: {duration: 2m, templates: \
+         [{name: a, specRef: stable, weight: 5}, {name: b, specRef: canary, replicas: 2, weight: 15}]}}",
+        "{experiment: {duration: 1m, scaleDownDelaySeconds: 1, templates: [{name: b, specRef: canary, weight: 20}]}}",
+        "{experiment: {templates: [{name: b, specRef: canary, weight: 10}], \
+         analyses: [{name: errors, templateName: errors, requiredForCompletion: true}]}}",
+    ])
+}
+
+/// Whether all weights of steps have their place beside the canary's.
+fn are_possible(steps: &[&str], scale: u32) -> bool {
+    let mut reached = 0;
+    steps.iter().all(|step| {
+        let set = step.strip_prefix("{setWeight: ").and_then(|rest| rest.strip_suffix('}')?.parse().ok());
+        reached = set.unwrap_or(reached);
+        !step.contains("weight: ") || !step.contains("experiment") || reached + 20 <= scale
+    })
 }
 
 fn sizing() -> impl Strategy<Value = &'static str> {
@@ -85,7 +119,7 @@ fn one_of(lines: &'static [&'static str]) -> impl Strategy<Value = &'static str>
 
 /// A canary whose pods split the traffic.
 pub(crate) fn by_pods() -> impl Strategy<Value = Spec> {
-    let steps = prop::collection::vec(step(), 0..6);
+    let steps = prop::collection::vec(prop_oneof![8 => step(), 1 => experiment()], 0..6);
     (1_u32..9, 0_u32..4, 0_u32..4, steps, any::<bool>(), window()).prop_map(
         |(replicas, surge, unavailable, steps, has_services, beside)| {
             let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
@@ -113,7 +147,8 @@ pub(crate) fn by_pods() -> impl Strategy<Value = Spec> {
 }
 
 fn routed() -> impl Strategy<Value = Spec> {
-    let steps = prop::collection::vec(prop_oneof![5 => step(), 1 => sizing()], 0..6);
+    let step = prop_oneof![10 => step(), 2 => sizing(), 1 => experiment(), 2 => weighted()];
+    let steps = prop::collection::vec(step, 0..6);
     let lines = (
         one_of(&["", "dynamicStableScale: true", "scaleDownDelaySeconds: 0", "scaleDownDelaySeconds: 5"]),
         one_of(&["", "abortScaleDownDelaySeconds: 0", "abortScaleDownDelaySeconds: 3"]),
@@ -124,8 +159,11 @@ fn routed() -> impl Strategy<Value = Spec> {
     );
     let before = one_of(&["", "router slow 2s\n", "router slow 30s\n"]);
     (1_u32..9, steps, lines, before, window()).prop_map(|(replicas, steps, lines, before, beside)| {
-        let mut strategy = format!("      canary:\n        steps: [{}]\n", steps.join(", "));
         let (stable, abort, least, pair, threshold, scale) = lines;
+        let whole = if scale.is_empty() { 100 } else { 200 };
+        let steps =
+            if are_possible(&steps, whole) { steps } else { vec!["{setWeight: 10}", steps[steps.len() - 1]] };
+        let mut strategy = format!("      canary:\n        steps: [{}]\n", steps.join(", "));
         for line in [stable, abort, least, pair, threshold, scale].into_iter().filter(|line| !line.is_empty())
         {
             let _ = writeln!(strategy, "        {line}");
@@ -138,14 +176,14 @@ fn routed() -> impl Strategy<Value = Spec> {
             replicas,
             surge: 0,
             unavailable: 0,
-            scale: if scale.is_empty() { 100 } else { 200 },
+            scale: whole,
             sizes_canary: steps.iter().any(|step| step.contains("setCanaryScale")),
             keeps_aborted: abort.ends_with(" 0"),
             enough: if threshold.is_empty() { 100 } else { 80 },
             beside,
             before,
             files: "scenarios/manifests/routed.yaml",
-            strategy,
+            strategy: strategy + CONTAINERS,
         }
     })
 }

@@ -139,6 +139,8 @@ impl<'a> Steps<'a> {
                 least.is_some_and(|least| waited + 1 >= least)
             } else if step.analysis.is_some() {
                 has_passed(index, simulation)
+            } else if step.experiment.is_some() {
+                has_passed_experiment(index, simulation)
             } else {
                 step.set_weight.is_none_or(|weight| self.is_reached(weight, next, rollout, simulation))
             };
@@ -150,6 +152,15 @@ impl<'a> Steps<'a> {
             self.violation = Some("a step was left while spec.paused".to_owned());
         }
     }
+}
+
+fn has_passed_experiment(index: usize, simulation: &Simulation) -> bool {
+    simulation.cluster.experiments().values().any(|found| {
+        let labels = found.metadata.labels.as_ref();
+        let is_of_step =
+            labels.and_then(|labels| labels.get(serin::api::labels::STEP_INDEX)) == Some(&index.to_string());
+        is_of_step && found.status.as_ref().and_then(|status| status.phase) == Some(AnalysisPhase::Successful)
+    })
 }
 
 fn has_passed(index: usize, simulation: &Simulation) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serin::api::labels::POD_TEMPLATE_HASH;
+use serin::sim::experiments::Served;
 use serin::sim::simulation::Happening;
 use serin::sim::{Moment, Simulation};
 use serin::units::Timestamp;
@@ -37,14 +38,26 @@ pub(crate) fn shares(spec: &Spec, simulation: &Simulation) -> BTreeMap<String, u
     shares
 }
 
+/// Whether nobody could read endpoints for so long that first shares do not wait for them any more.
+fn is_open(simulation: &Simulation) -> bool {
+    let since = simulation.cluster.endpoints_unreadable_since();
+    since.is_some_and(|since| simulation.now().since(since) >= LONGEST_UNREADABLE)
+}
+
 /// What is known of the traffic.
 #[derive(Debug)]
 pub(crate) struct Traffic<'a> {
     spec: &'a Spec,
     sizes: BTreeMap<String, u32>,
+    /// Ready pods of each revision.
+    ready: BTreeMap<String, usize>,
     shares: BTreeMap<String, u32>,
     /// What the router gave each Service.
     by_service: BTreeMap<String, u32>,
+    /// What users got of Services of Experiments.
+    experiments: BTreeMap<String, Served>,
+    /// Since when each of them has had a share and no pod.
+    dead: BTreeMap<String, Timestamp>,
     wasted_since: Option<Timestamp>,
     /// Whether pods only come and go as the controller wants, so that it can have them ready for every share.
     is_calm: bool,
@@ -57,8 +70,11 @@ impl<'a> Traffic<'a> {
         Self {
             spec,
             sizes: BTreeMap::new(),
+            ready: BTreeMap::new(),
             shares: BTreeMap::new(),
             by_service: BTreeMap::new(),
+            experiments: BTreeMap::new(),
+            dead: BTreeMap::new(),
             wasted_since: None,
             is_calm,
             violation: None,
@@ -76,7 +92,9 @@ impl<'a> Traffic<'a> {
             self.unpublished(simulation);
         }
         self.wasted(&shares, simulation);
+        self.experiments(simulation);
         let revisions = simulation.cluster.revisions();
+        self.ready = revisions.iter().map(|pods| (pods.hash.clone(), pods.ready)).collect();
         self.sizes = revisions.into_iter().map(|pods| (pods.hash.clone(), pods.size.get())).collect();
         self.shares = shares;
         self.by_service.clone_from(simulation.cluster.shares());
@@ -86,7 +104,8 @@ impl<'a> Traffic<'a> {
         self.violation.get_or_insert(format!("at {}: {wrong}", simulation.now()));
     }
 
-    /// No pods are taken from a revision that requests are sent to, but those that its share does not need.
+    /// No pods are taken from a revision that requests are sent to, but those that its share does not need, and those of one
+    /// that is dead already.
     fn taken(&mut self, shares: &BTreeMap<String, u32>, simulation: &Simulation) {
         let replicas = crate::replicas(simulation);
         let stable = crate::status(simulation).stable_rs;
@@ -103,7 +122,8 @@ impl<'a> Traffic<'a> {
             let is_sized = self.spec.sizes_canary && Some(&hash) != stable.as_ref();
             let least = if is_sized { 1 } else { (replicas * share).div_ceil(scale) };
             let is_allowed = self.spec.split == Split::Pods && self.spec.unavailable >= replicas;
-            let least = if is_allowed { 0 } else { least };
+            let is_dead = self.ready.get(&hash).is_none_or(|ready| *ready == 0);
+            let least = if is_allowed || (is_dead && self.spec.split == Split::Pods) { 0 } else { least };
             if share > 0 && now < before && now < least.min(replicas) {
                 let wrong = format!(
                     "{hash} went from {before} pods to {now} with a share of {share} out of {scale} for {replicas}"
@@ -136,9 +156,7 @@ impl<'a> Traffic<'a> {
     /// that for long.
     fn unpublished(&mut self, simulation: &Simulation) {
         let cluster = &simulation.cluster;
-        let is_open = cluster
-            .endpoints_unreadable_since()
-            .is_some_and(|since| simulation.now().since(since) >= LONGEST_UNREADABLE);
+        let is_open = is_open(simulation);
         let is_first_of_all = self.by_service.values().all(|share| *share == 0);
         if is_open || is_first_of_all || self.spec.split != Split::Router {
             return;
@@ -154,6 +172,41 @@ impl<'a> Traffic<'a> {
                 self.found(simulation, &format!("{service} got {share}, and leads to {reached} pods"));
             }
         }
+    }
+
+    /// A Service of an Experiment gets its first share only once all of its pods are published behind it, keeps them for as
+    /// long as it has one, and never has one for long without any. All of them take it from stable.
+    fn experiments(&mut self, simulation: &Simulation) {
+        let served = simulation.cluster.served_by_experiments();
+        for (name, now) in &served {
+            let before = self.experiments.get(name).cloned().unwrap_or_default();
+            let is_first = now.share > 0 && before.share == 0;
+            if is_first && self.is_calm && !is_open(simulation) && (now.reached < now.size || now.size == 0) {
+                self.found(
+                    simulation,
+                    &format!("Experiment's Service {name} got its first share with {now:?}"),
+                );
+            }
+            if now.share > 0 && now.size < before.size {
+                self.found(
+                    simulation,
+                    &format!("Experiment's Service {name} lost pods with its share: {now:?}"),
+                );
+            }
+            let is_dead = now.share > 0 && now.ready == 0;
+            let since = *self.dead.entry(name.clone()).or_insert(simulation.now());
+            if !is_dead {
+                self.dead.remove(name);
+            } else if simulation.now().since(since) > LONGEST_WASTE {
+                self.found(simulation, &format!("requests have gone to nobody behind {name} since {since}"));
+            }
+        }
+        let all: u32 = served.values().map(|served| served.share).sum();
+        let of_canary = simulation.cluster.shares().values().sum::<u32>();
+        if all > 0 && all > of_canary {
+            self.found(simulation, &format!("Experiments have {all} of {of_canary}"));
+        }
+        self.experiments = served;
     }
 
     /// No requests are sent to dead pods for long while stable could answer them.

@@ -9,8 +9,6 @@ use clap::Args;
 )]
 pub(super) struct IgnoredArgs {
     #[arg(long, value_name = "NUMBER")]
-    experiment_threads: Option<String>,
-    #[arg(long, value_name = "NUMBER")]
     service_threads: Option<String>,
     #[arg(long, value_name = "NUMBER")]
     ingress_threads: Option<String>,
@@ -50,7 +48,6 @@ impl IgnoredArgs {
     /// The flags that were given.
     pub(super) fn given(&self) -> Vec<&'static str> {
         let single = [
-            ("--experiment-threads", &self.experiment_threads),
             ("--service-threads", &self.service_threads),
             ("--ingress-threads", &self.ingress_threads),
             ("--ephemeral-metadata-threads", &self.ephemeral_metadata_threads),

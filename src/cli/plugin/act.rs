@@ -5,11 +5,11 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Request};
 use kube::{Api, Resource};
 use serde_json::{Value, json};
 
-use super::arguments::{Command, Set};
+use super::arguments::{Command, Kind, Names, Set};
 use super::connection::Connection;
 use super::error::PluginError;
 use super::{now, objects, screen};
-use crate::api::Rollout;
+use crate::api::{AnalysisRun, Experiment, Rollout};
 use crate::commands::{self, Answer, Body, ImageChange, Part, Promotion, Target, ToRevision};
 use crate::units::{Revision, Timestamp};
 
@@ -34,6 +34,14 @@ enum Act {
 
 /// Does what the command says to each of the rollouts it names. One that fails does not keep the others from it.
 pub(super) async fn act(connection: &Connection, command: Command) -> Result<(), PluginError> {
+    if let Command::Terminate(names) = &command {
+        return steer(connection, names, Steering::Terminate).await;
+    }
+    if let Command::Retry(names) = &command
+        && names.kind() == Kind::Experiment
+    {
+        return steer(connection, names, Steering::Retry).await;
+    }
     let (names, act) = parts(command)?;
     if let [name] = names.as_slice() {
         return act_on(connection, name, &act).await;
@@ -78,10 +86,52 @@ fn parts(command: Command) -> Result<(Vec<String>, Act), PluginError> {
             let (name, changes) = image.parts()?;
             (vec![name], Act::SetImage(changes))
         }
-        Command::Get(_) | Command::List(_) | Command::Status(_) | Command::Why(_) | Command::Version => {
+        Command::Get(_)
+        | Command::List(_)
+        | Command::Status(_)
+        | Command::Why(_)
+        | Command::Terminate(_)
+        | Command::Version => {
             return Err(PluginError::Usage("this command writes nothing".to_owned()));
         }
     })
+}
+
+/// What is to be done to an Experiment or an AnalysisRun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Steering {
+    Terminate,
+    Retry,
+}
+
+/// Does it to each that is named; the first that fails ends it.
+async fn steer(connection: &Connection, names: &Names, steering: Steering) -> Result<(), PluginError> {
+    let kind = names.kind();
+    for name in names.all_of(kind)? {
+        let answer = match (kind, steering) {
+            (Kind::Experiment, Steering::Terminate) => {
+                commands::terminate_experiment(&connection.find(&name).await?)
+            }
+            (Kind::Experiment, Steering::Retry) => commands::retry_experiment(&connection.find(&name).await?),
+            (Kind::AnalysisRun, Steering::Terminate) => {
+                commands::terminate_run(&connection.find(&name).await?)
+            }
+            (Kind::Rollout, _) | (Kind::AnalysisRun, Steering::Retry) => {
+                let usage = "say what: terminate experiment NAME, or terminate analysisrun NAME";
+                return Err(PluginError::Usage(usage.to_owned()));
+            }
+        };
+        match answer {
+            Answer::Nothing { why } => screen::say(&why)?,
+            Answer::Refused { why } => return Err(PluginError::Refused(why)),
+            Answer::Write { patches, done } => {
+                let sent = send(connection, &name, patches).await;
+                sent.map_err(|error| connection.failure(error, &format!("change '{name}'"), None))?;
+                screen::say(&done)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn act_on(connection: &Connection, name: &str, act: &Act) -> Result<(), PluginError> {
@@ -167,6 +217,8 @@ async fn send(
 async fn send_one(connection: &Connection, rollout: &str, patch: commands::Patch) -> Result<(), kube::Error> {
     let (resource, name) = match &patch.target {
         Target::Rollout => (ApiResource::erase::<Rollout>(&()), rollout),
+        Target::Experiment(name) => (ApiResource::erase::<Experiment>(&()), name.as_str()),
+        Target::AnalysisRun(name) => (ApiResource::erase::<AnalysisRun>(&()), name.as_str()),
         Target::Workload { api_version, kind, name } => (resource(api_version, kind), name.as_str()),
     };
     let requests = Request::new(DynamicObject::url_path(&resource, Some(&connection.namespace)));

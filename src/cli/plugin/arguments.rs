@@ -9,8 +9,34 @@ use super::error::PluginError;
 use crate::commands::ImageChange;
 use crate::units::parse_duration;
 
-/// Words for the kind that may stand before a name.
-const KINDS: [&str; 4] = ["rollout", "rollouts", "ro", "rollouts.argoproj.io"];
+/// A kind of object that a command is about; the word for it may stand before a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What a command is about that says nothing else.
+    Rollout,
+    /// An Experiment.
+    Experiment,
+    /// An AnalysisRun.
+    AnalysisRun,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Rollout, Self::Experiment, Self::AnalysisRun];
+
+    /// The words for it, the usual one first.
+    const fn words(self) -> [&'static str; 4] {
+        match self {
+            Self::Rollout => ["rollout", "rollouts", "ro", "rollouts.argoproj.io"],
+            Self::Experiment => ["experiment", "experiments", "exp", "experiments.argoproj.io"],
+            Self::AnalysisRun => ["analysisrun", "analysisruns", "ar", "analysisruns.argoproj.io"],
+        }
+    }
+
+    /// The kind that a word stands for.
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.words().contains(&word))
+    }
+}
 
 /// See, steer and understand rollouts.
 #[derive(Debug, Parser)]
@@ -58,9 +84,9 @@ pub struct Cluster {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show a rollout as a tree: revisions, pods, analysis
+    /// Show a rollout as a tree: revisions, pods, analysis; or an experiment, as `get experiment NAME`
     Get(Get),
-    /// Show rollouts as a table
+    /// Show rollouts as a table, or experiments, as `list experiments`
     List(List),
     /// Show where a rollout stands, until it is healthy or degraded; fails when it is degraded
     Status(Status),
@@ -70,8 +96,10 @@ pub enum Command {
     Promote(Promote),
     /// Take an update back: all traffic returns to stable
     Abort(Names),
-    /// Start an aborted update again
+    /// Start an aborted update again, or an experiment, as `retry experiment NAME`
     Retry(Names),
+    /// End an experiment or an analysis run: `terminate experiment NAME`
+    Terminate(Names),
     /// Hold a rollout where it is
     Pause(Names),
     /// Go back to an earlier revision
@@ -110,7 +138,7 @@ pub struct Get {
 /// `list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// The word `rollouts`, which may be left out
+    /// `rollouts`, which may be left out, or `experiments`
     #[arg(value_name = "KIND")]
     pub words: Vec<String>,
     /// Of all namespaces
@@ -119,7 +147,7 @@ pub struct List {
     /// Show each change
     #[arg(short, long)]
     pub watch: bool,
-    /// Only the rollout with this name
+    /// Only the one with this name
     #[arg(long)]
     pub name: Option<String>,
 }
@@ -198,12 +226,32 @@ pub struct SetImage {
 impl Names {
     /// The names, without the kind.
     pub(super) fn all(&self) -> Result<Vec<String>, PluginError> {
-        names(&self.words)
+        names(&self.words, Kind::Rollout)
+    }
+
+    /// The names, all of this kind, without it.
+    pub(super) fn all_of(&self, kind: Kind) -> Result<Vec<String>, PluginError> {
+        names(&self.words, kind)
+    }
+
+    /// The kind that the first word says, before its name.
+    pub(super) fn kind(&self) -> Kind {
+        let said = match self.words.as_slice() {
+            [first] => first.split_once('/').and_then(|(kind, _)| Kind::of(kind)),
+            [first, ..] => Kind::of(first.split_once('/').map_or(first, |(kind, _)| kind)),
+            [] => None,
+        };
+        said.unwrap_or(Kind::Rollout)
     }
 
     /// The name, when there is one only.
     pub(super) fn one(&self) -> Result<String, PluginError> {
-        match <[String; 1]>::try_from(self.all()?) {
+        self.one_of(Kind::Rollout)
+    }
+
+    /// The name, when there is one only, of this kind.
+    pub(super) fn one_of(&self, kind: Kind) -> Result<String, PluginError> {
+        match <[String; 1]>::try_from(names(&self.words, kind)?) {
             Ok([name]) => Ok(name),
             Err(names) => Err(PluginError::Usage(format!(
                 "one name is wanted, not {}: {}",
@@ -215,14 +263,17 @@ impl Names {
 }
 
 impl List {
-    /// Checks that nothing but the kind is asked for.
-    pub(super) fn check(&self) -> Result<(), PluginError> {
-        match self.words.iter().find(|word| !KINDS.contains(&word.as_str())) {
-            Some(word) => {
-                Err(PluginError::Usage(format!("cannot list '{word}': only rollouts can be listed")))
-            }
-            None => Ok(()),
+    /// The kind that is asked for, and nothing else.
+    pub(super) fn check(&self) -> Result<Kind, PluginError> {
+        let mut kind = Kind::Rollout;
+        for word in &self.words {
+            kind = Kind::of(word).filter(|kind| *kind != Kind::AnalysisRun).ok_or_else(|| {
+                PluginError::Usage(format!(
+                    "cannot list '{word}': only rollouts and experiments can be listed"
+                ))
+            })?;
         }
+        Ok(kind)
     }
 }
 
@@ -243,17 +294,20 @@ impl SetImage {
 }
 
 /// Reads `rollout a b`, `ro/a`, or just `a b`. A single word is always a name, even if it is a word for the kind.
-fn names(words: &[String]) -> Result<Vec<String>, PluginError> {
+fn names(words: &[String], kind: Kind) -> Result<Vec<String>, PluginError> {
     let words = match words {
-        [kind, rest @ ..] if !rest.is_empty() && KINDS.contains(&kind.as_str()) => rest,
+        [first, rest @ ..] if !rest.is_empty() && Kind::of(first) == Some(kind) => rest,
         words => words,
     };
     words
         .iter()
         .map(|word| match word.split_once('/') {
             None => Ok(word.clone()),
-            Some((kind, name)) if KINDS.contains(&kind) => Ok(name.to_owned()),
-            Some((kind, _)) => Err(PluginError::Usage(format!("'{kind}' is not a word for rollouts"))),
+            Some((said, name)) if Kind::of(said) == Some(kind) => Ok(name.to_owned()),
+            Some((said, _)) => {
+                let [word, ..] = kind.words();
+                Err(PluginError::Usage(format!("'{said}' is not a word for {word}s")))
+            }
         })
         .collect()
 }
@@ -272,7 +326,7 @@ mod tests {
 
     fn check(words: &[&str], expected: &[&str]) {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        assert_eq!(names(&words).unwrap(), expected);
+        assert_eq!(names(&words, Kind::Rollout).unwrap(), expected);
     }
 
     #[test]
@@ -286,7 +340,26 @@ mod tests {
 
     #[test]
     fn a_name_of_another_kind_is_refused() {
-        assert!(names(&["deployment/a".to_owned()]).is_err());
+        assert!(names(&["deployment/a".to_owned()], Kind::Rollout).is_err());
+        assert!(names(&["ro/a".to_owned()], Kind::Experiment).is_err());
+    }
+
+    #[test]
+    fn another_kind_is_told_by_the_word_before_the_name() {
+        for (line, expected) in [
+            ("s get exp a", Kind::Experiment),
+            ("s get experiment/a", Kind::Experiment),
+            ("s get experiment", Kind::Rollout),
+            ("s get ro a", Kind::Rollout),
+            ("s get a", Kind::Rollout),
+        ] {
+            let Command::Get(get) = parse(line).command else { panic!("{line}") };
+            assert_eq!(get.names.kind(), expected, "{line}");
+            assert_eq!(
+                get.names.one_of(expected).unwrap().len(),
+                if line.ends_with("experiment") { 10 } else { 1 }
+            );
+        }
     }
 
     #[test]

@@ -52,6 +52,18 @@ impl Connection {
             .map_err(|error| self.failure(error, &format!("read rollout '{name}'"), Some(name)))
     }
 
+    /// The object of another kind with this name.
+    pub(super) async fn find<K>(&self, name: &str) -> Result<K, PluginError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let found = self.api::<K>().get(name).await;
+        found.map_err(|error| self.failure(error, &format!("read {} '{name}'", K::kind(&())), None))
+    }
+
     /// An error of a request in words. `doing` says what was attempted; `rollout` names the object that may be missing.
     pub(super) fn failure(&self, error: kube::Error, doing: &str, rollout: Option<&str>) -> PluginError {
         match error {

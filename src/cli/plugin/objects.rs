@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::connection::Connection;
 use super::error::PluginError;
 use crate::api::labels::POD_TEMPLATE_HASH;
-use crate::api::{AnalysisRun, Rollout};
-use crate::view::Observed;
+use crate::api::{AnalysisRun, Experiment, Rollout};
+use crate::view::{self, ExperimentView, Observed};
 
 /// The label selector for ReplicaSets and pods of a rollout.
 pub(super) fn selector(rollout: &Rollout) -> String {
@@ -25,12 +25,28 @@ pub(super) async fn read(connection: &Connection, name: &str) -> Result<Observed
     let rollout = connection.rollout(name).await?;
     let of_rollout = ListParams::default().labels(&selector(&rollout));
     let all = ListParams::default();
-    let (replica_sets, pods, analysis_runs) = futures::try_join!(
+    let (replica_sets, pods, analysis_runs, experiments) = futures::try_join!(
         list::<ReplicaSet>(connection, &of_rollout),
         list::<Pod>(connection, &of_rollout),
         list::<AnalysisRun>(connection, &all),
+        list::<Experiment>(connection, &all),
     )?;
-    Ok(Observed { rollout, replica_sets, pods, analysis_runs })
+    Ok(Observed { rollout, replica_sets, pods, analysis_runs, experiments })
+}
+
+/// Reads an Experiment and all that may belong to it.
+pub(super) async fn read_experiment(
+    connection: &Connection,
+    name: &str,
+) -> Result<ExperimentView, PluginError> {
+    let experiment = connection.find::<Experiment>(name).await?;
+    let (of_pods, all) = (ListParams::default().labels(POD_TEMPLATE_HASH), ListParams::default());
+    let (sets, pods, runs) = futures::try_join!(
+        list::<ReplicaSet>(connection, &of_pods),
+        list::<Pod>(connection, &of_pods),
+        list::<AnalysisRun>(connection, &all),
+    )?;
+    Ok(view::experiment(&experiment, &sets, &pods, &runs))
 }
 
 async fn list<K>(connection: &Connection, params: &ListParams) -> Result<Vec<K>, PluginError>

@@ -21,7 +21,8 @@ use super::connection::Connection;
 use super::error::PluginError;
 use super::screen::Picture;
 use super::{now, objects};
-use crate::api::{AnalysisRun, Rollout};
+use crate::api::labels::POD_TEMPLATE_HASH;
+use crate::api::{AnalysisRun, Experiment, Rollout};
 use crate::view::{self, Columns, Observed, Paint};
 
 /// Least time between two pictures: at most five a second.
@@ -87,20 +88,58 @@ pub(super) async fn tree(
     let (sets, set_signals) = follow::<ReplicaSet>(connection.api(), of_rollout.clone());
     let (pods, pod_signals) = follow::<Pod>(connection.api(), of_rollout);
     let (runs, run_signals) = follow::<AnalysisRun>(connection.api(), watcher::Config::default());
-    let signals = select_all([rollout_signals, set_signals, pod_signals, run_signals]).boxed();
+    let (experiments, experiment_signals) =
+        follow::<Experiment>(connection.api(), watcher::Config::default());
+    let signals = [rollout_signals, set_signals, pod_signals, run_signals, experiment_signals];
+    let signals = select_all(signals).boxed();
     let mut picture = Picture::new(paint);
     let draw = || {
-        let (Some(rollouts), Some(replica_sets), Some(pods), Some(analysis_runs)) =
-            (state(&rollouts), state(&sets), state(&pods), state(&runs))
+        let (Some(rollouts), Some(replica_sets), Some(pods), Some(analysis_runs), Some(experiments)) =
+            (state(&rollouts), state(&sets), state(&pods), state(&runs), state(&experiments))
         else {
             return Ok(());
         };
         let Some(rollout) = rollouts.into_iter().next() else {
             return Err(PluginError::Deleted(name.to_owned()));
         };
-        let observed = Observed { rollout, replica_sets, pods, analysis_runs };
+        let observed = Observed { rollout, replica_sets, pods, analysis_runs, experiments };
         let tree = view::tree(&observed);
         picture.draw(|detail| view::render(&tree, now(), detail))
+    };
+    let drawing = redraw(connection, signals, draw);
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, drawing).await.unwrap_or(Ok(())),
+        None => drawing.await,
+    }
+}
+
+/// Draws the tree of an Experiment at each change, for as long as `limit` says.
+pub(super) async fn experiment(
+    connection: &Connection,
+    name: &str,
+    paint: Paint,
+    limit: Option<Duration>,
+) -> Result<(), PluginError> {
+    connection.find::<Experiment>(name).await?;
+    let of_pods = watcher::Config::default().labels(POD_TEMPLATE_HASH);
+    let named = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let (experiments, experiment_signals) = follow::<Experiment>(connection.api(), named);
+    let (sets, set_signals) = follow::<ReplicaSet>(connection.api(), of_pods.clone());
+    let (pods, pod_signals) = follow::<Pod>(connection.api(), of_pods);
+    let (runs, run_signals) = follow::<AnalysisRun>(connection.api(), watcher::Config::default());
+    let signals = select_all([experiment_signals, set_signals, pod_signals, run_signals]).boxed();
+    let mut picture = Picture::new(paint);
+    let draw = || {
+        let (Some(experiments), Some(sets), Some(pods), Some(runs)) =
+            (state(&experiments), state(&sets), state(&pods), state(&runs))
+        else {
+            return Ok(());
+        };
+        let Some(experiment) = experiments.first() else {
+            return Err(PluginError::Refused(format!("Experiment '{name}' was deleted")));
+        };
+        let tree = view::experiment(experiment, &sets, &pods, &runs);
+        picture.draw(|detail| view::render_experiment(&tree, now(), detail))
     };
     let drawing = redraw(connection, signals, draw);
     match limit {

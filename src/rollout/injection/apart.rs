@@ -56,7 +56,7 @@ fn version(term: &Value) -> Option<PodHash> {
 }
 
 /// Takes it out of a pod template, with what is empty then.
-pub fn strip(template: &mut Value) {
+pub(super) fn strip(template: &mut Value) {
     let Some(affinity) = template.pointer_mut("/spec/affinity") else { return };
     let Some(anti) = affinity.get_mut("podAntiAffinity").filter(|anti| !found(anti).is_empty()) else {
         return;

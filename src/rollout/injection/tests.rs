@@ -215,16 +215,16 @@ fn what_is_stripped_is_what_was_put_there() {
         "requiredDuringSchedulingIgnoredDuringExecution": [term, own],
         "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}],
     }}}});
-    strip(&mut template);
+    apart::strip(&mut template);
     let left = json!({"requiredDuringSchedulingIgnoredDuringExecution": [own]});
     assert_eq!(template, json!({"spec": {"affinity": {"podAntiAffinity": left}}}));
 
     let injected = json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]});
     let mut template = json!({"spec": {"affinity": {"podAntiAffinity": injected}, "containers": []}});
-    strip(&mut template);
+    apart::strip(&mut template);
     assert_eq!(template, json!({"spec": {"containers": []}}));
 
     let mut template = json!({"spec": {"affinity": {"podAntiAffinity": {}}}});
-    strip(&mut template);
+    apart::strip(&mut template);
     assert_eq!(template, json!({"spec": {"affinity": {"podAntiAffinity": {}}}}), "its author wrote that");
 }

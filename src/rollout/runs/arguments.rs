@@ -9,7 +9,7 @@ use crate::api::analysis_template::Argument;
 use crate::api::rollout::AnalysisRunArgument;
 
 /// The arguments with their values; one that has none is reported.
-pub(super) fn resolve(
+pub(in super::super) fn resolve(
     snapshot: &Snapshot,
     field: &str,
     args: &[AnalysisRunArgument],

@@ -38,7 +38,8 @@ pub(super) fn run(
     AnalysisRun { metadata, spec: analysis.spec.clone(), status: None }
 }
 
-fn owner(world: &World) -> OwnerReference {
+/// The Rollout, as the owner of what it makes.
+pub(in super::super) fn owner(world: &World) -> OwnerReference {
     let metadata = &world.snapshot.rollout.metadata;
     OwnerReference {
         api_version: "argoproj.io/v1alpha1".to_owned(),

@@ -104,8 +104,7 @@ fn switching(strategy: &BlueGreen, world: &World, progress: &Progress) -> Target
     targets.services.retain(|wanted| wanted.service != strategy.active_service);
     let hash = progress.hash.as_ref();
     targets.services.extend(selection(Some(&strategy.active_service), hash, Demand::Whole));
-    targets.keep_runs.extend(runs::current_names(progress));
-    targets
+    targets.keeping(progress)
 }
 
 /// Back to stable while the new version is dead: a switch that takes users from pods that are not there.

@@ -1,9 +1,10 @@
-//! Why a rollout stays at a step: a pause, a person, or an analysis. Each reason says what ends the wait.
+//! Why a rollout stays at a step: a pause, a person, an analysis or an experiment. Each reason says what ends the wait.
 
 use std::time::Duration;
 
 use super::super::deadline::{Deadline, Wake};
-use super::super::progress::{PAUSE_STEP, Progress};
+use super::super::experiments::{self, StepExperiment};
+use super::super::progress::{PAUSE_EXPERIMENT, PAUSE_STEP, Progress};
 use super::super::runs::{self, Analysed, Analysis};
 use super::super::targets::{ProgressClock, Targets};
 use super::super::valid::Strategy;
@@ -19,16 +20,21 @@ use crate::units::Weight;
 pub enum Reason<'a> {
     /// `spec.paused`; ends when it is false.
     SpecPaused,
-    /// An analysis came to no verdict; ends when a person promotes, retries or aborts.
+    /// An analysis or an Experiment came to no verdict; ends when a person promotes, retries or aborts.
     Inconclusive,
     /// A pause step; ends after its duration or, without one, when a person promotes.
     PauseStep(Option<Duration>),
     /// An analysis step; ends when its run does.
     AnalysisStep(&'a Analysis),
+    /// An experiment step; ends when its Experiment does.
+    ExperimentStep(&'a StepExperiment),
 }
 
 /// Waits, unless an analysis has failed.
 pub(super) fn act(reason: Reason, world: &World, progress: &Progress) -> Outcome {
+    if matches!(reason, Reason::Inconclusive) && experiments::is_retried(world, progress) {
+        return resume(progress);
+    }
     if let Reason::SpecPaused | Reason::Inconclusive = reason {
         return freeze(world, progress);
     }
@@ -41,7 +47,15 @@ pub(super) fn act(reason: Reason, world: &World, progress: &Progress) -> Outcome
         Reason::SpecPaused | Reason::Inconclusive => freeze(world, progress),
         Reason::PauseStep(duration) => pause(duration, world, progress, analysed),
         Reason::AnalysisStep(analysis) => analysis_step(analysis, world, progress, analysed),
+        Reason::ExperimentStep(step) => experiment_step(step, world, progress, analysed),
     }
+}
+
+/// Who runs an Experiment again wants what comes after it, and traffic for it.
+fn resume(progress: &Progress) -> Outcome {
+    let mut next = progress.clone();
+    next.end_pause(PAUSE_EXPERIMENT);
+    Outcome::Move(next, vec![])
 }
 
 /// Nothing moves until a person says so; runs that go on go on, and one that fails takes the update back.
@@ -62,8 +76,7 @@ fn frozen(world: &World, progress: &Progress) -> Targets {
         rescued_at(world, progress, reached(world, progress)).unwrap_or_else(Targets::hold)
     };
     targets.clock = ProgressClock::Stopped;
-    targets.keep_runs.extend(runs::current_names(progress));
-    targets
+    targets.relieved(world, progress).keeping(progress)
 }
 
 /// A hold never leaves users on dead pods while stable could serve them: their share goes to stable, and comes back to
@@ -161,6 +174,33 @@ fn analysis_step(analysis: &Analysis, world: &World, progress: &Progress, backgr
         runs::Watched::Going(step) if step.is_successful => stepping::finish(world, progress),
         runs::Watched::Going(step) => {
             Outcome::Stay(background.into_targets(step.into_targets(waiting(world, progress))))
+        }
+    }
+}
+
+fn experiment_step(
+    step: &StepExperiment,
+    world: &World,
+    progress: &Progress,
+    background: Analysed,
+) -> Outcome {
+    if progress.pause(PAUSE_STEP).is_some()
+        && let Some(resumed) = stepping::forget_wait(progress)
+    {
+        return resumed;
+    }
+    // Who was unpaused for something else than the recorded Experiment was not for what comes after this one.
+    if progress.was_unpaused() && !experiments::is_undecided(world, progress) {
+        let mut next = progress.clone();
+        next.end_pauses();
+        return Outcome::Move(next, vec![]);
+    }
+    match experiments::watch(world, progress, step) {
+        experiments::Watched::Failed(why) => aborted::enter(world, progress, why),
+        experiments::Watched::Moved(next, events) => Outcome::Move(*next, events),
+        experiments::Watched::Passed => stepping::finish(world, progress),
+        experiments::Watched::Going(going) => {
+            Outcome::Stay(background.into_targets(going.into_targets(waiting(world, progress))))
         }
     }
 }

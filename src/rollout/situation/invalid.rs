@@ -32,14 +32,13 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
     Outcome::Stay(Targets {
         // A ReplicaSet that was refused is tried again, empty, while everything else still says so.
         create: world.retries.then_some(ReplicaCount::ZERO),
-        keep_runs: runs::current_names(progress),
         wakes: ends
             .filter(|at| *at > world.now())
             .map(|at| Wake { at, why: Deadline::ProgressDeadline })
             .into_iter()
             .collect(),
         clock: ProgressClock::Stopped,
-        ..rescued.unwrap_or_default()
+        ..rescued.unwrap_or_default().relieved(world, progress).keeping(progress)
     })
 }
 

@@ -15,7 +15,7 @@ pub(super) mod rerouting;
 mod returning;
 mod stepping;
 
-use super::progress::{PAUSE_INCONCLUSIVE, Progress};
+use super::progress::{PAUSE_EXPERIMENT, PAUSE_INCONCLUSIVE, Progress};
 use super::targets::Targets;
 use super::valid::{BlueGreen, Step, Strategy};
 use super::world::World;
@@ -97,7 +97,7 @@ fn updating<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
     if world.spec.paused {
         return Situation::Holding(Reason::SpecPaused);
     }
-    if progress.pause(PAUSE_INCONCLUSIVE).is_some() {
+    if progress.pause(PAUSE_INCONCLUSIVE).or(progress.pause(PAUSE_EXPERIMENT)).is_some() {
         return Situation::Holding(Reason::Inconclusive);
     }
     if let Strategy::BlueGreen(strategy) = &world.spec.strategy {
@@ -108,6 +108,7 @@ fn updating<'a>(world: &World<'a>, progress: &Progress) -> Situation<'a> {
         Some(Step::SetWeight(weight)) => Situation::Stepping(Goal::Weight(*weight)),
         Some(Step::SetCanaryScale(_) | Step::SetRoute { .. }) => Situation::Stepping(Goal::Kept),
         Some(Step::Pause(duration)) => Situation::Holding(Reason::PauseStep(*duration)),
+        Some(Step::Experiment(step)) => Situation::Holding(Reason::ExperimentStep(step)),
         Some(Step::Analysis(analysis)) => Situation::Holding(Reason::AnalysisStep(analysis)),
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn act(request: Request, world: &World, progress: &Progress) -> Outco
         Request::Jump => {
             // What was begun at the step before must not count for this one.
             next.go_to(progress.index);
-            next.step_run = None;
+            next.forget_step();
             let events = if next.pauses.is_empty() { vec![] } else { vec![Event::Resumed] };
             next.end_pauses();
             Outcome::Move(next, events)

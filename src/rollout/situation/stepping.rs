@@ -43,13 +43,13 @@ pub(super) fn act(goal: Goal, world: &World, progress: &Progress) -> Outcome {
     Outcome::Stay(analysed.into_targets(targets))
 }
 
-/// Forgets a pause or an analysis that a user went past, with or without ending it; what it leaves would end a later one
+/// Forgets a pause, an analysis or an experiment that a user went past, with or without ending it; what it leaves would end a later one
 /// at once.
 pub(super) fn forget_wait(progress: &Progress) -> Option<Outcome> {
     let was_paused = progress.was_unpaused() || progress.pause(PAUSE_STEP).is_some();
-    (was_paused || progress.step_run.is_some()).then(|| {
+    (was_paused || progress.step_run.is_some() || progress.experiment.is_some()).then(|| {
         let mut next = progress.clone();
-        next.step_run = None;
+        next.forget_step();
         let events = if was_paused { vec![Event::Resumed] } else { vec![] };
         if was_paused {
             next.end_pauses();

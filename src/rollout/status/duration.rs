@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::progress::{PAUSE_BLUE_GREEN, PAUSE_INCONCLUSIVE, PAUSE_STEP, Progress};
+use super::super::progress::{PAUSE_BLUE_GREEN, PAUSE_EXPERIMENT, PAUSE_INCONCLUSIVE, PAUSE_STEP, Progress};
 use super::super::valid::{BlueGreen, Promotion, Step, Strategy};
 use super::super::world::World;
 use crate::api::RolloutStatus;
@@ -143,7 +143,7 @@ fn is_held(world: &World, progress: &Progress) -> bool {
     let at_pause = waits(PAUSE_STEP) && matches!(world.step(progress), Some(Step::Pause(None)));
     let before_switch = waits(PAUSE_BLUE_GREEN)
         && matches!(&world.spec.strategy, Strategy::BlueGreen(strategy) if by_person(strategy));
-    world.spec.paused || at_pause || before_switch || waits(PAUSE_INCONCLUSIVE)
+    world.spec.paused || at_pause || before_switch || waits(PAUSE_INCONCLUSIVE) || waits(PAUSE_EXPERIMENT)
 }
 
 /// The duration as it changes within a pass.

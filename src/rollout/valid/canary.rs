@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
+use super::experiment::{self, Ground};
 use super::strategy::{Chosen, Delays, bounds, scale_down, share};
 use super::{
     Background, CanaryScale, Services, SpecError, StableScale, Step, Strategy, managed, routing, services,
@@ -25,7 +27,7 @@ pub(super) fn parse(
     snapshot: &Snapshot,
     canary: &CanaryStrategy,
     replicas: ReplicaCount,
-    template: &Value,
+    (selector, template): (&LabelSelector, &Value),
     problems: &mut Vec<SpecError>,
 ) -> Chosen {
     unsupported::check_canary(canary, problems);
@@ -58,7 +60,11 @@ pub(super) fn parse(
     }
     Chosen {
         bounds: bounds(replicas, surge, unavailable),
-        steps: steps(snapshot, canary, &strategy, problems),
+        steps: steps(
+            canary,
+            Ground { snapshot, strategy: &strategy, selector, template, reached: Weight::ZERO },
+            problems,
+        ),
         background: background(snapshot, canary, problems),
         services,
         scale_down,
@@ -92,28 +98,30 @@ fn threshold(
     }
 }
 
-fn steps(
-    snapshot: &Snapshot,
-    canary: &CanaryStrategy,
-    strategy: &Strategy,
-    problems: &mut Vec<SpecError>,
-) -> Vec<Step> {
-    let steps = canary.steps.iter().flatten().enumerate();
-    steps.map(|(index, step)| parse_step(snapshot, index, step, strategy, problems)).collect()
+fn steps(canary: &CanaryStrategy, ground: Ground, problems: &mut Vec<SpecError>) -> Vec<Step> {
+    let mut parsed = Vec::new();
+    let mut ground = ground;
+    for (index, step) in canary.steps.iter().flatten().enumerate() {
+        let step = parse_step(ground, index, step, problems);
+        if let Step::SetWeight(weight) = step {
+            ground.reached = weight;
+        }
+        parsed.push(step);
+    }
+    parsed
 }
 
-fn parse_step(
-    snapshot: &Snapshot,
-    index: usize,
-    step: &CanaryStep,
-    strategy: &Strategy,
-    problems: &mut Vec<SpecError>,
-) -> Step {
+fn parse_step(ground: Ground, index: usize, step: &CanaryStep, problems: &mut Vec<SpecError>) -> Step {
+    let Ground { snapshot, strategy, .. } = ground;
     let field = format!("{PATH}.steps[{index}]");
     unsupported::check_step(&field, step, problems);
     check_number(&field, step, problems);
     if let Some(step) = managed::parse(snapshot, &field, step, strategy, problems) {
         return step;
+    }
+    if let Some(found) = step.experiment.as_ref().filter(|_| step.set_weight.is_none()) {
+        let found = experiment::parse(ground, &format!("{field}.experiment"), found, problems);
+        return Step::Experiment(Box::new(found));
     }
     match (step.set_weight, &step.set_canary_scale, &step.pause, &step.analysis) {
         (Some(weight), ..) => Step::SetWeight(parse_weight(&field, weight, strategy, problems)),
@@ -141,7 +149,7 @@ fn check_number(field: &str, step: &CanaryStep, problems: &mut Vec<SpecError>) {
     ];
     match set.iter().filter(|set| **set).count() {
         0 => {
-            let message = "is empty: set one of setWeight, setCanaryScale, pause or analysis";
+            let message = "is empty: set one of setWeight, setCanaryScale, pause, analysis or experiment";
             problems.push(SpecError::new(field, message));
         }
         1 => {}

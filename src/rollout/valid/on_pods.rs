@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::SpecError;
+use super::names::is_dns_part;
 use crate::api::RolloutSpec;
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::api::rollout::{AntiAffinity, PodMetadata};
@@ -105,10 +106,6 @@ fn legal(
 /// Whether this is the name of a label or annotation, with or without a prefix.
 fn is_name(text: &str) -> bool {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
-    let is_dns_part = |part: &str| {
-        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        part.chars().all(|c| legal(c) || c == '-') && part.starts_with(legal) && part.ends_with(legal)
-    };
     let is_prefix = |prefix: &str| prefix.len() <= LONGEST_PREFIX && prefix.split('.').all(is_dns_part);
     prefix.is_none_or(is_prefix) && is_word(name)
 }

@@ -1,8 +1,8 @@
 //! The Services that a spec names: they exist, select the template's pods, and belong to no other Rollout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{SpecError, template_labels};
 use crate::api::labels::{MANAGED_BY, POD_TEMPLATE_HASH};
@@ -11,6 +11,26 @@ use crate::rollout::snapshot::Snapshot;
 /// The name of a Service, if there is one: charts render a Service that is not used as an empty name.
 pub(super) fn named(service: Option<&String>) -> Option<String> {
     service.cloned().filter(|name| !name.is_empty())
+}
+
+/// What is wrong with a Service in front of pods that say no port.
+pub(crate) const NO_PORT: &str = "needs a port: name at least one containerPort in the template's containers";
+
+/// A Service's ports for those of a template's containers, each once.
+pub(crate) fn ports(template: &Value) -> Vec<Value> {
+    let containers = template.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
+    let ports = containers.filter_map(|container| container.get("ports")?.as_array()).flatten();
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for port in ports {
+        let Some(number) = port.get("containerPort").and_then(Value::as_i64) else { continue };
+        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+        if seen.insert((number, protocol.to_owned())) {
+            let name = format!("{}-{number}", protocol.to_lowercase());
+            found.push(json!({"name": name, "protocol": protocol, "port": number, "targetPort": number}));
+        }
+    }
+    found
 }
 
 /// Checks the Services of a strategy, each with its field.

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
 use super::WorkloadScaling;
+use crate::rollout::experiments::StepExperiment;
 use crate::rollout::injection::OnPods;
 use crate::rollout::replicas::{Bounds, Threshold};
 use crate::rollout::runs::Analysis;
@@ -204,6 +205,8 @@ pub enum Step {
     Pause(Option<Duration>),
     /// Runs an analysis and waits for it.
     Analysis(Box<Analysis>),
+    /// Runs an experiment and waits for it.
+    Experiment(Box<StepExperiment>),
 }
 
 /// The size of a canary apart from its share.
@@ -240,6 +243,7 @@ impl fmt::Display for Step {
             Self::Pause(None) => f.write_str("pause"),
             Self::Pause(Some(duration)) => write!(f, "pause: {}", format_duration(*duration)),
             Self::Analysis(_) => f.write_str("analysis"),
+            Self::Experiment(_) => f.write_str("experiment"),
         }
     }
 }

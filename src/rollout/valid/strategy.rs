@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
@@ -31,23 +32,23 @@ const DEFAULT_DELAY_SECONDS: i32 = 30;
 pub(super) fn parse(
     snapshot: &Snapshot,
     replicas: ReplicaCount,
-    template: &Value,
+    pods: (&LabelSelector, &Value),
     problems: &mut Vec<SpecError>,
 ) -> Chosen {
     let field = "spec.strategy";
     let nothing = rollout::Strategy::default();
     let strategy = snapshot.rollout.spec.strategy.as_ref().unwrap_or(&nothing);
     match (&strategy.canary, &strategy.blue_green) {
-        (Some(found), None) => canary::parse(snapshot, found, replicas, template, problems),
-        (None, Some(found)) => blue_green::parse(snapshot, found, replicas, template, problems),
+        (Some(found), None) => canary::parse(snapshot, found, replicas, pods, problems),
+        (None, Some(found)) => blue_green::parse(snapshot, found, replicas, pods.1, problems),
         (None, None) => {
             let message = "Rollout has missing field '.spec.strategy.canary or .spec.strategy.blueGreen'";
             problems.push(SpecError::new(field, message));
-            canary::parse(snapshot, &CanaryStrategy::default(), replicas, template, problems)
+            canary::parse(snapshot, &CanaryStrategy::default(), replicas, pods, problems)
         }
         (Some(found), Some(_)) => {
             problems.push(SpecError::new(field, "Multiple Strategies can not be listed"));
-            canary::parse(snapshot, found, replicas, template, problems)
+            canary::parse(snapshot, found, replicas, pods, problems)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::parse;
+use super::{Step, parse};
 use crate::rollout::snapshot::Service;
 use crate::rollout::tests::Bench;
 
@@ -338,4 +338,189 @@ fn a_blue_green_update_is_refused_by_its_field() {
 fn all_problems_of_a_spec_are_told_at_once() {
     let change = json!({"replicas": -1, "strategy": {"canary": {"steps": [{}, {"setWeight": 101}]}}});
     assert_eq!(problems(&change).len(), 3, "{:#?}", problems(&change));
+}
+
+/// A canary whose only step is an experiment of one template, with `change` merged into the step.
+fn experiment(change: &Value) -> Value {
+    let mut step = json!({
+        "templates": [{"name": "a", "specRef": "canary"}],
+        "analyses": [{"name": "x", "templateName": "success-rate"}],
+    });
+    merge(&mut step, change);
+    canary(&json!({"steps": [{"experiment": step}]}))
+}
+
+/// The same with one template.
+fn experiment_of(template: &Value) -> Value {
+    let mut whole = json!({"name": "a", "specRef": "canary"});
+    merge(&mut whole, template);
+    experiment(&json!({"templates": [whole]}))
+}
+
+/// The same with one analysis.
+fn judged_by(analysis: &Value) -> Value {
+    experiment(&json!({"analyses": [analysis]}))
+}
+
+/// As `refused`, with fields below the step.
+fn refused_at_step(cases: &[(Value, &str, &str)]) {
+    for (change, path, words) in cases {
+        refused(&[(change.clone(), &format!("{CANARY}.steps[0].experiment.{path}"), words)]);
+    }
+}
+
+#[test]
+fn an_experiment_step_names_templates_and_analyses_that_can_be_made() {
+    let template = |template: Value| experiment_of(&template);
+    let analysis = |analysis: Value| judged_by(&analysis);
+    let twice = json!([{"name": "a", "specRef": "canary"}, {"name": "a", "specRef": "stable"}]);
+    let cases = [
+        (experiment(&json!({"templates": []})), "templates", "is empty"),
+        (experiment(&json!({"templates": twice})), "templates[1].name", "'a' is the name of another one too"),
+        (experiment(&json!({"duration": "soon"})), "duration", "is not a time"),
+        (experiment(&json!({"scaleDownDelaySeconds": -1})), "scaleDownDelaySeconds", "must be 0 or more"),
+        (template(json!({"name": ""})), "templates[0].name", "is missing"),
+        (template(json!({"specRef": "preview"})), "templates[0].specRef", "canary or stable, not 'preview'"),
+        (template(json!({"replicas": -1})), "templates[0].replicas", "must be 0 or more"),
+        (template(json!({"service": {}})), "templates[0].service", "name at least one containerPort"),
+        (template(json!({"selector": {}})), "templates[0].selector", "is empty"),
+        (
+            template(json!({"selector": {"matchLabels": {"app": "other"}}})),
+            "templates[0].selector",
+            "matches none of the template's labels",
+        ),
+        (
+            template(json!({"weight": 10})),
+            "templates[0].weight",
+            "Experiment template weight cannot be set unless TrafficRouting is enabled",
+        ),
+        (
+            analysis(json!({"name": "x", "templateName": "no"})),
+            "analyses[0]",
+            "AnalysisTemplate 'no' not found",
+        ),
+        (analysis(json!({"name": "", "templateName": "success-rate"})), "analyses[0].name", "is missing"),
+        (
+            analysis(
+                json!({"name": "x", "templateName": "success-rate", "args": [{"name": "a", "valueFrom": {}}]}),
+            ),
+            "analyses[0].args[0]",
+            "valueFrom needs one of",
+        ),
+        (
+            experiment(&json!({"dryRun": [{"metricName": "none"}]})),
+            "dryRun[0].metricName",
+            "'none' matches no metric of any analysis",
+        ),
+    ];
+    refused_at_step(&cases);
+    let overlaid =
+        json!({"templates": [{"name": "a", "specRef": "stable", "metadata": {"labels": {"app": "x"}}}]});
+    for legal in [experiment(&json!({})), experiment(&overlaid)] {
+        assert_eq!(problems(&legal), Vec::<String>::new(), "{legal}");
+    }
+}
+
+#[test]
+fn what_an_experiment_could_not_make_is_told_before_the_step_is_reached() {
+    let template = |template: Value| experiment_of(&template);
+    let analysis = |analysis: Value| judged_by(&analysis);
+    let same_service = json!([
+        {"name": "a", "specRef": "stable", "service": {"name": "try"}},
+        {"name": "b", "specRef": "stable", "service": {"name": "try"}},
+    ]);
+    let tagged = |value: &str| {
+        let args = json!([{"name": "address", "value": value}]);
+        analysis(json!({"name": "x", "templateName": "success-rate", "args": args}))
+    };
+    refused_at_step(&[
+        (
+            template(json!({"name": "A_b"})),
+            "templates[0].name",
+            "'A_b' becomes part of the name of an object",
+        ),
+        (template(json!({"name": "A".repeat(2)})), "templates[0].name", "lower-case letters"),
+        (
+            template(json!({"service": {"name": "Shop"}})),
+            "templates[0].service.name",
+            "a Service cannot be called 'Shop'",
+        ),
+        (
+            template(json!({"name": "long".repeat(12), "service": {}})),
+            "templates[0].service.name",
+            "a Service cannot be called 'api-",
+        ),
+        (
+            template(json!({"service": {"name": "canary"}})),
+            "templates[0].service.name",
+            "'canary' is a Service that this Rollout names itself",
+        ),
+        (
+            experiment(&json!({"templates": same_service})),
+            "templates[1].service.name",
+            "the Service of another",
+        ),
+        (experiment(&json!({"duration": "0s"})), "duration", "must be more than 0"),
+        (
+            analysis(json!({"name": "a b", "templateName": "success-rate"})),
+            "analyses[0].name",
+            "'a b' becomes",
+        ),
+        (
+            tagged("{{templates.b.podTemplateHash}}"),
+            "analyses[0].args[0].value",
+            "known are experiment.availableAt",
+        ),
+        (tagged("{{experiment.finishedAt}}"), "analyses[0].args[0].value", "has no value: set"),
+    ]);
+    let tags = "{{templates.a.podTemplateHash}} {{templates.a.replicaset.name}} {{experiment.availableAt}} {{other}}";
+    assert_eq!(problems(&tagged(tags)), Vec::<String>::new());
+}
+
+#[test]
+fn who_asks_in_an_experiment_for_the_hash_of_a_version_is_told_whose_it_is() {
+    let mut snapshot = Bench::new(4, &json!([])).snapshot;
+    let mut spec = serde_json::to_value(&snapshot.rollout.spec).unwrap();
+    let args = json!([{"name": "address", "valueFrom": {"podTemplateHashValue": "Latest"}}]);
+    let change = json!({"analyses": [{"name": "x", "templateName": "success-rate", "args": args}]});
+    merge(&mut spec, &experiment(&change));
+    snapshot.rollout.spec = serde_json::from_value(spec).unwrap();
+    let steps = parse(&snapshot).spec.steps;
+    let Some(Step::Experiment(step)) = steps.first() else { panic!("{steps:?}") };
+    let told = step.advice.iter().find(|advice| advice.topic == "ExperimentArgOfRollout").unwrap();
+    assert!(
+        told.message
+            .contains("analyses[0].args[0]: podTemplateHashValue is the hash of the Rollout's own pods")
+    );
+    assert!(told.message.ends_with("{{templates.NAME.podTemplateHash}}"), "{}", told.message);
+}
+
+#[test]
+fn weights_of_an_experiment_need_a_router_that_has_room_for_them() {
+    let field = format!("{CANARY}.steps[1].experiment");
+    let case = |routing: Value, weight: i32, delay: Option<i32>| {
+        let templates = json!([{"name": "a", "specRef": "stable", "weight": weight}]);
+        let experiment = json!({"templates": templates, "scaleDownDelaySeconds": delay});
+        routed(&json!({
+            "trafficRouting": routing, "steps": [{"setWeight": 60}, {"experiment": experiment}],
+        }))
+    };
+    let smi = json!({"plugins": null, "smi": {}});
+    let subsets = json!({"plugins": null, "istio": {
+        "virtualService": {"name": "web"},
+        "destinationRule": {"name": "web", "canarySubsetName": "c", "stableSubsetName": "s"},
+    }});
+    let nginx = json!({"plugins": null, "nginx": {"stableIngress": "web"}});
+    let weight = format!("{field}.templates[0].weight");
+    let mut without_pods = case(smi.clone(), 10, None);
+    without_pods["strategy"]["canary"]["steps"][1]["experiment"]["templates"][0]["replicas"] = json!(0);
+    refused(&[
+        (case(nginx, 10, None), &weight, "only available for TrafficRouting with SMI, ALB, and Istio"),
+        (case(subsets, 10, None), &weight, "without a destinationRule"),
+        (case(smi.clone(), 101, None), &weight, "between 0 and 100, not 101"),
+        (case(smi.clone(), 41, None), &format!("{field}.templates"), "come to 101 with the canary's 60"),
+        (without_pods, &format!("{field}.templates[0].replicas"), "must be more than 0 beside a weight"),
+        (case(smi.clone(), 40, Some(0)), &format!("{field}.scaleDownDelaySeconds"), "must be more than 0"),
+    ]);
+    assert_eq!(problems(&case(smi, 40, None)), Vec::<String>::new());
 }

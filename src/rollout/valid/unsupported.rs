@@ -25,7 +25,7 @@ pub(super) fn check_canary(canary: &CanaryStrategy, problems: &mut Vec<SpecError
 
 /// Adds a problem for each kind of step that would have no effect.
 pub(super) fn check_step(field: &str, step: &CanaryStep, problems: &mut Vec<SpecError>) {
-    refuse(field, &[("experiment", step.experiment.is_some()), ("plugin", step.plugin.is_some())], problems);
+    refuse(field, &[("plugin", step.plugin.is_some())], problems);
 }
 
 fn refuse(path: &str, fields: &[(&str, bool)], problems: &mut Vec<SpecError>) {

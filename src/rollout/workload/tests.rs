@@ -27,6 +27,8 @@ fn snapshot(workload: Referenced, changes: &Value) -> Snapshot {
         workload,
         replica_sets: vec![],
         analysis_runs: vec![],
+        experiments: vec![],
+        stable_template: None,
         templates: [].into(),
         services: [].into(),
         traffic: None,

@@ -189,6 +189,7 @@ mod tests {
             replica_sets: vec![serde_json::from_value(set).unwrap()],
             pods: Vec::new(),
             analysis_runs: run.into_iter().map(|run| serde_json::from_value(run).unwrap()).collect(),
+            experiments: Vec::new(),
         }
     }
 

@@ -71,6 +71,7 @@ impl Watching {
             replica_sets: all(&self.replica_sets)?,
             pods: all(&self.pods)?,
             analysis_runs: all(&self.analysis_runs)?,
+            experiments: vec![],
         };
         let mut ready = BTreeMap::new();
         for pod in observed.pods.iter().filter(|pod| takes_requests(pod)) {

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 use super::limits::TARGET_GROUPS;
 use crate::traffic::TrafficTarget;
 use crate::traffic::route::{at, set};
-use crate::traffic::weighted::Split;
 
 /// The only kind of action that has weights.
 const FORWARD: &str = "forward";
@@ -41,11 +40,11 @@ impl Action {
         Self(json!({"Type": FORWARD, "ForwardConfig": {"TargetGroups": []}}))
     }
 
-    /// Reads what an annotation says, for two Services that are to get their weights in it.
+    /// Reads what an annotation says, for two Services that are to get their weights in it, beside those of Experiments.
     ///
     /// # Errors
     /// What is in the way of that.
-    pub(super) fn read(text: &str, services: [&str; 2]) -> Result<Self, String> {
+    pub(super) fn read(text: &str, services: [&str; 2], experiments: &[String]) -> Result<Self, String> {
         let action: Value = serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?;
         let groups = field(field(&action, "ForwardConfig"), "TargetGroups");
         let has_shape = action.is_object() && (groups.is_array() || groups.is_null());
@@ -61,7 +60,7 @@ impl Action {
             return Err(message.to_owned());
         }
         let action = Self(action);
-        action.check_groups(services)?;
+        action.check_groups(services, experiments)?;
         Ok(action)
     }
 
@@ -70,23 +69,17 @@ impl Action {
         self.0.to_string()
     }
 
-    /// The weights; `None` where the load balancer's controller would refuse them.
-    pub(super) fn split(&self, services: [&str; 2]) -> Option<Split> {
+    /// The target groups by the Service and the weight of each, the Service being empty for another kind of group; `None`
+    /// where the load balancer's controller would refuse the weights.
+    pub(super) fn weights(&self) -> Option<Vec<(&str, u64)>> {
         let groups = self.groups();
-        let mut split = Split { pair: [0, 0], others: 0 };
-        let ([canary, stable], others) = (&mut split.pair, &mut split.others);
-        for group in groups {
+        let weight = |group| {
             let weight = field(group, "Weight");
             // A target group that is alone gets everything, and needs no weight.
             let weight = if weight.is_null() && groups.len() == 1 { 1 } else { weight.as_u64()? };
-            let sum = match services.iter().position(|name| is_of(name, group)) {
-                Some(0) => &mut *canary,
-                Some(_) => &mut *stable,
-                None => &mut *others,
-            };
-            *sum = sum.saturating_add(weight);
-        }
-        Some(split)
+            Some((field(group, "ServiceName").as_str().unwrap_or_default(), weight))
+        };
+        groups.iter().map(weight).collect()
     }
 
     /// Makes it say everything but the weights.
@@ -101,12 +94,22 @@ impl Action {
         self.stick(settings.stickiness);
     }
 
-    /// Gives both Services their weights. One without any is there, too, so that its pods are known to the load balancer
-    /// before requests come.
-    pub(super) fn set_weights(&mut self, target: &TrafficTarget, settings: &Settings) {
+    /// Gives both Services, and those of Experiments, their weights. One of the two without any is there, too, so that its
+    /// pods are known to the load balancer before requests come; of `experiments`, those without one go.
+    pub(super) fn set_weights(
+        &mut self,
+        target: &TrafficTarget,
+        settings: &Settings,
+        experiments: &[String],
+    ) {
         let mut groups = self.groups().to_vec();
-        let rest = target.weight.rest_of(target.scale);
-        for (destination, weight) in [(&target.canary, target.weight), (&target.stable, rest)] {
+        let is_over = |group: &Value| {
+            experiments.iter().any(|name| is_of(name, group) && target.experiment(name).is_none())
+        };
+        groups.retain(|group| !is_over(group));
+        let pair = [(&target.canary, target.weight), (&target.stable, target.stable_weight())];
+        let of_experiments = target.experiments.iter().map(|share| (&share.to, share.weight));
+        for (destination, weight) in pair.into_iter().chain(of_experiments) {
             let service = destination.name.as_str();
             match groups.iter_mut().find(|group| is_of(service, group)) {
                 Some(group) => put(group, "Weight", weight.get().into()),
@@ -144,23 +147,44 @@ impl Action {
         put(&mut self.0, "ForwardConfig", config);
     }
 
-    fn check_groups(&self, services: [&str; 2]) -> Result<(), String> {
+    /// Why target groups of so many more Services have no place beside those of others.
+    pub(super) fn crowd(&self, services: [&str; 2], experiments: &[String], asked: usize) -> Option<String> {
+        let others = self.others(services, experiments).count();
+        let groups = others + services.len() + asked;
+        (groups > TARGET_GROUPS).then(|| {
+            format!(
+                "would have {groups} target groups with those of {} and of {asked} templates of step experiment: AWS takes \
+                 {TARGET_GROUPS} at most; remove some, or give fewer templates a weight",
+                services.join(", ")
+            )
+        })
+    }
+
+    /// The target groups of others than these Services and Experiments.
+    fn others<'a>(
+        &'a self,
+        services: [&'a str; 2],
+        experiments: &'a [String],
+    ) -> impl Iterator<Item = &'a Value> {
+        let known = move || services.into_iter().chain(experiments.iter().map(String::as_str));
+        self.groups().iter().filter(move |group| !known().any(|name| is_of(name, group)))
+    }
+
+    fn check_groups(&self, services: [&str; 2], experiments: &[String]) -> Result<(), String> {
         let count = |name: &str| self.groups().iter().filter(|group| is_of(name, group)).count();
         if let Some(service) = services.into_iter().find(|name| count(name) > 1) {
             return Err(format!(
                 "names Service {service} twice, so that its weight would count twice: remove one"
             ));
         }
-        let is_other = |group: &&Value| !services.iter().any(|name| is_of(name, group));
-        let groups = self.groups().iter().filter(is_other).count() + services.len();
+        let groups = self.others(services, experiments).count() + services.len();
         if groups > TARGET_GROUPS {
             return Err(format!(
                 "would have {groups} target groups with those of {}: AWS takes {TARGET_GROUPS} at most; remove some",
                 services.join(" and ")
             ));
         }
-        let mut others = self.groups().iter().filter(is_other);
-        match others.find(|group| field(group, "Weight").as_u64().is_none()) {
+        match self.others(services, experiments).find(|group| field(group, "Weight").as_u64().is_none()) {
             Some(group) => {
                 Err(format!("gives the target group {group} no weight: it needs one beside others"))
             }
@@ -199,6 +223,7 @@ fn spelled<'a>(object: &'a Value, name: &'a str) -> &'a str {
 mod tests {
     use super::*;
     use crate::traffic::Destination;
+    use crate::traffic::weighted::Split;
     use crate::units::Weight;
 
     const SERVICES: [&str; 2] = ["canary", "stable"];
@@ -209,7 +234,7 @@ mod tests {
 
     /// What becomes of an action at 30 of 100.
     fn rendered(action: &Value, stickiness: Stickiness) -> Value {
-        let mut action = Action::read(&action.to_string(), SERVICES).unwrap();
+        let mut action = Action::read(&action.to_string(), SERVICES, &[]).unwrap();
         let destination = |name: &str| Destination { name: name.to_owned(), hash: None };
         let target = TrafficTarget {
             canary: destination("canary"),
@@ -217,9 +242,10 @@ mod tests {
             weight: Weight::observed(30),
             scale: Weight::FULL,
             managed: vec![],
+            experiments: vec![],
         };
         action.settle(SERVICES, &settings(stickiness));
-        action.set_weights(&target, &settings(stickiness));
+        action.set_weights(&target, &settings(stickiness), &[]);
         action.0
     }
 
@@ -264,8 +290,9 @@ mod tests {
     fn weights_are_read_as_the_load_balancer_takes_them() {
         let check = |groups: Value, expected: Option<([u64; 2], u64)>| {
             let action = json!({"Type": "forward", "ForwardConfig": {"TargetGroups": groups}});
-            let split = Action::read(&action.to_string(), SERVICES).unwrap().split(SERVICES);
-            assert_eq!(split.map(|split| (split.pair, split.others)), expected, "{action}");
+            let action = Action::read(&action.to_string(), SERVICES, &[]).unwrap();
+            let split = action.weights().map(|weights| Split::of(weights, SERVICES));
+            assert_eq!(split.map(|split| (split.pair, split.others)), expected, "{action:?}");
         };
         let group =
             |name: &str, weight: Value| json!({"ServiceName": name, "ServicePort": "80", "Weight": weight});
@@ -279,7 +306,7 @@ mod tests {
     #[test]
     fn an_action_that_cannot_have_the_weights_is_refused() {
         let check = |text: &str, expected: &str| {
-            let message = Action::read(text, SERVICES).unwrap_err();
+            let message = Action::read(text, SERVICES, &[]).unwrap_err();
             assert!(message.contains(expected), "{message}");
         };
         check("{", "is no JSON");
@@ -294,10 +321,27 @@ mod tests {
         check(&groups(&format!("{stable}, {stable}")), "names Service stable twice");
         check(&groups(r#"{"serviceName": "docs"}"#), "no weight");
         let others = |count: usize| vec![r#"{"serviceName": "docs", "weight": 1}"#; count].join(", ");
-        assert!(Action::read(&groups(&others(3)), SERVICES).is_ok());
+        assert!(Action::read(&groups(&others(3)), SERVICES, &[]).is_ok());
         check(
             &groups(&others(4)),
             "would have 6 target groups with those of canary and stable: AWS takes 5 at most",
         );
+    }
+
+    #[test]
+    fn target_groups_of_experiments_take_the_place_that_is_kept_for_them() {
+        let group = |name: &str| json!({"serviceName": name, "servicePort": 80, "weight": 1});
+        let check = |others: &[&str], asked: usize, is_crowded: bool| {
+            let groups: Vec<_> =
+                ["canary", "stable", "try-a"].iter().chain(others).map(|name| group(name)).collect();
+            let action = json!({"type": "forward", "forwardConfig": {"targetGroups": groups}});
+            let experiments = ["try-a".to_owned()];
+            let action = Action::read(&action.to_string(), SERVICES, &experiments).unwrap();
+            assert_eq!(action.crowd(SERVICES, &experiments, asked).is_some(), is_crowded, "{others:?}");
+        };
+        check(&["docs"], 2, false);
+        check(&["docs", "old"], 1, false);
+        check(&["docs", "old"], 2, true);
+        check(&["docs", "old", "older"], 0, false);
     }
 }

@@ -17,6 +17,7 @@ use self::verification::Question;
 use super::managed::Managed;
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
+use super::weighted::Split;
 use super::{Need, ObservedTraffic, RouteKind, RouteName, Routes, TrafficTarget};
 use crate::api::traffic_routing::{AlbTrafficRouting, StickinessConfig};
 use crate::units::Weight;
@@ -63,6 +64,8 @@ impl Alb {
             port: spec.service_port.unwrap_or_default().to_string(),
             stickiness: stickiness(spec.stickiness_config.as_ref()),
         };
+        let port = subject.asked.lacks_port(spec.service_port.map(i64::from));
+        problems.extend(port.map(|why| Problem::new("alb.servicePort", why)));
         let of_routes = subject.managed.iter().filter_map(limits::of_route);
         problems.extend(of_routes.map(|why| Problem::new("alb", why)));
         let prefix = given(&spec.annotation_prefix).unwrap_or_else(|| PREFIX.to_owned());
@@ -86,7 +89,10 @@ impl Alb {
     /// The action of an Ingress; a new one where there is none.
     fn action(&self, ingress: &Value) -> Result<Action, String> {
         let found = annotation(ingress, &self.root_key());
-        found.map_or_else(|| Ok(Action::new()), |text| Action::read(text, self.subject.names()))
+        found.map_or_else(
+            || Ok(Action::new()),
+            |text| Action::read(text, self.subject.names(), &self.subject.experiments),
+        )
     }
 
     fn observe_one(&self, routes: &Routes, name: &str) -> Option<ObservedTraffic> {
@@ -94,8 +100,12 @@ impl Alb {
         let action = self.action(ingress).ok()?;
         let mut settled = action.clone();
         settled.settle(self.subject.names(), &self.settings);
-        let split = action.split(self.subject.names()).filter(|_| settled == action);
-        let observed = split.map(|split| split.observed(self.subject.names(), self.subject.scale));
+        let observed = action.weights().filter(|_| settled == action).map(|weights| {
+            let (experiments, others) = self.subject.split_experiments(weights);
+            let split = Split::of(others, self.subject.names()).with_experiments(&experiments);
+            let observed = split.observed(self.subject.names(), self.subject.scale);
+            ObservedTraffic { experiments, ..observed }
+        });
         let managed = self.observe_headers(ingress);
         Some(ObservedTraffic { managed, ..observed.unwrap_or_else(ObservedTraffic::unclear) })
     }
@@ -104,7 +114,7 @@ impl Alb {
         let Ok(before) = self.action(ingress) else { return };
         let mut action = before.clone();
         action.settle(self.subject.names(), &self.settings);
-        action.set_weights(target, &self.settings);
+        action.set_weights(target, &self.settings, &self.subject.experiments);
         if action != before {
             annotate(ingress, &self.root_key(), Some(action.text()));
         }
@@ -131,9 +141,18 @@ impl Alb {
         if let Some(why) = self.problem_of_headers(ingress).or_else(|| self.crowd(ingress)) {
             return Some(Problem::new(field, format!("Ingress \"{name}\" {why}")));
         }
-        let why = self.action(ingress).err()?;
         let key = self.root_key();
-        let message = format!("annotation {key} of Ingress \"{name}\" {why}; without it, one is made");
+        let message = match self.action(ingress) {
+            Err(why) => format!("annotation {key} of Ingress \"{name}\" {why}; without it, one is made"),
+            Ok(action) => {
+                let why = action.crowd(
+                    self.subject.names(),
+                    &self.subject.experiments,
+                    self.subject.asked.services,
+                )?;
+                format!("annotation {key} of Ingress \"{name}\" {why}")
+            }
+        };
         Some(Problem::new(field, message))
     }
 }
@@ -153,6 +172,10 @@ impl Router for Alb {
 
     fn lacks_sessions(&self) -> Option<&'static str> {
         Some("set trafficRouting.alb.stickinessConfig")
+    }
+
+    fn serves_experiments(&self) -> bool {
+        true
     }
 
     fn needs(&self) -> Vec<Need> {

@@ -118,8 +118,13 @@ impl Alb {
     pub(super) fn questions_of(&self, routes: &Routes) -> Vec<Question> {
         let question = |name: &String| {
             let ingress = routes.get(&self.route(name))?;
-            let weights = self.action(ingress).ok()?.split(self.subject.names())?.pair;
+            let action = self.action(ingress).ok()?;
+            let groups = action.weights()?;
             let [canary, stable] = self.subject.names();
+            let of = |service: &str| -> u64 {
+                groups.iter().filter(|(name, _)| *name == service).map(|(_, weight)| *weight).sum()
+            };
+            let weights = [of(canary), of(stable)];
             let share = |service: &str, weight: u64| Share {
                 service: service.to_owned(),
                 resource: format!("{}/{name}-{service}:{}", self.subject.namespace, self.settings.port),

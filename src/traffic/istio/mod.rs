@@ -7,6 +7,7 @@
 
 mod choice;
 mod cookie;
+mod experiments;
 mod managed;
 mod matches;
 mod roles;
@@ -75,6 +76,7 @@ impl Istio {
         let shares = roles.split(route).and_then(|split| split.shares_of_whole(scale));
         shares.map_or_else(ObservedTraffic::unclear, |shares| ObservedTraffic {
             shares: self.subject.names().map(str::to_owned).into_iter().zip(shares).collect(),
+            experiments: experiments::of(roles, route, &self.subject.experiments),
             ..ObservedTraffic::default()
         })
     }
@@ -109,7 +111,7 @@ impl Istio {
         for (list, index) in &places {
             let route = object.pointer_mut(&format!("/spec/{}/{index}", list.field()));
             if let Some(route) = route {
-                render_route(roles, route, target);
+                render_route(roles, route, target, &self.subject.experiments);
                 if let (Some(session), List::Http) = (&self.subject.session, list) {
                     render_cookie(roles, route, session, target);
                 }
@@ -144,7 +146,8 @@ impl Istio {
             let route = list.of(object).get(*index)?;
             let session = self.subject.session.as_ref().filter(|_| *list == List::Http);
             let another = || cookie::problem(roles, route, session?, &self.canaries);
-            let message = roles.problem(route).or_else(another)?;
+            let of_experiments = || experiments::problem(roles, route, &self.subject);
+            let message = roles.problem(route).or_else(another).or_else(of_experiments)?;
             Some(problem(chosen.wrong(*list, &message)))
         });
         let lacks_http =
@@ -178,6 +181,11 @@ impl Router for Istio {
 
     fn lacks_sessions(&self) -> Option<&'static str> {
         None
+    }
+
+    fn serves_experiments(&self) -> bool {
+        // Pods of an Experiment would need a subset of their own.
+        self.subsets.is_none()
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -221,8 +229,9 @@ impl Router for Istio {
     }
 }
 
-/// Gives the roles in a route their weights. What others have is stable's loss.
-fn render_route(roles: Roles<'_>, route: &mut Value, target: &TrafficTarget) {
+/// Gives the roles in a route, and Experiments, their weights. What others have is stable's loss.
+fn render_route(roles: Roles<'_>, route: &mut Value, target: &TrafficTarget, known: &[String]) {
+    experiments::render(roles, route, target, known);
     let others = roles.split(route).map_or(0, |split| split.others);
     let rest = u64::from(target.weight.rest_of(target.scale).get()).saturating_sub(others);
     let entries = route.get_mut("route").and_then(Value::as_array_mut);

@@ -40,6 +40,20 @@ impl<'a> Roles<'a> {
         names.find(|(index, name)| is_meant(*index, name)).map(|(_, name)| name)
     }
 
+    /// Whether a destination is the Service of this name, beside the Rollout's own.
+    pub(super) fn is_service(&self, name: &str, destination: &Value) -> bool {
+        self.service(destination) == (name, self.services)
+    }
+
+    /// The host of a Service beside the Rollout's own.
+    pub(super) fn host(&self, name: &str) -> String {
+        if self.here == self.services {
+            name.to_owned()
+        } else {
+            format!("{name}.{}.svc.cluster.local", self.services)
+        }
+    }
+
     /// The name of the role that a route's entry leads to.
     pub(super) fn of_entry(&self, entry: &Value) -> Option<&'a str> {
         self.of(at(entry, &["destination"]))

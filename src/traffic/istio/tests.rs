@@ -45,6 +45,7 @@ impl Case {
             weight: Weight::observed(20),
             scale: Weight::FULL,
             managed: managed.to_vec(),
+            experiments: vec![],
         };
         self.routers.render(&mut self.routes, &target);
     }

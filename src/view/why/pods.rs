@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::age;
 use super::super::phase::condition;
+use super::super::replica_set::{PodView, ReplicaSetView, Role};
 use super::super::text::Sign;
-use super::super::tree::{PodView, ReplicaSetView, Role};
 use super::{Case, trimmed};
 use crate::units::Revision;
 
@@ -21,7 +21,7 @@ pub(super) fn waiting(case: &Case<'_>) -> String {
         return why;
     }
     if let Some(why) =
-        case.of_role(Role::Stable).and_then(|(revision, stable)| short_of_pods(revision, stable))
+        case.of_role(&Role::Stable).and_then(|(revision, stable)| short_of_pods(revision, stable))
     {
         return why;
     }

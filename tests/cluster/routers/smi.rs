@@ -1,9 +1,11 @@
 //! SMI: a `TrafficSplit` that belongs to the Rollout.
 
+use kube::Api;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, DynamicObject};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::runtime::wait::Condition;
 use serde_json::{Value, json};
-use serin::api::Rollout;
+use serin::api::{Experiment, Rollout};
 
 use super::{Case, Kind, Routed, api, change, create, create_service, walk};
 use crate::rollouts::{is_in, message_of};
@@ -89,4 +91,59 @@ async fn a_split_of_somebody_else_is_named_and_the_rollout_heals_once_it_is_gone
     assert_eq!(found["spec"]["backends"], backends);
     splits.delete("shop", &DeleteParams::default()).await.unwrap();
     subject.until_phase("Healthy").await;
+}
+
+/// The names and weights of a split's backends.
+fn backends(split: &Value) -> Vec<(String, u64)> {
+    let backends = split.as_array().unwrap().iter();
+    backends
+        .map(|backend| (backend["service"].as_str().unwrap().to_owned(), backend["weight"].as_u64().unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_experiment_has_its_part_of_the_traffic_while_it_runs_and_none_afterwards() {
+    let template = |tag: &str| {
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [
+            {"name": "main", "image": format!("app:{tag}"), "ports": [{"containerPort": 8080}]},
+        ]}})
+    };
+    let templates = json!([
+        {"name": "baseline", "specRef": "stable", "weight": 10},
+        {"name": "candidate", "specRef": "canary", "weight": 5},
+    ]);
+    let experiment = json!({"templates": templates, "scaleDownDelaySeconds": 1});
+    let steps = json!([{"setWeight": 20}, {"experiment": experiment}]);
+    let spec = json!({"template": template("v1"), "strategy": {"canary": {"steps": steps}}});
+    let routed = Box::pin(Routed::deploy(Case { name: "smi-experiment", ..case() }, spec)).await;
+    let subject = &routed.subject;
+    subject.change(json!({"template": template("v2")})).await;
+    let four = |split: Value| {
+        let found = backends(&split);
+        let weights: Vec<u64> = found.iter().map(|(_, weight)| *weight).collect();
+        weights == [20, 65, 10, 5] && found[2].0.ends_with("-1-baseline")
+    };
+    routed.until((SPLIT, "shop", "/spec/backends"), four).await;
+    let additional = |rollout: Option<&Rollout>| {
+        let canary = rollout.and_then(|rollout| rollout.status.clone()?.canary);
+        canary.and_then(|canary| canary.weights?.additional).map(|shares| shares.len())
+    };
+    let told = subject.until(move |rollout: Option<&Rollout>| additional(rollout) == Some(2)).await;
+    subject.until_told("TrafficWeightUpdated", "-1-candidate: 5").await;
+    let name = told.status.unwrap().canary.unwrap().current_experiment.unwrap();
+    let experiments: Api<Experiment> = Api::namespaced(subject.client.clone(), &subject.namespace);
+    let end = Patch::Merge(json!({"spec": {"terminate": true}}));
+    experiments.patch(&name, &PatchParams::default(), &end).await.unwrap();
+    let two = |split: Value| backends(&split) == [("canary".to_owned(), 0), ("stable".to_owned(), 100)];
+    routed.until((SPLIT, "shop", "/spec/backends"), two).await;
+    let ended = subject.until(move |rollout: Option<&Rollout>| {
+        is_in("Healthy").matches_object(rollout) && additional(rollout).is_none()
+    });
+    ended.await;
+    // Nothing leads to its pods any more, so they go.
+    let emptied = |found: Option<&Experiment>| {
+        let status = found.and_then(|found| found.status.clone()).unwrap_or_default();
+        status.template_statuses.iter().flatten().all(|template| template.replicas == Some(0))
+    };
+    wait_for(&experiments, &name, emptied).await;
 }
