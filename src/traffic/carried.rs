@@ -63,22 +63,26 @@ fn carried(rollout: &Rollout) -> Option<&CanaryRoute> {
 
 /// Whether two routes consist of the same objects with the same destinations.
 fn is_same(one: &CanaryRoute, other: &CanaryRoute) -> bool {
-    // A null that a template left in a plugin's configuration does not get into the status.
     let plain = |route: &CanaryRoute| {
         let mut json = serde_json::to_value(objects_of(route)).unwrap_or_default();
-        drop_nulls(&mut json);
+        make_plain(&mut json);
         json
     };
     plain(one) == plain(other)
 }
 
-fn drop_nulls(json: &mut Value) {
+/// Leaves out what tells no routes apart: the order in which objects are named, and a null that a template left in a plugin's
+/// configuration, which does not get into the status.
+fn make_plain(json: &mut Value) {
     match json {
         Value::Object(fields) => {
             fields.retain(|_, field| !field.is_null());
-            fields.values_mut().for_each(drop_nulls);
+            fields.values_mut().for_each(make_plain);
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Array(items) => {
+            items.iter_mut().for_each(make_plain);
+            items.sort_by_cached_key(Value::to_string);
+        }
         _ => {}
     }
 }
@@ -86,6 +90,8 @@ fn drop_nulls(json: &mut Value) {
 /// A route without what changes neither its objects nor its destinations.
 fn objects_of(route: &CanaryRoute) -> CanaryRoute {
     let mut route = CanaryRoute { dynamic_stable_scale: None, ..route.clone() };
+    // The route of another cookie has the same name, and is made anew in its place.
+    route.session_cookie.iter_mut().for_each(String::clear);
     let routing = &mut route.traffic_routing;
     routing.managed_routes = None;
     routing.max_traffic_weight = None;
@@ -165,6 +171,50 @@ mod tests {
             (left.steps.map(|steps| steps.len()), left.canary_service.as_deref()),
             (Some(1), Some("canary"))
         );
+    }
+
+    #[test]
+    fn the_order_of_objects_is_no_other_route() {
+        let several = |names: [&str; 2]| {
+            canary(&json!({"nginx": {"stableIngresses": names}, "istio": {"virtualServices": [
+                {"name": names[0], "routes": names}, {"name": names[1]},
+            ]}}))
+        };
+        let mut named = rollout(&several(["shop", "admin"]));
+        let route = route_of(&named);
+        named.status.as_mut().unwrap().canary.as_mut().unwrap().route = route.map(Box::new);
+        let renamed = |names: [&str; 2]| {
+            let strategy = serde_json::from_value(several(names)).unwrap();
+            let mut renamed = named.clone();
+            renamed.spec.strategy = Some(strategy);
+            with_route_left(&renamed).is_some()
+        };
+        // The routes of a VirtualService are another one's when the names change places.
+        assert!(renamed(["admin", "shop"]) && renamed(["shop", "other"]));
+        let mut reordered = named.clone();
+        let canary = reordered.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        let routing = canary.traffic_routing.as_mut().unwrap();
+        let mut json = serde_json::to_value(&*routing).unwrap();
+        for list in ["/nginx/stableIngresses", "/istio/virtualServices", "/istio/virtualServices/1/routes"] {
+            json.pointer_mut(list).unwrap().as_array_mut().unwrap().reverse();
+        }
+        *routing = serde_json::from_value(json).unwrap();
+        assert_eq!(with_route_left(&reordered), None);
+        assert!(kept_route(&reordered).is_some());
+    }
+
+    #[test]
+    fn another_cookie_is_no_other_route_and_no_cookie_any_more_is() {
+        let left = |before: Option<&str>, now: Option<&str>| {
+            let mut rollout = rollout(&canary(&json!({"nginx": {"stableIngress": "shop"}})));
+            let annotations = now.map(|cookie| [(SESSION_COOKIE.to_owned(), cookie.to_owned())].into());
+            rollout.metadata.annotations = annotations;
+            let route = &mut rollout.status.as_mut().unwrap().canary.as_mut().unwrap().route;
+            route.as_mut().unwrap().session_cookie = before.map(str::to_owned);
+            with_route_left(&rollout).is_some()
+        };
+        assert!(!left(Some("v; Max-Age=60"), Some("v; Max-Age=90")));
+        assert!(left(Some("v"), None) && left(None, Some("v")));
     }
 
     #[test]
