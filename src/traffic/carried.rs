@@ -1,6 +1,8 @@
 //! The route that the canary's share goes through. A spec may name another one in the middle of an update; then the one that
 //! has the share is let go first, so that no route is left that sends requests to pods which nobody looks after.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::api::Rollout;
@@ -61,14 +63,19 @@ fn carried(rollout: &Rollout) -> Option<&CanaryRoute> {
     rollout.status.as_ref()?.canary.as_ref()?.route.as_deref()
 }
 
-/// Whether two routes consist of the same objects with the same destinations.
-fn is_same(one: &CanaryRoute, other: &CanaryRoute) -> bool {
+/// Whether the route that the spec names is the one that has the share: the same objects with the same destinations. Routes
+/// for some requests are known by their names, so none that may be there is forgotten.
+fn is_same(named: &CanaryRoute, carried: &CanaryRoute) -> bool {
+    let managed = |route: &CanaryRoute| {
+        let routes = route.traffic_routing.managed_routes.iter().flatten();
+        routes.map(|route| route.name.clone()).collect::<BTreeSet<_>>()
+    };
     let plain = |route: &CanaryRoute| {
         let mut json = serde_json::to_value(objects_of(route)).unwrap_or_default();
         make_plain(&mut json);
         json
     };
-    plain(one) == plain(other)
+    plain(named) == plain(carried) && managed(carried).is_subset(&managed(named))
 }
 
 /// Leaves out what tells no routes apart: the order in which objects are named, and a null that a template left in a plugin's
@@ -201,6 +208,22 @@ mod tests {
         *routing = serde_json::from_value(json).unwrap();
         assert_eq!(with_route_left(&reordered), None);
         assert!(kept_route(&reordered).is_some());
+    }
+
+    #[test]
+    fn a_route_for_some_requests_that_is_named_no_longer_is_let_go_first() {
+        let left = |before: &[&str], now: &[&str]| {
+            let routing = |names: &[&str]| {
+                let managed: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
+                json!({"nginx": {"stableIngress": "shop"}, "managedRoutes": managed})
+            };
+            let mut rollout = rollout(&canary(&routing(now)));
+            let route = &mut rollout.status.as_mut().unwrap().canary.as_mut().unwrap().route;
+            route.as_mut().unwrap().traffic_routing = serde_json::from_value(routing(before)).unwrap();
+            with_route_left(&rollout).is_some()
+        };
+        assert!(!left(&["testers"], &["shadow", "testers"]) && !left(&[], &["testers"]));
+        assert!(left(&["testers"], &["beta"]) && left(&["testers", "shadow"], &["testers"]));
     }
 
     #[test]
