@@ -6,6 +6,8 @@
 //! marked, then routes are given back. A stage begins only when the one before it has succeeded. An Experiment with traffic is
 //! stopped in a later pass.
 
+mod router;
+
 use std::time::Duration;
 
 use super::deadline::{self, Deadline, Wake};
@@ -14,16 +16,16 @@ use super::progress::Progress;
 use super::restart;
 use super::revision;
 use super::situation::Situation;
-use super::snapshot::{Outcome, ReplicaSet, Told};
+use super::snapshot::{Outcome, ReplicaSet};
 use super::status::{self, Finished, Pass};
 use super::targets::{ProgressClock, Targets};
 use super::world::World;
-use super::{annotations, endpoints, experiments, history, injection, runs, services, weights, workload};
+use super::{annotations, endpoints, experiments, history, injection, runs, services, workload};
 use crate::api::RolloutStatus;
 use crate::api::labels::{DESIRED_REPLICAS, OUTCOME, SCALE_DOWN_DEADLINE};
 use crate::events::Event;
 use crate::traffic::TrafficTarget;
-use crate::units::{ReplicaCount, Timestamp, Weight};
+use crate::units::ReplicaCount;
 
 /// Everything one pass does. An idle Rollout's plan is empty but for `wake`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,8 +71,6 @@ impl Plan {
 
 /// How long a change of counts waits for a change that matters, so that both cost one write.
 const COUNTS_WAIT: Duration = Duration::from_secs(2);
-/// How long a router that requests are lost by is left alone after it was told where they should go.
-const SOONEST_CORRECTION: Duration = Duration::from_secs(1);
 
 /// The plan that brings the cluster from what is seen to what is wanted.
 #[must_use]
@@ -84,10 +84,10 @@ pub fn build(
     if let Some(target) = &mut targets.traffic {
         services::lead(world, progress, &targets.services, target);
     }
-    let (route, route_wake) = routed(world, progress, &targets, &mut events);
+    let (route, route_wake) = router::told(world, progress, &targets, &mut events);
     let mut stages = stages(world, situation, progress, &targets, route, &mut events);
     let pod_wakes = on_pods(world, progress, &mut stages, &mut events);
-    stages.extend(given_back(world, progress, targets.traffic.as_ref()));
+    stages.extend(router::given_back(world, progress, targets.traffic.as_ref()));
     events.extend(targets.events.clone());
     events.extend(first_sight(world));
     let before = world.snapshot.rollout.status.clone().unwrap_or_default();
@@ -265,67 +265,6 @@ fn followed(world: &World, set: &ReplicaSet, mut annotations: Annotations) -> Op
 fn workload_event(effect: &Effect) -> Option<Event> {
     let Effect::ScaleWorkload { name, from, to, .. } = effect else { return None };
     (from != to).then(|| Event::WorkloadScaling { name: name.clone(), from: *from, to: *to })
-}
-
-/// What the router gets, unless it does that already or cannot be read. Where somebody else took back what it was told, it
-/// is told again, each time later, so that two writers do not fight, but soon where requests would be lost; and not at all
-/// where any split is as good.
-fn routed(
-    world: &World,
-    progress: &Progress,
-    targets: &Targets,
-    events: &mut Vec<Event>,
-) -> (Vec<Effect>, Option<Wake>) {
-    let (Some(target), Some(observed)) = (&targets.traffic, &world.snapshot.traffic) else {
-        return (vec![], None);
-    };
-    if weights::is_done(target, observed) || !weights::is_ours(world, progress) {
-        return (vec![], None);
-    }
-    let from = observed.shares.get(&target.canary.name).copied().map(Weight::observed);
-    match world.snapshot.told.as_ref().filter(|told| told.target == *target) {
-        Some(_) if !observed.is_unclear && weights::is_any_split_as_good(world, progress) => {
-            return (vec![], None);
-        }
-        Some(told) if again_at(world, progress, told) > world.now() => {
-            let at = again_at(world, progress, told);
-            return (vec![], Some(Wake { at, why: Deadline::RouteReverted }));
-        }
-        Some(_) if from.is_some_and(|from| from != target.weight) => {
-            events.push(Event::WeightReverted { from, to: target.weight });
-        }
-        Some(_) => events.push(Event::RouteRestored),
-        None if from.unwrap_or_default() != target.weight => {
-            events.push(Event::WeightUpdated { from, to: target.weight });
-        }
-        None => {}
-    }
-    events.extend(experiments::news(target, observed));
-    if !super::routes::are_there(target, observed) {
-        let names = target.managed.iter().map(|route| route.name.clone()).collect();
-        events.push(Event::RoutesUpdated { names });
-    }
-    (vec![Effect::SetTraffic(Box::new(target.clone()))], None)
-}
-
-/// The fields of the router's objects, once nothing of an update is left in them: whoever applies them owns them alone then.
-fn given_back(world: &World, progress: &Progress, target: Option<&TrafficTarget>) -> Option<Vec<Effect>> {
-    let (target, observed) = (target?, world.snapshot.traffic.as_ref()?);
-    let is_over = progress.is_settled() || progress.abort || world.snapshot.leaves_route;
-    let is_as_before =
-        target.weight == Weight::ZERO && target.managed.is_empty() && weights::is_done(target, observed);
-    (is_over && is_as_before && observed.is_held && weights::is_ours(world, progress))
-        .then(|| vec![Effect::GiveRoutesBack])
-}
-
-/// When the router may be told the same again.
-fn again_at(world: &World, progress: &Progress, told: &Told) -> Timestamp {
-    if told.at > world.now() {
-        // The clock was set back.
-        return world.now();
-    }
-    let soonest = told.again_at.min(told.at.plus(SOONEST_CORRECTION));
-    if weights::reaches_nobody(world, progress) { soonest } else { told.again_at }
 }
 
 fn first_sight(world: &World) -> Option<Event> {
