@@ -256,6 +256,7 @@ async fn walk_with_routes(case: Case, kind: Kind, steps: Value) {
     routed.until_weight(0).await;
     let (route, _) = rules(&routed, kind).await;
     assert_eq!(route.pointer(LABEL), None);
+    routed.until_given_back().await;
     let same = |pointer: &str| assert_eq!(route.pointer(pointer), untouched.pointer(pointer), "{route:#}");
     same("/spec/rules/0");
     same("/spec/rules/2/matches");
