@@ -14,6 +14,7 @@ mod services;
 mod target;
 mod workload;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ pub(crate) struct Made {
     pub(crate) traffic: Option<TrafficTarget>,
     /// What became of its evictions.
     pub(crate) evictions: Evictions,
+    /// ReplicaSets whose size may be another one than the cache says: a change of it got no answer.
+    pub(crate) doubtful: BTreeSet<String>,
     /// Why a stage failed; what follows it is left to the next pass.
     pub(crate) outcome: Result<(), PassError>,
 }
@@ -100,40 +103,41 @@ impl Writer {
                 self.write_status(&target.identity, &stored, &next, &plan.events).await?;
             plan.finished.iter().for_each(|update| self.metrics.update_finished(update));
         }
-        let (made, outcome) = self.make(&mut target, &plan.stages).await;
+        let (made, failed) = self.make(&mut target, &plan.stages).await;
         let traffic = made.iter().find_map(|effect| match effect {
             Effect::SetTraffic(target) => Some((**target).clone()),
             _ => None,
         });
         self.announce(&target.identity, told(plan.events, &made));
-        Ok(Made { traffic, evictions: target.evictions, outcome })
+        let doubtful = failed.iter().filter_map(|(effect, error)| doubtful(effect, error)).collect();
+        let outcome = failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error));
+        Ok(Made { traffic, evictions: target.evictions, doubtful, outcome })
     }
 
-    /// Makes the effects, stage by stage. Those of a stage are independent of each other: all that succeeded count as
-    /// made, also beside one that failed; then no further stage begins.
+    /// Makes the effects, stage by stage; those that were made, and those that failed. Those of a stage are independent of
+    /// each other: all that succeeded count as made, also beside one that failed; then no further stage begins.
     async fn make<'a>(
         &self,
         target: &mut Target,
         stages: &'a [Vec<Effect>],
-    ) -> (Vec<&'a Effect>, Result<(), PassError>) {
-        let mut made = Vec::new();
+    ) -> (Vec<&'a Effect>, Vec<(&'a Effect, PassError)>) {
+        let (mut made, mut failed) = (Vec::new(), Vec::new());
         for stage in stages {
             let done = join_all(stage.iter().map(|effect| self.effect(target, effect))).await;
-            let mut outcome = Ok(());
             for (effect, done) in stage.iter().zip(done) {
                 match done {
                     Ok(version) => {
                         made.push(effect);
                         target.identity.version = version.unwrap_or(target.identity.version);
                     }
-                    Err(error) => outcome = outcome.and(Err(error)),
+                    Err(error) => failed.push((effect, error)),
                 }
             }
-            if outcome.is_err() {
-                return (made, outcome);
+            if !failed.is_empty() {
+                break;
             }
         }
-        (made, Ok(()))
+        (made, failed)
     }
 
     /// Writes what differs between the stored and the next status; nothing when nothing does. Gives the version that the
@@ -318,6 +322,11 @@ impl Writer {
     }
 }
 
+/// The ReplicaSet whose size is in doubt after this failure.
+fn doubtful(effect: &Effect, error: &PassError) -> Option<String> {
+    effect.sized_replica_set().filter(|_| error.may_have_happened()).map(str::to_owned)
+}
+
 /// Whether nothing controls an object.
 fn is_orphan(meta: &ObjectMeta) -> bool {
     !meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
@@ -445,7 +454,9 @@ pub(super) mod tests {
         let rollout: Rollout =
             serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {}}))
                 .unwrap();
-        assert!(writer.carry_out(&rollout, plan).await.is_ok_and(|made| made.outcome.is_err()));
+        let made = writer.carry_out(&rollout, plan).await.unwrap();
+        assert!(made.outcome.is_err());
+        assert_eq!(made.doubtful, ["failing".to_owned()].into(), "it may have been scaled");
         drop(writer);
         tasks.join_all().await;
         let told = told.lock().unwrap();

@@ -113,6 +113,7 @@ impl Rollouts {
         }
         self.writer.settle_routes(needs).await?;
         let mut memory = self.memory(key);
+        self.settle_sizes(key, &mut memory).await?;
         let mut snapshot = self.seen(identity, readable, &mut memory).await?;
         let now = snapshot.now;
         self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
@@ -147,6 +148,7 @@ impl Rollouts {
             let made = self.writer.carry_out(&snapshot.rollout, plan).await?;
             let mut memory = self.memory(key);
             memory.refused_evictions = made.evictions.remembered(refused, now);
+            memory.doubtful = made.doubtful;
             if let Some(target) = made.traffic {
                 memory.told = Some(Told::next(memory.told.as_ref(), target, now));
                 memory.route_refusal = None;
@@ -163,6 +165,14 @@ impl Rollouts {
             .chain(give_up)
             .map(|at| at.since(self.clock.now()) + Duration::from_millis(1));
         Ok(Next::After(wakes.chain([self.resync_of(key)]).min().unwrap_or(self.resync)))
+    }
+
+    /// Reads the ReplicaSets whose sizes are in doubt: on an older view there could be more pods than a decision counts.
+    async fn settle_sizes(&self, key: &Key, memory: &mut Memory) -> Result<(), PassError> {
+        for name in std::mem::take(&mut memory.doubtful) {
+            self.writer.read_replica_set(&Key::new(&key.namespace, &name)).await?;
+        }
+        Ok(())
     }
 
     /// Does what is left to do for a Rollout that is gone.
@@ -341,6 +351,33 @@ pub(super) mod tests {
         let key = Key::new("shop", "web");
         let next = rollouts.pass(&key).await;
         (caches.departed(&key).is_some(), next)
+    }
+
+    #[tokio::test]
+    async fn a_size_in_doubt_is_read_before_anything_is_decided() {
+        let caches = Arc::new(Caches::new([Watched::Rollouts]));
+        let rollout = json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "1", "resourceVersion": "1"},
+            "spec": {},
+        });
+        caches.rollout_event(Event::Apply(serde_json::from_value(rollout).unwrap()));
+        let key = Key::new("shop", "web");
+        // Without an answer nothing is decided; then the status is written.
+        for (code, asked, is_settled) in [(500, 1, false), (404, 2, true)] {
+            let paths = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&paths);
+            let client = stub::client(move |asked| {
+                let name = asked.path.rsplit('/').next().unwrap_or_default().to_owned();
+                log.lock().unwrap().push(name.clone());
+                stub::refused(code, &name)
+            });
+            let rollouts = rollouts(&caches, client, &mut JoinSet::new());
+            rollouts.remember(&key, Memory { doubtful: ["web-1".to_owned()].into(), ..Memory::default() });
+            rollouts.pass(&key).await;
+            assert_eq!(rollouts.memory(&key).doubtful.is_empty(), is_settled);
+            let paths = paths.lock().unwrap();
+            assert_eq!((paths[0].as_str(), paths.len()), ("web-1", asked), "{paths:?}");
+        }
     }
 
     #[tokio::test]

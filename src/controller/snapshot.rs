@@ -29,6 +29,8 @@ pub(crate) struct Memory {
     pub(crate) counts_pending_since: Option<Timestamp>,
     /// What the API server said against the ReplicaSet.
     pub(crate) refusal: Option<Refusal>,
+    /// ReplicaSets whose size may be another one than the cache says, until it is read.
+    pub(crate) doubtful: BTreeSet<String>,
     /// Names that belong to somebody else's objects.
     pub(crate) taken_names: BTreeSet<String>,
     /// What the router was last told.

@@ -116,6 +116,18 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The ReplicaSet that it gives a size.
+    #[must_use]
+    pub fn sized_replica_set(&self) -> Option<&str> {
+        match self {
+            Self::CreateReplicaSet(new) => Some(&new.name),
+            Self::ScaleReplicaSet { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// What changes in a ReplicaSet's pod template; its pods keep what they have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TemplateChange {

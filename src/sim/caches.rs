@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::cluster::Cluster;
+use super::cluster::{ApiError, Cluster};
 use super::experiments::{OwnedService, owner};
 use super::router::known_experiments;
 use super::watched::Watched;
@@ -102,6 +102,8 @@ pub struct Memory {
     pub counts_pending_since: Option<Timestamp>,
     /// What the API server said against the ReplicaSet.
     pub refusal: Option<Refusal>,
+    /// ReplicaSets whose size may be another one than the cache says, until it is read.
+    pub doubtful: BTreeSet<String>,
     /// What the router was last told.
     pub told: Option<Told>,
     /// Evictions that disruption budgets did not allow.
@@ -124,6 +126,13 @@ pub struct Refusal {
 }
 
 impl Memory {
+    /// Remembers that a change of a ReplicaSet's size got no answer, or met another state than the cache shows.
+    pub(super) fn keep_doubt(&mut self, effect: &Effect, failed: &ApiError) {
+        if matches!(failed, ApiError::Unavailable | ApiError::Conflict) {
+            self.doubtful.extend(effect.sized_replica_set().map(str::to_owned));
+        }
+    }
+
     /// Remembers what the router was told.
     pub(super) fn keep_told(&mut self, made: &[&Effect], now: Timestamp) {
         for effect in made {
@@ -161,6 +170,11 @@ pub(super) struct Changed {
 }
 
 impl Cluster {
+    /// The controller reads a ReplicaSet of the Rollout, and sees it as it is stored.
+    pub(super) fn read_replica_set(&mut self, name: &str) {
+        self.publish_replica_set(name, Writer::Controller);
+    }
+
     /// How much later than it is stored an object of this kind is seen, from now on.
     pub fn set_lag(&mut self, kind: Kind, lag: Duration) {
         match kind {

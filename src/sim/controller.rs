@@ -178,6 +178,9 @@ impl Controller {
         }
         self.agenda.due.filter(|due| *due <= now)?;
         self.agenda.due = None;
+        if !self.settle_sizes(cluster) {
+            return None;
+        }
         let snapshot = cluster.snapshot(&self.agenda.rollout)?;
         let plan = rollout::decide(&snapshot);
         self.passes += 1;
@@ -187,6 +190,28 @@ impl Controller {
         self.agenda.rollout.refused_evictions = live_pods::remembered(&snapshot, &evictions);
         self.after(cluster, &snapshot, &plan, stop.as_ref());
         Some(Pass { plan, announced, evictions, stop })
+    }
+
+    /// Reads the ReplicaSets whose sizes are in doubt; whether the server answers.
+    fn settle_sizes(&mut self, cluster: &mut Cluster) -> bool {
+        if self.agenda.rollout.doubtful.is_empty() {
+            return true;
+        }
+        if self.faults.is_down(cluster.now()) {
+            self.try_again(cluster.now());
+            return false;
+        }
+        std::mem::take(&mut self.agenda.rollout.doubtful)
+            .iter()
+            .for_each(|name| cluster.read_replica_set(name));
+        true
+    }
+
+    /// The Rollout is looked at later with each failure.
+    fn try_again(&mut self, now: Timestamp) {
+        let delay = backoff(self.agenda.failures);
+        self.agenda.failures += 1;
+        self.look_at(now.plus(delay));
     }
 
     /// What is remembered of a pass, and when the next one is due. The controller sleeps by time that passes, not by its
@@ -206,11 +231,7 @@ impl Controller {
                 memory.refusal = Some(Refusal { message: message.clone(), generations, until });
                 self.look_at(cluster.now());
             }
-            Some(Stop::Failed(_)) => {
-                let delay = backoff(self.agenda.failures);
-                self.agenda.failures += 1;
-                self.look_at(cluster.now().plus(delay));
-            }
+            Some(Stop::Failed(_)) => self.try_again(cluster.now()),
             None => {
                 if plan.creates_replica_set() {
                     memory.refusal = None;
@@ -276,7 +297,10 @@ impl Controller {
                         version = written.unwrap_or(version);
                     }
                     Err(Stop::Crashed) => return (made, Err(Stop::Crashed)),
-                    Err(failed) => failure = Some(failed),
+                    Err(Stop::Failed(error)) => {
+                        self.agenda.rollout.keep_doubt(effect, &error);
+                        failure = Some(Stop::Failed(error));
+                    }
                 }
             }
             if let Some(failed) = failure {

@@ -29,11 +29,16 @@ pub struct Faults {
     pub refusals: u32,
     /// Writes that are done although their answer is lost.
     pub lost_answers: u32,
-    /// Until when the server refuses every write.
+    /// Until when the server refuses everything.
     pub down_until: Option<Timestamp>,
 }
 
 impl Faults {
+    /// Whether the server answers nothing.
+    pub(super) fn is_down(&self, now: Timestamp) -> bool {
+        self.down_until.is_some_and(|until| now < until)
+    }
+
     /// The fate of the next write.
     pub fn next(&mut self, now: Timestamp) -> Fate {
         match self.crash_after {
@@ -44,7 +49,7 @@ impl Faults {
             Some(left) => self.crash_after = Some(left - 1),
             None => {}
         }
-        if self.down_until.is_some_and(|until| now < until) {
+        if self.is_down(now) {
             return Fate::Refused(ApiError::Unavailable);
         }
         if take(&mut self.spared) {

@@ -26,7 +26,8 @@ pub(crate) struct Steps<'a> {
     position: Position,
     /// The shares of the revisions before what has just happened.
     shares: BTreeMap<String, u32>,
-    since: Option<Timestamp>,
+    /// When it came to its step, by the controller's clock and by the true one.
+    since: Option<(Timestamp, Timestamp)>,
     /// Steps that users asked the controller to leave.
     allowed: BTreeSet<usize>,
     /// Whether they asked it to leave all.
@@ -66,7 +67,7 @@ impl<'a> Steps<'a> {
             Moment::Statement(_) | Moment::Happening(_) => {}
         }
         if next != self.position {
-            self.since = Some(simulation.cluster.controller_now());
+            self.since = Some((simulation.cluster.controller_now(), simulation.now()));
         }
         if (&next.hash, &next.step_hash) != (&self.position.hash, &self.position.step_hash)
             || next.index < self.position.index
@@ -130,7 +131,12 @@ impl<'a> Steps<'a> {
         let steps = canary.steps.as_deref().unwrap_or_default();
         for index in left.clone() {
             let since = if same && index == left.start { self.since } else { None };
-            let waited = since.map_or(0, |since| simulation.cluster.controller_now().since(since).as_secs());
+            // A clock that was set forward ends a pause early, and one that was set back says too little.
+            let waited = since.map_or(0, |(shown, truly)| {
+                let (shown, truly) =
+                    (simulation.cluster.controller_now().since(shown), simulation.now().since(truly));
+                shown.max(truly).as_secs()
+            });
             let Some(step) = steps.get(index) else { continue };
             let done = if let Some(pause) = &step.pause {
                 let text = pause.duration.as_ref().map(|duration| serde_json::to_value(duration).unwrap());

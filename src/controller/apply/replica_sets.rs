@@ -126,6 +126,20 @@ impl Writer {
         self.patch_replica_set(&key, &Patch::Merge(patch), action).await
     }
 
+    /// Asks the API server for a ReplicaSet: the cache shows what it says, or that it is gone.
+    pub(crate) async fn read_replica_set(&self, key: &Key) -> Result<(), PassError> {
+        let api = self.api::<ReplicaSetObject>(&key.namespace);
+        match self.call(|| format!("read ReplicaSet {key}"), async { api.get(&key.name).await }).await {
+            Ok(found) => self.caches.wrote_replica_set(&found),
+            Err(error) if is_absent(&error) => {
+                let known = self.caches.replica_sets.get(key);
+                known.iter().for_each(|known| self.caches.lost_replica_set(&known.identity));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     async fn patch_replica_set<P: serde::Serialize + std::fmt::Debug>(
         &self,
         key: &Key,
