@@ -15,7 +15,7 @@ use super::look;
 use super::reconcile::Rollouts;
 use super::store::Identity;
 use crate::api::Rollout;
-use crate::rollout::endpoints::{Behind, Reading};
+use crate::rollout::endpoints::{Behind, Failing, Reading};
 use crate::rollout::pods::Pod;
 use crate::units::{ReplicaCount, Timestamp};
 
@@ -25,7 +25,7 @@ const SERVICE: &str = "kubernetes.io/service-name";
 const OWN: &str = "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
 
 /// How the last look at the endpoints of a Rollout's Services ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LastLook {
     /// Well, or there was none.
     #[default]
@@ -33,7 +33,7 @@ pub(crate) enum LastLook {
     /// They are not served, or may not be read.
     Denied,
     /// They could not be read.
-    FailingSince(Timestamp),
+    Failing(Failing),
 }
 
 /// What a look has found.
@@ -71,8 +71,8 @@ impl Found {
 impl LastLook {
     /// Takes in what the next look has found, for the decision. What has gone wrong is told once.
     pub(super) fn see(&mut self, found: Found, rollout: &Rollout, now: Timestamp) -> Reading {
-        let before = *self;
-        let rollout = rollout.metadata.name.as_deref().unwrap_or_default();
+        let before = self.clone();
+        let name = rollout.metadata.name.as_deref().unwrap_or_default();
         match found {
             Found::Behind(behind) => {
                 *self = Self::Fine;
@@ -80,26 +80,31 @@ impl LastLook {
             }
             Found::Denied(error) => {
                 if before != Self::Denied {
-                    warn!(rollout, error, "endpoints may not be read; pods count once they are available");
+                    warn!(
+                        rollout = name,
+                        error, "endpoints may not be read; pods count once they are available"
+                    );
                 }
                 *self = Self::Denied;
                 Reading::Unknown
             }
             Found::Nothing(error) => {
-                let since = if let Self::FailingSince(since) = before { since } else { now };
-                if before != Self::FailingSince(since) {
-                    warn!(rollout, error, "endpoints cannot be read; first shares wait a while");
+                let failing = if let Self::Failing(failing) = before { Some(failing) } else { None };
+                if failing.is_none() {
+                    warn!(rollout = name, error, "endpoints cannot be read; first shares wait a while");
                 }
-                *self = Self::FailingSince(since);
+                let failing = Failing::again(failing, rollout, now);
+                let since = failing.since;
+                *self = Self::Failing(failing);
                 Reading::Unreadable { since }
             }
         }
     }
 
     /// What is remembered while nobody looks: a failure in a row ends, a refusal is no news again.
-    pub(super) const fn unasked(self) -> Self {
+    pub(super) const fn unasked(&self) -> Self {
         match self {
-            Self::Fine | Self::FailingSince(_) => Self::Fine,
+            Self::Fine | Self::Failing(_) => Self::Fine,
             Self::Denied => Self::Denied,
         }
     }
@@ -267,7 +272,7 @@ mod tests {
             assert_eq!(reading, Reading::Unreadable { since: at(1) }, "{code}");
         }
         let fine = last.see(Found::Behind(Behind::new()), &rollout, at(4));
-        assert_eq!((fine, last), (Reading::Found(Behind::new()), LastLook::Fine));
+        assert_eq!((fine, &last), (Reading::Found(Behind::new()), &LastLook::Fine));
         assert_eq!(last.see(failed(503), &rollout, at(5)), Reading::Unreadable { since: at(5) });
         assert_eq!(last.unasked(), LastLook::Fine);
     }
@@ -277,7 +282,7 @@ mod tests {
         for code in [403, 404] {
             let mut last = LastLook::default();
             let reading = last.see(failed(code), &Rollout::default(), Timestamp::from_millis(0));
-            assert_eq!((reading, last), (Reading::Unknown, LastLook::Denied), "{code}");
+            assert_eq!((reading, &last), (Reading::Unknown, &LastLook::Denied), "{code}");
             assert_eq!(last.unasked(), LastLook::Denied, "and is not told each time");
         }
     }

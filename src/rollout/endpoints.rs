@@ -13,6 +13,7 @@ use super::deadline::{Deadline, Wake};
 use super::experiments;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::world::World;
+use crate::api::Rollout;
 use crate::units::{ReplicaCount, Timestamp};
 
 /// What is behind the Services, as far as it was looked at.
@@ -41,6 +42,26 @@ pub enum Reading {
 
 /// How many pods of each ReplicaSet are behind each Service; a Service whose endpoints nobody publishes is absent.
 pub type Behind = BTreeMap<String, BTreeMap<String, ReplicaCount>>;
+
+/// Looks in a row that have failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Since when.
+    pub since: Timestamp,
+    /// The version that shares waited for.
+    version: Option<String>,
+}
+
+impl Failing {
+    /// After one more. The wait begins anew for another version, whose pods were not there before, and where the clock was
+    /// set back.
+    #[must_use]
+    pub fn again(before: Option<Self>, rollout: &Rollout, now: Timestamp) -> Self {
+        let version = rollout.status.as_ref().and_then(|status| status.current_pod_hash.clone());
+        let same = before.filter(|before| before.version == version && before.since <= now);
+        same.unwrap_or(Self { since: now, version })
+    }
+}
 
 /// Available pods that were not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,6 +301,19 @@ mod tests {
         fn looks_again(&self) -> bool {
             decide(&self.0.snapshot).wake.is_some_and(|wake| wake.why == Deadline::Endpoints)
         }
+    }
+
+    #[test]
+    fn a_wait_for_endpoints_begins_anew_for_another_version_and_with_a_clock_that_was_set_back() {
+        let at = |second: i64| Timestamp::from_millis(second * 1000);
+        let status = |hash: &str| Some(serde_json::from_value(json!({"currentPodHash": hash})).unwrap());
+        let mut rollout = Rollout { status: status("1"), ..Rollout::default() };
+        let first = Failing::again(None, &rollout, at(10));
+        let second = Failing::again(Some(first.clone()), &rollout, at(20));
+        assert_eq!((first.since, second.since), (at(10), at(10)));
+        assert_eq!(Failing::again(Some(second.clone()), &rollout, at(5)).since, at(5));
+        rollout.status = status("2");
+        assert_eq!(Failing::again(Some(second), &rollout, at(30)).since, at(30));
     }
 
     #[test]

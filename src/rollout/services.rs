@@ -95,7 +95,10 @@ fn routed(world: &World, progress: &Progress, routing: &Routing, canary: Option<
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
     let alternates = matches!(routing.destinations, Destinations::PingPong { .. });
     let is_kept = alternates && canary == stable;
-    let is_idle = weights::is_idle(world, progress, routing) || world.selected(roles.canary).is_none();
+    // One that lost its selector gets it back with the share as it is, but not while nobody knows how large that is.
+    let is_lost =
+        world.selected(roles.canary).is_none() && weights::observed(world, progress, routing).is_some();
+    let is_idle = is_lost || weights::is_idle(world, progress, routing);
     let mut wanted = Vec::new();
     if alternates || matches!(routing.destinations, Destinations::Subsets { .. }) {
         wanted.extend(by_role(world, stable, canary));

@@ -10,7 +10,7 @@ use super::watched::Watched;
 use super::workload::place;
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::{AnalysisRun, AnalysisTemplateSpec, Experiment, Rollout};
-use crate::rollout::endpoints::{self, Endpoints, Missing, Reading};
+use crate::rollout::endpoints::{self, Endpoints, Failing, Missing, Reading};
 use crate::rollout::pods::{self, Pods, Refused};
 use crate::rollout::snapshot::{self, Settings, Told};
 use crate::rollout::workload::{Generations, Referenced, Workload, WorkloadKind};
@@ -109,7 +109,7 @@ pub struct Memory {
     /// Evictions that disruption budgets did not allow.
     pub refused_evictions: Option<Refused>,
     /// Since when endpoints could not be read.
-    pub endpoints_unreadable_since: Option<Timestamp>,
+    pub endpoints_failing: Option<Failing>,
     /// Pods that were not published as endpoints.
     pub missing_endpoints: Option<Missing>,
 }
@@ -143,12 +143,13 @@ impl Memory {
     }
 
     /// Remembers how the look at the endpoints went.
-    pub(super) fn keep_endpoints(&mut self, seen: &Endpoints, missing: ReplicaCount, now: Timestamp) {
-        self.endpoints_unreadable_since = match seen.reading {
-            Reading::Unreadable { since } => Some(since),
+    pub(super) fn keep_endpoints(&mut self, seen: &Snapshot, missing: ReplicaCount) {
+        let failing = self.endpoints_failing.take();
+        self.endpoints_failing = match seen.endpoints.reading {
+            Reading::Unreadable { .. } => Some(Failing::again(failing, &seen.rollout, seen.now)),
             Reading::Unknown | Reading::Found(_) => None,
         };
-        self.missing_endpoints = Missing::after(seen.missing, missing, now);
+        self.missing_endpoints = Missing::after(seen.endpoints.missing, missing, seen.now);
     }
 
     /// The refusal as long as it counts: not for another generation.
@@ -299,7 +300,8 @@ impl Cluster {
             snapshot.pods.listed = Some(self.list_pods());
         }
         if endpoints::are_needed(&snapshot) {
-            snapshot.endpoints.reading = self.read_endpoints(memory.endpoints_unreadable_since);
+            snapshot.endpoints.reading =
+                self.read_endpoints(memory.endpoints_failing.clone(), &snapshot.rollout);
         }
         Some(snapshot)
     }

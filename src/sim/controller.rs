@@ -222,7 +222,7 @@ impl Controller {
         let since = memory.counts_pending_since;
         let waiting = plan.counts_pending && plan.status.is_none();
         memory.counts_pending_since = waiting.then(|| since.unwrap_or(now));
-        memory.keep_endpoints(&snapshot.endpoints, plan.missing_endpoints, now);
+        memory.keep_endpoints(snapshot, plan.missing_endpoints);
         match stop {
             Some(Stop::Crashed) => self.crash(cluster.now()),
             Some(Stop::Failed(ApiError::Forbidden(message))) => {

@@ -7,8 +7,9 @@ use super::cluster::Cluster;
 use super::late::Late;
 use super::live_pods::name_of;
 use super::replica_sets::ReplicaSet;
+use crate::api::Rollout;
 use crate::api::labels::POD_TEMPLATE_HASH;
-use crate::rollout::endpoints::{Behind, Reading};
+use crate::rollout::endpoints::{Behind, Failing, Reading};
 use crate::rollout::pods::Pod;
 use crate::units::{PodHash, ReplicaCount, Timestamp};
 
@@ -53,10 +54,12 @@ impl Cluster {
         self.published_of(&self.stored_pods())
     }
 
-    /// What a look finds; one before it has failed since `failing_since`.
-    pub(super) fn read_endpoints(&self, failing_since: Option<Timestamp>) -> Reading {
+    /// What a look finds, after those before it that have failed.
+    pub(super) fn read_endpoints(&self, failing: Option<Failing>, rollout: &Rollout) -> Reading {
         if self.publisher.unreadable_since.is_some() {
-            return Reading::Unreadable { since: failing_since.unwrap_or(self.controller_now()) };
+            return Reading::Unreadable {
+                since: Failing::again(failing, rollout, self.controller_now()).since,
+            };
         }
         Reading::Found(self.published_of(&self.list_pods()))
     }

@@ -119,6 +119,9 @@ impl Cluster {
     pub fn set_router_delay(&mut self, delay: Option<Duration>) {
         self.router.delay = delay;
         self.router.follows_at = delay.map(|delay| self.now().plus(delay));
+        if delay.is_none() && self.router.refusal.is_none() {
+            self.router.follow();
+        }
         self.publish_router(Writer::Other);
     }
 

@@ -40,8 +40,13 @@ pub(crate) fn shares(spec: &Spec, simulation: &Simulation) -> BTreeMap<String, u
 
 /// Whether nobody could read endpoints for so long that first shares do not wait for them any more.
 fn is_open(simulation: &Simulation) -> bool {
-    let since = simulation.cluster.endpoints_unreadable_since();
-    since.is_some_and(|since| simulation.now().since(since) >= LONGEST_UNREADABLE)
+    // Nobody knows that they could be read between two looks.
+    let failing = simulation.controller.memory().endpoints_failing.as_ref();
+    let is_unreadable = simulation.cluster.endpoints_unreadable_since().is_some();
+    is_unreadable
+        && failing.is_some_and(|failing| {
+            simulation.cluster.controller_now().since(failing.since) >= LONGEST_UNREADABLE
+        })
 }
 
 /// What is known of the traffic.

@@ -105,6 +105,18 @@ async fn an_http_route_is_left_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_http_route_that_the_spec_names_no_longer_is_left_and_given_back() {
+    let routed = Box::pin(Routed::deploy(Case { name: "gateway-left", ..case() }, json!({}))).await;
+    let subject = &routed.subject;
+    subject.release("v2").await;
+    routed.until_at_step(1).await;
+    routed.until_weight(20).await;
+    subject.change(json!({"strategy": {"canary": {"trafficRouting": null}}})).await;
+    routed.until_weight(0).await;
+    routed.until_given_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_route_that_is_missing_is_named_and_the_rollout_heals_once_it_is_there() {
     let routed = Box::pin(Routed::create(Case { objects: vec![], ..case() }, json!({}))).await;
     let subject = &routed.subject;
