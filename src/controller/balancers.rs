@@ -127,14 +127,17 @@ impl Balancers {
         let _slot = self.slots.acquire().await.ok();
         for question in &about.questions {
             let Some(host) = &question.host else { continue };
-            let services = question.shares.each_ref().map(|share| share.service.as_str());
+            let services: Vec<&str> = question.all().map(|share| share.service.as_str()).collect();
             let addresses = match endpoints::addresses(&self.client, &key.namespace, &services).await {
                 Ok(addresses) => addresses,
                 Err(why) => {
                     return Look::Failed(format!("the endpoints of its Services are not known: {why}"));
                 }
             };
-            let pods = Pods { addresses, selection: about.selection(services) };
+            let pods = Pods {
+                addresses,
+                selection: about.selection(question.shares.each_ref().map(|share| share.service.as_str())),
+            };
             let of = |why: String| format!("the load balancer of Ingress {}: {why}", question.ingress);
             match self.reader.read(host, question, &self.tag).await {
                 Ok(balancer) => match question.answer(&balancer, &pods) {

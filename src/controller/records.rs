@@ -320,7 +320,8 @@ impl ServiceRecord {
         let annotations = object.metadata.annotations;
         let managed_by =
             annotations.as_ref().and_then(|annotations| annotations.get(labels::MANAGED_BY)).cloned();
-        let view = Service { selector: object.spec.selector.unwrap_or_default(), managed_by };
+        let ports = object.spec.ports.into_iter().flatten().filter_map(|port| port.port).collect();
+        let view = Service { selector: object.spec.selector.unwrap_or_default(), managed_by, ports };
         (identity, Self { view, annotated: annotations.is_some(), owner })
     }
 }

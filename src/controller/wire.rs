@@ -97,7 +97,7 @@ pub(crate) struct PodCondition {
     pub(crate) last_transition_time: Option<Time>,
 }
 
-/// A Service's selector.
+/// A Service's selector and ports.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ServiceObject {
     #[serde(default, deserialize_with = "lean::metadata")]
@@ -110,6 +110,13 @@ pub(crate) struct ServiceObject {
 #[serde(default)]
 pub(crate) struct ServiceSpec {
     pub(crate) selector: Option<BTreeMap<String, String>>,
+    pub(crate) ports: Option<Vec<ServicePort>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServicePort {
+    pub(crate) port: Option<i32>,
 }
 
 /// A Rollout that may not be readable as one; then the status is kept, because it says what was announced already.

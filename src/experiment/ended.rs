@@ -4,7 +4,7 @@
 //! a data plane follows a route some time after it was written.
 
 use super::snapshot::phase_of;
-use super::{Effect, Plan, Snapshot, analyses, stages, status, templates, valid};
+use super::{Effect, Plan, Snapshot, analyses, progress, stages, status, templates, valid};
 use crate::api::experiment::TemplateStatus;
 use crate::api::labels::SCALE_DOWN_DEADLINE;
 use crate::api::{AnalysisPhase, ExperimentStatus};
@@ -28,7 +28,7 @@ pub(super) fn plan(snapshot: &Snapshot, before: &ExperimentStatus) -> Plan {
     let (mut notes, mut gone, mut wake) = (Vec::new(), Vec::new(), None::<Timestamp>);
     for set in snapshot.replica_sets.iter().filter(|set| set.size > ReplicaCount::ZERO) {
         let status = before.template_statuses.iter().flatten().find(|status| is_of(snapshot, status, set));
-        if is_served(snapshot, status) {
+        if is_served(snapshot, status) || progress::is_led_to(snapshot, set) {
             going.push(set);
             notes.extend(noted(set, None));
             continue;
@@ -50,12 +50,9 @@ pub(super) fn plan(snapshot: &Snapshot, before: &ExperimentStatus) -> Plan {
     status::plan(snapshot, before, next, effects, wake)
 }
 
-/// Whether a status is that of a ReplicaSet. One that Argo Rollouts wrote has a hash only where there is a Service.
+/// Whether a status is that of a ReplicaSet. Argo Rollouts gives templates that say the same one hash.
 fn is_of(snapshot: &Snapshot, status: &TemplateStatus, set: &ReplicaSet) -> bool {
-    match &status.pod_template_hash {
-        Some(hash) => set.hash.as_str() == hash,
-        None => set.name == format!("{}-{}", snapshot.name(), status.name),
-    }
+    set.name == templates::set_name(snapshot, &status.name, status.collision_count.unwrap_or_default())
 }
 
 /// Whether traffic may flow to pods with this status. Of one that names no Service nobody knows where a route leads.

@@ -101,11 +101,13 @@ fn is_going(snapshot: &Snapshot, run: &str) -> bool {
 fn left_over(snapshot: &Snapshot, identities: &[Identity]) -> Vec<Effect> {
     let is_wanted = |name: &str| identities.iter().any(|identity| identity.set == name);
     let left = snapshot.replica_sets.iter().filter(|set| !is_wanted(&set.name));
-    let is_led_to = |set: &ReplicaSet| {
-        let services = snapshot.services.iter().filter(|(_, service)| selects(service, set));
-        services.map(|(name, _)| name).any(|name| snapshot.is_led_to(name))
-    };
-    left.filter(|set| !is_led_to(set)).filter_map(super::ended::emptied).collect()
+    left.filter(|set| !is_led_to(snapshot, set)).filter_map(super::ended::emptied).collect()
+}
+
+/// Whether a route leads to a Service of the Experiment that selects these pods.
+pub(super) fn is_led_to(snapshot: &Snapshot, set: &ReplicaSet) -> bool {
+    let services = snapshot.services.iter().filter(|(_, service)| selects(service, set));
+    services.map(|(name, _)| name).any(|name| snapshot.is_led_to(name))
 }
 
 fn selects(service: &Service, set: &ReplicaSet) -> bool {

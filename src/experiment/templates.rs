@@ -14,7 +14,7 @@ use crate::api::labels::{
 };
 use crate::rollout::effect::{Annotations, NewReplicaSet};
 use crate::rollout::pod_hash::pod_template_hash;
-use crate::rollout::revision::{labelled, with_hash};
+use crate::rollout::revision::{labelled, object_under, with_hash};
 use crate::rollout::snapshot::{self, ReplicaSet};
 use crate::rollout::valid::template_labels;
 use crate::units::{PodHash, ReplicaCount, Timestamp};
@@ -47,15 +47,13 @@ impl Identity {
         template: &Template,
         before: &ExperimentStatus,
     ) -> Self {
-        let base = |template: &Template| format!("{}-{}", snapshot.name(), template.name);
-        let named = |count: i32| match count {
-            0 => base(template),
-            count => format!("{}-{count}", base(template)),
-        };
+        let named = |count: i32| set_name(snapshot, &template.name, count);
         let is_free = |count: i32| {
             let name = named(count);
-            let is_others =
-                spec.templates.iter().any(|other| other.name != template.name && base(other) == name);
+            let is_others = spec
+                .templates
+                .iter()
+                .any(|other| other.name != template.name && set_name(snapshot, &other.name, 0) == name);
             !is_others && !snapshot.is_taken(ObjectKind::ReplicaSet, &name)
         };
         let recorded = status_of(before, &template.name).and_then(|status| status.collision_count);
@@ -81,13 +79,10 @@ impl Identity {
 fn hash_of(snapshot: &Snapshot, template: &Template, collisions: Option<i32>) -> PodHash {
     let mut marked = template.template.clone();
     if let Some(marked) = marked.as_object_mut() {
-        let metadata = marked.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
-        if let Some(metadata) = metadata.as_object_mut() {
-            let found =
-                metadata.entry("annotations").or_insert_with(|| Value::Object(serde_json::Map::new()));
-            for (key, value) in marks(snapshot, &template.name) {
-                found.as_object_mut().map(|found| found.insert(key, Value::String(value)));
-            }
+        let metadata = object_under(marked, "metadata");
+        if let Some(found) = metadata.and_then(|metadata| object_under(metadata, "annotations")) {
+            let marks = marks(snapshot, &template.name).into_iter();
+            found.extend(marks.map(|(key, value)| (key, Value::String(value))));
         }
     }
     PodHash::new(pod_template_hash(&marked, collisions)).unwrap_or_else(PodHash::unknown)
@@ -99,6 +94,15 @@ fn marks(snapshot: &Snapshot, template: &str) -> BTreeMap<String, String> {
         (EXPERIMENT_NAME.to_owned(), snapshot.name().to_owned()),
         (EXPERIMENT_TEMPLATE_NAME.to_owned(), template.to_owned()),
     ])
+}
+
+/// Name of the ReplicaSet of a template whose first names were somebody else's so often.
+pub(super) fn set_name(snapshot: &Snapshot, template: &str, collisions: i32) -> String {
+    let base = format!("{}-{template}", snapshot.name());
+    match collisions {
+        0 => base,
+        count => format!("{base}-{count}"),
+    }
 }
 
 /// Where a template stood.

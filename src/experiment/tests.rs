@@ -164,7 +164,7 @@ impl World {
                 self.set(&name).scale_down_deadline = at;
             }
             Effect::CreateService(new) => {
-                let service = Service { selector: new.selector, managed_by: None };
+                let service = Service { selector: new.selector, managed_by: None, ports: vec![] };
                 self.snapshot.services.insert(new.name, service);
             }
             Effect::UpdateService { name, selector } => {
@@ -255,12 +255,53 @@ fn templates_run_side_by_side_for_a_time_once_all_are_available() {
 
 #[test]
 fn templates_that_say_the_same_have_pods_of_their_own() {
-    let mut world = World::new(&two_templates());
+    let mut with_null = two_templates();
+    for template in with_null["templates"].as_array_mut().unwrap() {
+        template["template"]["metadata"]["annotations"] = Value::Null;
+    }
+    for spec in [two_templates(), with_null] {
+        let mut world = World::new(&spec);
+        world.settle();
+        let hashes: BTreeSet<_> = world.snapshot.replica_sets.iter().map(|set| set.hash.clone()).collect();
+        assert_eq!(hashes.len(), 2, "{spec}");
+        let of_rollout = crate::rollout::pod_hash::pod_template_hash(&template("x")["template"], None);
+        assert!(hashes.iter().all(|hash| hash.as_str() != of_rollout), "{spec}");
+    }
+}
+
+#[test]
+fn pods_of_one_hash_stay_together_while_a_route_leads_to_the_service_of_one() {
+    let mut spec = with(two_templates(), &json!({"duration": "1m"}));
+    spec["templates"][1]["service"] = json!({});
+    let mut world = World::new(&spec);
     world.settle();
-    let hashes: BTreeSet<_> = world.snapshot.replica_sets.iter().map(|set| set.hash.clone()).collect();
-    assert_eq!(hashes.len(), 2);
-    let of_rollout = crate::rollout::pod_hash::pod_template_hash(&template("x")["template"], None);
-    assert!(hashes.iter().all(|hash| hash.as_str() != of_rollout));
+    // As Argo Rollouts makes them: the Service selects both.
+    let hash = world.snapshot.replica_sets[1].hash.clone();
+    world.snapshot.replica_sets[0].hash = hash;
+    world.lead_to(&["try-canary"]);
+    world.wait(60).wait(600);
+    let sizes = |of: u32| [("try-baseline".to_owned(), of), ("try-canary".to_owned(), of)];
+    assert_eq!(world.sizes(), sizes(1));
+    world.lead_to(&[]);
+    world.wait(600).wait(600);
+    assert_eq!(world.sizes(), sizes(0));
+}
+
+#[test]
+fn pods_of_a_template_that_was_taken_out_stay_while_a_route_leads_to_them_also_after_the_end() {
+    let mut spec = with(two_templates(), &json!({"duration": "1m"}));
+    spec["templates"][1]["service"] = json!({});
+    let mut world = World::new(&spec);
+    world.settle();
+    world.lead_to(&["try-canary"]);
+    spec["templates"].as_array_mut().unwrap().pop();
+    world.change(&spec);
+    world.settle();
+    world.wait(60).wait(600);
+    assert_eq!((world.phase(), world.sizes()[1].1), ("Successful", 1));
+    world.lead_to(&[]);
+    world.wait(600).wait(600);
+    assert_eq!(world.sizes()[1].1, 0);
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum Deadline {
     Endpoints,
     /// The pod template that an Experiment takes could not be read, and may be by now.
     ExperimentTemplate,
+    /// An Experiment says that its spec cannot be worked with, and may take that back.
+    ExperimentInvalid,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }

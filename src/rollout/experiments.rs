@@ -17,6 +17,7 @@ use super::effect::Effect;
 use super::pod_hash;
 use super::progress::{PAUSE_EXPERIMENT, Progress};
 use super::snapshot::Snapshot;
+use super::status;
 use super::targets::Targets;
 use super::world::World;
 use crate::analysis::template::Advice;
@@ -26,15 +27,19 @@ use crate::api::experiment::ExperimentAnalysis;
 use crate::api::experiment::INVALID_EXPERIMENT_SPEC;
 use crate::api::labels::{EXPERIMENT_STEP, STEP_INDEX};
 use crate::api::rollout::PodMetadata;
-use crate::api::{AnalysisPhase, Experiment};
+use crate::api::{AnalysisPhase, Condition, Experiment};
 use crate::events::Event;
 use crate::units::Weight;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-pub(super) use traffic::{are_served, entering, may_have_shares, news, relieved, shares, still_told, told};
+pub(super) use traffic::{
+    are_served, entering, followed, may_have_shares, news, relieved, shares, still_told, told,
+};
 
 /// How soon the template of stable is asked for again that could not be read.
 const TEMPLATE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an Experiment may say that its spec cannot be worked with, though the Rollout finds nothing wrong with its own.
+const INVALID_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An experiment step, parsed.
 #[derive(Clone, Debug)]
@@ -144,14 +149,25 @@ pub fn watch(world: &World, progress: &Progress, step: &StepExperiment) -> Watch
         Some(AnalysisPhase::Failed | AnalysisPhase::Error) => Watched::Failed(why(found)),
         Some(AnalysisPhase::Inconclusive) => undecided(world, progress, step),
         Some(AnalysisPhase::Successful) => Watched::Passed,
-        // It was made of the Rollout's own spec, which does not get better by waiting.
-        Some(AnalysisPhase::Running | AnalysisPhase::Pending) | None if is_invalid(found) => {
-            Watched::Failed(why(found))
-        }
-        Some(AnalysisPhase::Running | AnalysisPhase::Pending) | None => {
-            Watched::Going(Going { keep: Some(name.clone()), ..Going::default() })
-        }
+        Some(AnalysisPhase::Running | AnalysisPhase::Pending) | None => going(world, name, found),
     }
+}
+
+/// An Experiment that has not ended. It was made of the Rollout's own spec, which does not get better by waiting; but what
+/// was missing, and has come back, both see at the same time.
+fn going(world: &World, name: &str, found: &Experiment) -> Watched {
+    let keep = Some(name.to_owned());
+    let Some(invalid) = invalid(found) else { return Watched::Going(Going { keep, ..Going::default() }) };
+    let status = world.snapshot.rollout.status.as_ref();
+    let progressing = status.and_then(|status| status::condition(status, "Progressing"));
+    let seen = progressing.and_then(|condition| condition.last_update_time);
+    let since = invalid.last_transition_time.max(seen).unwrap_or(world.now()).min(world.now());
+    let at = since.plus(INVALID_PATIENCE);
+    if at <= world.now() {
+        return Watched::Failed(why(found));
+    }
+    let wake = Some(Wake { at, why: Deadline::ExperimentInvalid });
+    Watched::Going(Going { keep, wake, ..Going::default() })
 }
 
 /// Whether somebody has retried an Experiment after it ended without a verdict: it goes on, and so does the rollout.
@@ -222,18 +238,18 @@ pub(super) fn has_pods(found: &Experiment) -> bool {
     templates.filter_map(|template| template.replicas).any(|replicas| replicas > 0)
 }
 
-fn is_invalid(found: &Experiment) -> bool {
-    let conditions =
-        found.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
-    conditions
-        .into_iter()
-        .any(|condition| condition.r#type == INVALID_EXPERIMENT_SPEC && condition.status == "True")
+/// What an Experiment says of its spec where that cannot be worked with.
+fn invalid(found: &Experiment) -> Option<&Condition> {
+    let conditions = found.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let is_true =
+        |condition: &&Condition| condition.r#type == INVALID_EXPERIMENT_SPEC && condition.status == "True";
+    conditions.into_iter().flatten().find(is_true)
 }
 
 /// Whether an Experiment does not go on, though it may not have ended: somebody has stopped or deleted it, or made of it what
 /// cannot be worked with.
 fn is_stopped(found: &Experiment) -> bool {
-    found.spec.terminate == Some(true) || is_deleted(found) || is_invalid(found)
+    found.spec.terminate == Some(true) || is_deleted(found) || invalid(found).is_some()
 }
 
 fn is_deleted(found: &Experiment) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::effect::{Effect, NewReplicaSet};
 use super::snapshot::{ReplicaSet, Snapshot};
@@ -225,16 +225,25 @@ pub(crate) fn with_hash(selector: &LabelSelector, hash: &PodHash) -> LabelSelect
     selector
 }
 
+/// The object under a key, made where there is none, or a null that a template engine left.
+pub(crate) fn object_under<'a>(
+    object: &'a mut Map<String, Value>,
+    key: &str,
+) -> Option<&'a mut Map<String, Value>> {
+    let value = object.entry(key).or_insert(Value::Null);
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut()
+}
+
 /// The template with the pod hash among its labels; everything else stays as it was written.
 pub(crate) fn labelled(template: &Value, hash: &PodHash) -> Value {
     let mut template = template.clone();
     if let Some(template) = template.as_object_mut() {
-        let metadata = template.entry("metadata").or_insert_with(|| json!({}));
-        if let Some(metadata) = metadata.as_object_mut() {
-            let labels = metadata.entry("labels").or_insert_with(|| json!({}));
-            if let Some(labels) = labels.as_object_mut() {
-                labels.insert(POD_TEMPLATE_HASH.to_owned(), json!(hash.as_str()));
-            }
+        let metadata = object_under(template, "metadata");
+        if let Some(labels) = metadata.and_then(|metadata| object_under(metadata, "labels")) {
+            labels.insert(POD_TEMPLATE_HASH.to_owned(), json!(hash.as_str()));
         }
     }
     template

@@ -185,6 +185,8 @@ pub struct Service {
     pub selector: BTreeMap<String, String>,
     /// Name of the Rollout that adopted it, from its annotation `managed-by-rollouts`.
     pub managed_by: Option<String>,
+    /// Its ports.
+    pub ports: Vec<i32>,
 }
 
 /// How `status.observedGeneration` is written.

@@ -71,6 +71,15 @@ impl Targets {
         self
     }
 
+    /// An Experiment gets what it should of the traffic, whatever else a person holds.
+    #[must_use]
+    pub fn with_experiments(mut self, world: &World, progress: &Progress) -> Self {
+        if self.traffic.is_none() {
+            self.traffic = experiments::followed(world, progress);
+        }
+        self
+    }
+
     /// What the status records of runs and Experiments goes on.
     #[must_use]
     pub fn keeping(mut self, progress: &Progress) -> Self {

@@ -93,6 +93,7 @@ impl Bench {
                 )]
                 .into(),
                 managed_by: Some("api".to_owned()),
+                ports: vec![],
             };
             self.snapshot.services =
                 [("canary".to_owned(), leading_to(canary)), ("stable".to_owned(), leading_to(0))].into();
@@ -287,6 +288,7 @@ pub(super) fn service(hash: &str) -> super::snapshot::Service {
     super::snapshot::Service {
         selector: [("rollouts-pod-template-hash".to_owned(), hash.to_owned())].into(),
         managed_by: Some("api".to_owned()),
+        ports: vec![],
     }
 }
 
@@ -551,7 +553,7 @@ fn a_superseded_canary_gives_its_service_to_stable_until_the_next_one_answers() 
     let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
     canary.canary_service = Some("api-canary".to_owned());
     let selector = [("rollouts-pod-template-hash".to_owned(), superseded.to_string())].into();
-    let service = super::snapshot::Service { selector, managed_by: Some("api".to_owned()) };
+    let service = super::snapshot::Service { selector, managed_by: Some("api".to_owned()), ports: vec![] };
     bench.snapshot.services.insert("api-canary".to_owned(), service);
     bench.release("v3");
     let stable = bench.snapshot.replica_sets[0].hash.clone();

@@ -305,7 +305,9 @@ impl Cluster {
 
     /// Creates or replaces a Service.
     pub fn put_service(&mut self, name: &str, selector: BTreeMap<String, String>) {
-        self.config.services.insert(name.to_owned(), snapshot::Service { selector, managed_by: None });
+        self.config
+            .services
+            .insert(name.to_owned(), snapshot::Service { selector, managed_by: None, ports: vec![] });
         self.publish_config(Writer::Other);
     }
 

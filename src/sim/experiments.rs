@@ -164,7 +164,7 @@ impl Cluster {
         if is_taken {
             return Err(ApiError::AlreadyExists);
         }
-        let service = Service { selector: wanted.selector.clone(), managed_by: None };
+        let service = Service { selector: wanted.selector.clone(), managed_by: None, ports: vec![] };
         let owned = OwnedService { owner: experiment.to_owned(), service };
         self.config.of_experiments.insert(wanted.name.clone(), owned);
         self.publish_config(writer);

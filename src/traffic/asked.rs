@@ -24,7 +24,7 @@ impl Asked {
         let weighted = experiments
             .map(|templates| templates.iter().filter(|template| template.weight.is_some()).count());
         let template = rollout.spec.template.as_ref();
-        Self { services: weighted.max().unwrap_or_default(), ports: template.map(ports) }
+        Self { services: weighted.max().unwrap_or_default(), ports: template.map(container_ports) }
     }
 
     /// Why requests by a port, or by whichever there is, would not come to the Services; `None` where they would.
@@ -45,7 +45,8 @@ impl Asked {
     }
 }
 
-fn ports(template: &Value) -> BTreeSet<i64> {
+/// The ports of the containers of a pod template.
+pub(crate) fn container_ports(template: &Value) -> BTreeSet<i64> {
     let containers = template.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
     let ports = containers.filter_map(|container| container.get("ports")?.as_array()).flatten();
     ports.filter_map(|port| port.get("containerPort")?.as_i64()).collect()

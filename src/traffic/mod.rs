@@ -27,6 +27,7 @@ mod weighted;
 use std::collections::BTreeMap;
 
 pub use self::alb::verification;
+pub(crate) use self::asked::container_ports;
 pub use self::carried::{kept_route, route_of, with_route_left};
 pub use self::istio::subsets;
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
@@ -80,7 +81,7 @@ impl TrafficTarget {
     }
 
     /// The share of an Experiment's Service; `None` where it gets none.
-    fn experiment(&self, service: &str) -> Option<Weight> {
+    pub(crate) fn experiment(&self, service: &str) -> Option<Weight> {
         let mut shares = self.experiments.iter();
         shares.find(|share| share.to.name == service).map(|share| share.weight)
     }

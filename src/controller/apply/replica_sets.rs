@@ -132,8 +132,9 @@ impl Writer {
         match self.call(|| format!("read ReplicaSet {key}"), async { api.get(&key.name).await }).await {
             Ok(found) => self.caches.wrote_replica_set(&found),
             Err(error) if is_absent(&error) => {
-                let known = self.caches.replica_sets.get(key);
-                known.iter().for_each(|known| self.caches.lost_replica_set(&known.identity));
+                if let Some(known) = self.caches.replica_sets.get(key) {
+                    self.caches.lost_replica_set(&known.identity);
+                }
             }
             Err(error) => return Err(error),
         }

@@ -30,7 +30,9 @@ impl Writer {
 
     pub(super) async fn terminate_run(&self, target: &Target, name: &str) -> Result<(), PassError> {
         let key = target.key(name);
-        let patch = json!({"spec": {"terminate": true}});
+        // Another one of the name, made since the decision, is not meant.
+        let Some(known) = self.caches.runs.get(&key) else { return Ok(()) };
+        let patch = json!({"metadata": {"uid": &*known.identity.uid}, "spec": {"terminate": true}});
         self.patch_run(&key, &patch, || format!("terminate AnalysisRun {key}")).await
     }
 

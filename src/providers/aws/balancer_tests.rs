@@ -19,7 +19,7 @@ fn question(canary: u64) -> Question {
         weight,
     };
     let shares = [share("canary", canary), share("stable", 100 - canary)];
-    Question { ingress: "web".to_owned(), host: Some(HOST.to_owned()), shares }
+    Question { ingress: "web".to_owned(), host: Some(HOST.to_owned()), shares, experiments: vec![] }
 }
 
 /// An answer of one page, as the API writes it.

@@ -185,7 +185,7 @@ impl LoadBalancers {
         let rules = self.rules(&region, &arn).await?;
         let mut groups = self.groups(&region, &arn, tag, question).await?;
         for group in &mut groups {
-            if question.shares.iter().any(|share| share.resource == group.resource) {
+            if question.all().any(|share| share.resource == group.resource) {
                 group.targets = self.targets(&region, &group.arn).await?;
             }
         }
@@ -236,7 +236,7 @@ impl LoadBalancers {
             .map(|(_, groups)| groups.clone());
         let has_all = |groups: &Vec<TargetGroup>| {
             let found: BTreeSet<&str> = groups.iter().map(|group| group.resource.as_str()).collect();
-            question.shares.iter().all(|share| found.contains(share.resource.as_str()))
+            question.all().all(|share| found.contains(share.resource.as_str()))
         };
         if let Some(groups) = kept.filter(has_all) {
             return Ok(groups);

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::progress::Progress;
+use super::super::revision::object_under;
 use super::super::runs::owner;
 use super::super::world::World;
 use super::{StepExperiment, StepTemplate, Version, has_ended, is_stopped, step_hash};
@@ -77,22 +78,12 @@ fn overlaid(mut template: Value, step: &StepTemplate) -> Value {
     let parts = [("labels", &step.metadata.labels), ("annotations", &step.metadata.annotations)];
     for (part, values) in parts {
         let Some(values) = values.as_ref().filter(|values| !values.is_empty()) else { continue };
-        let metadata = template.as_object_mut().map(|template| entry(template, "metadata"));
-        let found = metadata.and_then(Value::as_object_mut).map(|metadata| entry(metadata, part));
-        if let Some(found) = found.and_then(Value::as_object_mut) {
+        let metadata = template.as_object_mut().and_then(|template| object_under(template, "metadata"));
+        if let Some(found) = metadata.and_then(|metadata| object_under(metadata, part)) {
             found.extend(values.iter().map(|(key, value)| (key.clone(), json!(value))));
         }
     }
     template
-}
-
-/// The object under a key, made where there is none.
-fn entry<'a>(object: &'a mut Map<String, Value>, key: &str) -> &'a mut Value {
-    let value = object.entry(key).or_insert_with(|| json!({}));
-    if !value.is_object() {
-        *value = json!({});
-    }
-    value
 }
 
 /// A name that no Experiment of the Rollout has: `<rollout>-<hash>-<revision>-<step>`, then `-1`, `-2` and so on.

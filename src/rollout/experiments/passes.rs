@@ -72,6 +72,9 @@ fn an_experiment_that_cannot_be_worked_with_takes_the_update_back() {
     let invalid = json!([{"type": "InvalidExperimentSpec", "status": "True"}]);
     say(&mut bench, &name, &json!({"phase": "Pending", "message": "InvalidSpec: no", "conditions": invalid}));
     bench.settle();
+    assert_eq!(bench.status().abort, None, "what was missing may have come back");
+    bench.pass_seconds(11);
+    bench.settle();
     assert_eq!(bench.status().abort, Some(true));
     let message = bench.status().message.clone().unwrap();
     assert!(message.contains(&format!("Experiment '{name}' is Pending: InvalidSpec: no")), "{message}");

@@ -37,7 +37,10 @@ pub(in crate::rollout) fn shares(
         let status = status_of(found, &template.name)?;
         let pods = ReplicaCount::from_status(template.replicas.unwrap_or(1));
         let name = status.service_name.clone()?;
-        if weight == Weight::ZERO || !can_serve(world, status, &name, pods) {
+        if weight == Weight::ZERO
+            || is_emptied(found, &template.name)
+            || !can_serve(world, status, &name, pods)
+        {
             return None;
         }
         rest = weight.rest_of(rest);
@@ -49,16 +52,21 @@ pub(in crate::rollout) fn shares(
 
 /// What the router should do while nothing else moves, where Experiments have traffic that they should not have any more.
 pub(in crate::rollout) fn relieved(world: &World, progress: &Progress) -> Option<TrafficTarget> {
+    let target = followed(world, progress)?;
+    let observed = world.snapshot.traffic.as_ref()?;
+    observed.experiments.keys().any(|name| target.experiment(name).is_none()).then_some(target)
+}
+
+/// What the router should do while nothing else moves, where Experiments have not what they should. The time of one runs on
+/// while a person holds the update, and one without its share would judge nothing.
+pub(in crate::rollout) fn followed(world: &World, progress: &Progress) -> Option<TrafficTarget> {
     let Strategy::Routed(routing) = &world.spec.strategy else { return None };
     let observed = world.snapshot.traffic.as_ref()?;
     let told = weights::told(world, progress, routing)?;
-    let wanted = shares(world, progress, routing, told);
-    let is_over = |name: &String| wanted.iter().all(|share| share.to.name != *name);
-    if !observed.experiments.keys().any(is_over) || !weights::has_destinations(routing) {
-        return None;
-    }
+    let experiments = shares(world, progress, routing, told);
     let target = weights::target(world, progress, routing, told);
-    Some(TrafficTarget { weight: told, experiments: wanted, ..target })
+    let target = TrafficTarget { weight: told, experiments, ..target };
+    (weights::has_destinations(routing) && !are_served(&target, observed)).then_some(target)
 }
 
 /// What is announced of what Experiments get; `None` where they have it.
@@ -158,6 +166,12 @@ fn can_serve(world: &World, status: &TemplateStatus, service: &str, pods: Replic
     }
     let is_reached = || endpoints::reached_by_any(world, service).is_none_or(|reached| reached >= pods);
     has_share(world.snapshot, service) || (is_whole(status) && is_reached())
+}
+
+/// Whether somebody has taken all pods from a template of an Experiment.
+fn is_emptied(found: &Experiment, template: &str) -> bool {
+    let mut templates = found.spec.templates.iter().flatten();
+    templates.any(|given| given.name == template && given.replicas == Some(0))
 }
 
 fn is_whole(status: &TemplateStatus) -> bool {
@@ -339,6 +353,21 @@ mod tests {
             act(&mut bench);
             assert_eq!(told(&bench), Some(vec![]));
         }
+    }
+
+    #[test]
+    fn an_experiment_gets_its_share_while_a_person_holds_the_update() {
+        let (mut bench, _) = running();
+        bench.snapshot.rollout.spec.paused = Some(true);
+        assert_eq!(told(&bench), Some(both()), "its time runs on");
+    }
+
+    #[test]
+    fn a_template_that_somebody_takes_all_pods_from_loses_its_share() {
+        let (mut bench, _) = running();
+        follow(&mut bench);
+        bench.snapshot.experiments[0].spec.templates.as_mut().unwrap()[0].replicas = Some(0);
+        assert_eq!(told(&bench), Some(vec![("try-b".to_owned(), 5)]));
     }
 
     #[test]

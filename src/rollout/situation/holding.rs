@@ -76,7 +76,7 @@ fn frozen(world: &World, progress: &Progress) -> Targets {
         rescued_at(world, progress, reached(world, progress)).unwrap_or_else(Targets::hold)
     };
     targets.clock = ProgressClock::Stopped;
-    targets.relieved(world, progress).keeping(progress)
+    targets.with_experiments(world, progress).keeping(progress)
 }
 
 /// A hold never leaves users on dead pods while stable could serve them: their share goes to stable, and comes back to
@@ -86,8 +86,8 @@ pub(super) fn rescued_at(world: &World, progress: &Progress, weight: Weight) -> 
         Strategy::ByPods => None,
         Strategy::Routed(routing) => {
             let told = weights::told(world, progress, routing)?;
-            let was_taken = told == Weight::ZERO && weight > Weight::ZERO;
-            if progress.is_settled() || !(was_taken || weights::is_wasted(world, progress, routing)) {
+            let was_taken = told == Weight::ZERO && weight > Weight::ZERO && !progress.is_settled();
+            if !was_taken && !weights::is_wasted(world, progress, routing) {
                 return None;
             }
             let mut targets = Targets::at_weight(world, progress, weight);

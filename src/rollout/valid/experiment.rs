@@ -22,7 +22,7 @@ use crate::rollout::experiments::{StepExperiment, StepTemplate, Version};
 use crate::rollout::revision;
 use crate::rollout::runs::arguments;
 use crate::rollout::snapshot::Snapshot;
-use crate::traffic::Routers;
+use crate::traffic::{Routers, container_ports};
 use crate::units::{PodHash, Weight, parse_duration};
 
 /// What of the Rollout an experiment step builds on.
@@ -59,6 +59,7 @@ pub(super) fn parse(
     });
     let templates: Vec<_> = templates.collect();
     check_services(ground, field, &templates, problems);
+    check_delay(ground, field, step, problems);
     check_weights(ground, field, step, problems);
     let (analyses, advice) = analyses(ground, field, step, problems);
     StepExperiment {
@@ -102,13 +103,27 @@ fn check_services(ground: Ground, field: &str, templates: &[StepTemplate], probl
         }
         let field = format!("{field}.templates[{index}]");
         let given = services::named(template.service.as_ref().and_then(|service| service.name.as_ref()));
-        // The shortest that the Experiment's name may be.
-        let name = given.unwrap_or_else(|| format!("{rollout}-{hash}-1-0-{}", template.name));
+        // The Experiment's name has room for revisions, steps and tries to come.
+        let name = given.unwrap_or_else(|| format!("{rollout}-{hash}-999-99-9-{}", template.name));
         check_service_name(&field, &name, &mut names, problems);
         if ground.snapshot.services.contains_key(&name) {
             let message = format!("'{name}' is a Service that this Rollout names itself: name another one");
             problems.push(SpecError::new(format!("{field}.service.name"), message));
         }
+    }
+}
+
+/// A Service that a step names is there again for the next Experiment once the one before has let go of it.
+fn check_delay(ground: Ground, field: &str, step: &ExperimentStep, problems: &mut Vec<SpecError>) {
+    let services = step.templates.iter().flatten().filter_map(|template| template.service.as_ref());
+    let is_named = services.into_iter().any(|service| services::named(service.name.as_ref()).is_some());
+    let deadline = ground.snapshot.rollout.spec.progress_deadline_seconds;
+    let deadline = deadline.unwrap_or(super::DEFAULT_PROGRESS_DEADLINE_SECONDS);
+    if is_named && step.scale_down_delay_seconds.is_some_and(|delay| delay >= deadline) {
+        let message = format!(
+            "must be less than progressDeadlineSeconds ({deadline}) where a Service has a name: the next Experiment waits for it"
+        );
+        problems.push(SpecError::new(format!("{field}.scaleDownDelaySeconds"), message));
     }
 }
 
@@ -210,10 +225,27 @@ fn check_weights(ground: Ground, field: &str, step: &ExperimentStep, problems: &
         );
         problems.push(SpecError::new(format!("{field}.templates"), message));
     }
+    if let Some(port) = lost_port(ground) {
+        let message = format!(
+            "have weights, but SMI sends requests by the ports of the stable Service, and Services of Experiments have the \
+             containerPorts of the pod template: add containerPort {port}, or leave the weights out"
+        );
+        problems.push(SpecError::new(format!("{field}.templates"), message));
+    }
     if step.scale_down_delay_seconds == Some(0) {
         let message = "must be more than 0 where a template has a weight: requests reach its pods until the router follows";
         problems.push(SpecError::new(format!("{field}.scaleDownDelaySeconds"), message));
     }
+}
+
+/// A port of the stable Service that requests come by and that Services of Experiments do not have, where the router goes by
+/// it.
+fn lost_port(ground: Ground) -> Option<i32> {
+    let canary = ground.snapshot.rollout.spec.strategy.as_ref()?.canary.as_ref()?;
+    canary.traffic_routing.as_ref()?.smi.as_ref()?;
+    let service = ground.snapshot.services.get(canary.stable_service.as_ref()?)?;
+    let ports = container_ports(ground.template);
+    service.ports.iter().copied().find(|port| !ports.contains(&i64::from(*port)))
 }
 
 fn analyses(

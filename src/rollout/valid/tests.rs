@@ -34,6 +34,7 @@ fn problems(change: &Value) -> Vec<String> {
     let service = |label: &str, managed_by: Option<&str>| Service {
         selector: [("app".to_owned(), label.to_owned())].into(),
         managed_by: managed_by.map(str::to_owned),
+        ports: vec![80],
     };
     snapshot.services =
         ["stable", "canary", "active"].map(|name| (name.to_owned(), service("api", None))).into();
@@ -429,6 +430,8 @@ fn what_an_experiment_could_not_make_is_told_before_the_step_is_reached() {
         {"name": "a", "specRef": "stable", "service": {"name": "try"}},
         {"name": "b", "specRef": "stable", "service": {"name": "try"}},
     ]);
+    // At revision 1 it would do.
+    let long = json!([{"name": "l".repeat(42), "specRef": "stable", "service": {}}]);
     let tagged = |value: &str| {
         let args = json!([{"name": "address", "value": value}]);
         analysis(json!({"name": "x", "templateName": "success-rate", "args": args}))
@@ -459,6 +462,12 @@ fn what_an_experiment_could_not_make_is_told_before_the_step_is_reached() {
             experiment(&json!({"templates": same_service})),
             "templates[1].service.name",
             "the Service of another",
+        ),
+        (experiment(&json!({"templates": long})), "templates[0].service.name", "-999-99-9-"),
+        (
+            experiment(&json!({"templates": same_service, "scaleDownDelaySeconds": 600})),
+            "scaleDownDelaySeconds",
+            "must be less than progressDeadlineSeconds (600)",
         ),
         (experiment(&json!({"duration": "0s"})), "duration", "must be more than 0"),
         (
@@ -501,9 +510,12 @@ fn weights_of_an_experiment_need_a_router_that_has_room_for_them() {
     let case = |routing: Value, weight: i32, delay: Option<i32>| {
         let templates = json!([{"name": "a", "specRef": "stable", "weight": weight}]);
         let experiment = json!({"templates": templates, "scaleDownDelaySeconds": delay});
-        routed(&json!({
+        let mut spec = routed(&json!({
             "trafficRouting": routing, "steps": [{"setWeight": 60}, {"experiment": experiment}],
-        }))
+        }));
+        let containers = json!([{"name": "web", "image": "web:v1", "ports": [{"containerPort": 80}]}]);
+        spec["template"] = json!({"spec": {"containers": containers}});
+        spec
     };
     let smi = json!({"plugins": null, "smi": {}});
     let subsets = json!({"plugins": null, "istio": {
@@ -514,7 +526,10 @@ fn weights_of_an_experiment_need_a_router_that_has_room_for_them() {
     let weight = format!("{field}.templates[0].weight");
     let mut without_pods = case(smi.clone(), 10, None);
     without_pods["strategy"]["canary"]["steps"][1]["experiment"]["templates"][0]["replicas"] = json!(0);
+    let mut elsewhere = case(smi.clone(), 10, None);
+    elsewhere["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(8080);
     refused(&[
+        (elsewhere, &format!("{field}.templates"), "add containerPort 80, or leave the weights out"),
         (case(nginx, 10, None), &weight, "only available for TrafficRouting with SMI, ALB, and Istio"),
         (case(subsets, 10, None), &weight, "without a destinationRule"),
         (case(smi.clone(), 101, None), &weight, "between 0 and 100, not 101"),

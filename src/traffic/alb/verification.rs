@@ -21,6 +21,15 @@ pub struct Question {
     pub host: Option<String>,
     /// What the two Services are to get, the canary's first.
     pub shares: [Share; 2],
+    /// What Services of Experiments are to get.
+    pub experiments: Vec<Share>,
+}
+
+impl Question {
+    /// What every Service is to get.
+    pub fn all(&self) -> impl Iterator<Item = &Share> {
+        self.shares.iter().chain(&self.experiments)
+    }
 }
 
 /// What a Service is to get.
@@ -131,7 +140,9 @@ impl Alb {
                 weight,
             };
             let shares = [share(canary, weights[0]), share(stable, weights[1])];
-            Some(Question { ingress: name.clone(), host: host(ingress), shares })
+            let experiments = self.subject.experiments.iter().map(|name| share(name, of(name)));
+            let experiments = experiments.filter(|share| share.weight > 0).collect();
+            Some(Question { ingress: name.clone(), host: host(ingress), shares, experiments })
         };
         self.ingresses.iter().filter_map(|(_, name)| question(name)).collect()
     }
@@ -150,20 +161,18 @@ impl Question {
     /// # Errors
     /// What it does otherwise, in one sentence.
     pub fn answer(&self, balancer: &LoadBalancer, pods: &Pods) -> Result<(), String> {
-        let groups = [self.group(0, balancer)?, self.group(1, balancer)?];
-        let arns = groups.map(|group| &group.arn);
-        let weights = |rule: &BTreeMap<String, u64>| Some([*rule.get(arns[0])?, *rule.get(arns[1])?]);
-        let rules: Vec<[u64; 2]> = balancer.rules.iter().filter_map(weights).collect();
+        let groups = self.all().map(|share| Ok((share, share.group(balancer)?)));
+        let groups: Vec<(&Share, &TargetGroup)> = groups.collect::<Result<_, String>>()?;
+        let pair = || groups.iter().take(self.shares.len());
+        let has_pair = |rule: &&BTreeMap<String, u64>| pair().all(|(_, group)| rule.contains_key(&group.arn));
+        let rules: Vec<_> = balancer.rules.iter().filter(has_pair).collect();
         if rules.is_empty() {
             let [canary, stable] = self.shares.each_ref().map(|share| &share.service);
             return Err(format!("no rule of it has the target groups of both {canary} and {stable}"));
         }
-        for (share, index) in self.shares.iter().zip(0..) {
-            let other = rules
-                .iter()
-                .filter_map(|rule| rule.get::<usize>(index))
-                .find(|found| **found != share.weight);
-            if let Some(found) = other {
+        for (share, group) in &groups {
+            let found = rules.iter().map(|rule| rule.get(&group.arn).copied().unwrap_or_default());
+            if let Some(found) = found.into_iter().find(|found| *found != share.weight) {
                 let (service, weight) = (&share.service, share.weight);
                 return Err(format!("a rule of it gives {service} the weight {found} and not {weight} yet"));
             }
@@ -176,17 +185,18 @@ impl Question {
             return Err(format!("the endpoints of {stable} are not those of {canary} yet"));
         }
         let needs_pods = |share: &Share| share.weight > 0 || pods.selection == Selection::Same;
-        for (share, group) in self.shares.iter().zip(groups).filter(|(share, _)| needs_pods(share)) {
+        for (share, group) in groups.iter().filter(|(share, _)| needs_pods(share)) {
             group.serves(&share.service, behind(share))?;
         }
         Ok(())
     }
+}
 
-    fn group<'b>(&self, index: usize, balancer: &'b LoadBalancer) -> Result<&'b TargetGroup, String> {
-        let share = self.shares.get(index).ok_or_else(String::new)?;
-        let found = balancer.groups.iter().find(|group| group.resource == share.resource);
+impl Share {
+    fn group<'b>(&self, balancer: &'b LoadBalancer) -> Result<&'b TargetGroup, String> {
+        let found = balancer.groups.iter().find(|group| group.resource == self.resource);
         found.ok_or_else(|| {
-            format!("it has no target group of {} (tagged {}) yet", share.service, share.resource)
+            format!("it has no target group of {} (tagged {}) yet", self.service, self.resource)
         })
     }
 }
@@ -229,7 +239,7 @@ mod tests {
 
     fn question(canary: u64) -> Question {
         let shares = [share("canary", canary), share("stable", 100 - canary)];
-        Question { ingress: "web".to_owned(), host: Some("lb".to_owned()), shares }
+        Question { ingress: "web".to_owned(), host: Some("lb".to_owned()), shares, experiments: vec![] }
     }
 
     fn target(id: &str, state: &str) -> Target {
@@ -296,6 +306,24 @@ mod tests {
         check(20, &bare, "no rule of it has the target groups of both canary and stable");
         let young = LoadBalancer { groups: vec![], ..balancer() };
         check(20, &young, "it has no target group of canary (tagged shop/web-canary:80) yet");
+    }
+
+    #[test]
+    fn a_share_of_an_experiment_is_in_force_once_its_pods_are_the_targets() {
+        let mut question = question(20);
+        question.experiments.push(share("try", 5));
+        let addresses = [("canary", "10.0.0.2"), ("stable", "10.0.0.1"), ("try", "10.0.0.3")];
+        let of = |(name, address): (&str, &str)| (name.to_owned(), BTreeSet::from([address.to_owned()]));
+        let pods = Pods { addresses: addresses.map(of).into(), selection: Selection::Apart };
+        let answer = |balancer: &LoadBalancer| question.answer(balancer, &pods).err().unwrap_or_default();
+        assert_eq!(answer(&balancer()), "it has no target group of try (tagged shop/web-try:80) yet");
+        let mut young = balancer();
+        young.groups.push(group("try", &[("10.0.0.3", "initial")]));
+        assert_eq!(answer(&young), "a rule of it gives try the weight 0 and not 5 yet");
+        young.rules[0].insert("arn:try".to_owned(), 5);
+        assert_eq!(answer(&young), "of the targets of try, 10.0.0.3 is initial");
+        young.groups[2] = group("try", &[("10.0.0.3", "healthy")]);
+        assert_eq!(answer(&young), "");
     }
 
     fn with_targets(targets: &[(&str, &str)]) -> LoadBalancer {
