@@ -12,8 +12,6 @@ use tokio::sync::OnceCell;
 
 use crate::pinned;
 
-/// What `build.sh` builds for tests alone.
-const PROGRAMS: &str = include_str!("programs.txt");
 /// The controller of Argo Rollouts.
 const ARGO_ROLLOUTS: &str = "rollouts-controller";
 
@@ -53,7 +51,7 @@ impl ControllerProcess {
     /// # Panics
     /// When it is missing; the message says how to build it.
     pub(crate) fn start_argo_rollouts(kubeconfig: &str, namespace: &str) -> Self {
-        Self::spawn(argo_rollouts(), vec![], kubeconfig, namespace, &[], Stdio::null)
+        Self::spawn(pinned::program(ARGO_ROLLOUTS), vec![], kubeconfig, namespace, &[], Stdio::null)
     }
 
     fn spawn(
@@ -103,17 +101,6 @@ fn spawn(program: &Path, arguments: &[String], environment: &[(String, String)],
         .kill_on_drop(true)
         .spawn()
         .unwrap()
-}
-
-fn argo_rollouts() -> PathBuf {
-    let line = PROGRAMS.lines().find(|line| line.split(' ').next() == Some(ARGO_ROLLOUTS)).unwrap();
-    let program = pinned::folder("programs", &[line, "\n"]).join(ARGO_ROLLOUTS);
-    assert!(
-        program.is_file(),
-        "{} is missing; build what is missing with `make test-tools`",
-        program.display()
-    );
-    program
 }
 
 /// Creates the definitions on the shared control plane, once.
