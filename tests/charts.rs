@@ -127,3 +127,20 @@ fn the_definitions_are_those_of_the_code_and_stay_when_the_chart_goes() {
     assert_eq!(installed.iter().map(name).collect::<Vec<_>>(), expected.iter().map(name).collect::<Vec<_>>());
     assert!(installed == expected, "a definition of the chart differs from that of the code");
 }
+
+#[test]
+fn the_image_is_built_by_the_pinned_toolchain_and_runs_as_the_user_of_the_chart() {
+    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let (recipe, toolchain) = (read("Containerfile"), read("rust-toolchain.toml"));
+    let channel =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"')).unwrap();
+    for line in [format!("FROM rust:{channel}-alpine AS build"), format!("ENV RUSTUP_TOOLCHAIN={channel}")] {
+        assert!(recipe.lines().any(|said| said == line), "{line} is not in Containerfile");
+    }
+    let rendered = render("delivery", &["--set=image.repository=serin"]).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
+    let deployment = documents.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let context = &deployment["spec"]["template"]["spec"]["securityContext"];
+    let user = format!("USER {}:{}", context["runAsUser"], context["runAsGroup"]);
+    assert!(recipe.lines().any(|said| said == user), "{user} is not in Containerfile");
+}

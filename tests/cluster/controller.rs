@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::controller_process::definitions_on_shared;
+use crate::rights;
 use crate::rollouts::{Subject, canary};
 use crate::shared::{
     DEADLINE, client, config, namespace, options as control_plane_options, own_addresses, wait_for,
@@ -26,21 +27,26 @@ const LEASE: &str = "argo-rollouts-controller-lock";
 
 /// A controller of this process.
 struct Running {
+    namespace: String,
     end: oneshot::Sender<()>,
     outcome: JoinHandle<Result<(), RunError>>,
 }
 
 impl Running {
+    /// Starts one for the namespace of the options. `config` is an administrator's, for whom it acts as its service account.
     fn start(config: Config, options: Options) -> Self {
+        let namespace = options.namespace.clone().unwrap();
+        let config = rights::config(config, &namespace);
         let (end, ended) = oneshot::channel();
         let shutdown = async move { drop(ended.await) };
-        Self { end, outcome: tokio::spawn(controller::run(config, options, shutdown)) }
+        Self { namespace, end, outcome: tokio::spawn(controller::run(config, options, shutdown)) }
     }
 
     /// Asks it to end, and waits until it has.
     async fn stop(self) {
         self.end.send(()).unwrap();
         timeout(DEADLINE, self.outcome).await.expect("it does not end").unwrap().unwrap();
+        rights::assert_sufficed(&self.namespace);
     }
 
     /// Why it ended by itself.
@@ -171,6 +177,7 @@ async fn missing_definitions_are_named_and_waited_for_and_metrics_follow_the_obj
     use serin::sandbox::control_plane::ControlPlane;
     let control_plane = ControlPlane::start(control_plane_options()).await.unwrap();
     let client = control_plane.client();
+    rights::grant(&client, "default").await;
     let [health, metrics] = own_addresses();
     let options =
         Options { health_address: Some(health), metrics_address: Some(metrics), ..in_namespace("default") };
@@ -206,6 +213,7 @@ async fn a_routers_definition_that_goes_is_named_and_found_again_when_it_comes_b
     let client = control_plane.client();
     define(&client).await.unwrap();
     definitions::install_file(&client, DEFINITION).await;
+    rights::grant(&client, "default").await;
     for name in ["stable", "canary"] {
         create_service(&client, "default", name).await;
     }

@@ -1,5 +1,5 @@
-//! A controller as a child process that watches one namespace and can be killed: the real `serin controller`, or that of Argo
-//! Rollouts.
+//! A controller as a child process that watches one namespace and can be killed: the real `serin controller`, with the rights
+//! of its chart, or that of Argo Rollouts.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,13 +10,14 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
-use crate::pinned;
+use crate::{pinned, rights};
 
 /// The controller of Argo Rollouts.
 const ARGO_ROLLOUTS: &str = "rollouts-controller";
 
 /// A controller that works on one namespace. It is killed when this is dropped.
 pub(crate) struct ControllerProcess {
+    namespace: String,
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -27,7 +28,7 @@ pub(crate) struct ControllerProcess {
 }
 
 impl ControllerProcess {
-    /// Starts a controller for `namespace` with the access that `kubeconfig` gives.
+    /// Starts a controller for `namespace`. `kubeconfig` is an administrator's, for whom it acts as its service account.
     pub(crate) fn start(kubeconfig: &str, namespace: &str, more: &[&str]) -> Self {
         Self::start_in(vec![], kubeconfig, namespace, more)
     }
@@ -42,7 +43,8 @@ impl ControllerProcess {
         let own = ["controller", "--bind-address=127.0.0.1", "--loglevel=warn"];
         let own: Vec<_> = own.iter().chain(more).copied().collect();
         let program = env!("CARGO_BIN_EXE_serin").into();
-        Self::spawn(program, environment, kubeconfig, namespace, &own, Stdio::inherit)
+        let kubeconfig = rights::kubeconfig(kubeconfig, namespace);
+        Self::spawn(program, environment, &kubeconfig, namespace, &own, Stdio::inherit)
     }
 
     /// Starts the controller of Argo Rollouts in its place. What it logs is dropped: to it, every conflict between two of its own
@@ -76,7 +78,8 @@ impl ControllerProcess {
         ];
         let arguments: Vec<String> = own.iter().chain(&shared).map(ToString::to_string).collect();
         let child = spawn(&program, &arguments, &environment, log());
-        Self { program, arguments, environment, log, child, _kubeconfig: file }
+        let namespace = namespace.to_owned();
+        Self { namespace, program, arguments, environment, log, child, _kubeconfig: file }
     }
 
     /// Kills it without warning, and starts it again.
@@ -88,6 +91,14 @@ impl ControllerProcess {
     /// Ends it, and returns once it does nothing any more.
     pub(crate) async fn stop(mut self) {
         self.child.kill().await.unwrap();
+    }
+}
+
+impl Drop for ControllerProcess {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            rights::assert_sufficed(&self.namespace);
+        }
     }
 }
 

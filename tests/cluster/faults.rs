@@ -13,6 +13,7 @@ use serin::sandbox::control_plane::ControlPlane;
 use serin::sandbox::node::{QuickWorkload, VirtualNode};
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
+use crate::rights;
 use crate::rollouts::{
     Subject, analysis_template, canary, is_in, is_observed, is_restored, message_of, phase_of, says, template,
 };
@@ -178,6 +179,7 @@ async fn a_restarted_api_server_delays_a_rollout_and_nothing_else() {
     define(&client).await.unwrap();
     let workload = Arc::new(QuickWorkload::ready_after(Duration::from_millis(50)));
     let _node = VirtualNode::start(client.clone(), workload).await.unwrap();
+    rights::grant(&client, "default").await;
     let _controller = ControllerProcess::start(control_plane.kubeconfig(), "default", &[]);
     let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {"duration": 1}}]);
     let subject = Subject::create(&client, "default", "v1", canary(steps)).await;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use serin::api::{AnalysisRun, AnalysisTemplate, Rollout};
@@ -47,9 +47,9 @@ async fn the_keys_of_a_provider_are_the_controllers_and_never_shown() {
     let client = client();
     definitions_on_shared(&client).await;
     let namespace = namespace(&client, "influxdb").await;
-    // The kubeconfig's own namespace stands for the one that the controller runs in.
-    let secrets: Api<Secret> = Api::default_namespaced(client.clone());
-    let name = format!("{namespace}-influxdb");
+    // The controller runs in the namespace that it works on.
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let name = "influxdb-of-shop";
     let keys = json!({"address": server.url(), "authToken": "t0ken-t0ken", "org": "shop"});
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": keys});
@@ -61,8 +61,8 @@ async fn the_keys_of_a_provider_are_the_controllers_and_never_shown() {
     subject.until_phase("Healthy").await;
 
     subject.release("v2").await;
-    subject.until(says("does not exist (in namespace default)")).await;
-    secrets.patch(&name, &PatchParams::apply("test"), &Patch::Apply(secret)).await.unwrap();
+    subject.until(says("does not exist (in namespace influxdb-")).await;
+    secrets.patch(name, &PatchParams::apply("test"), &Patch::Apply(secret)).await.unwrap();
     subject.release("v3").await;
     subject.until_phase("Healthy").await;
 
@@ -74,7 +74,6 @@ async fn the_keys_of_a_provider_are_the_controllers_and_never_shown() {
     subject.until(says("it answered 500 Internal Server Error: out of memory")).await;
     let shown = everything(&client, &namespace).await;
     assert!(shown.contains("AnalysisRunFailed") && !shown.contains("t0ken"), "{shown}");
-    secrets.delete(&name, &DeleteParams::default()).await.unwrap();
 }
 
 /// All that people can see in a namespace.

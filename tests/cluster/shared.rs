@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -20,10 +21,12 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use serin::sandbox::control_plane::{ControlPlane, ControlPlaneOptions};
+use serin::sandbox::control_plane::{Audit, ControlPlane, ControlPlaneOptions};
 use serin::sandbox::node::{QuickWorkload, VirtualNode};
 use serin::sandbox::tools::{Tool, ToolPlaces, Tools};
 use tokio::time::timeout;
+
+use crate::rights;
 
 /// The longest that a single change may take that a test waits for; a loaded machine needs a fraction of it.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -47,44 +50,65 @@ pub(crate) fn client() -> Client {
 
 /// The configuration of [`client`]; a client of one's own belongs to the runtime of the test that makes it.
 pub(crate) fn config() -> Config {
-    access().0.clone()
+    access().config.clone()
 }
 
 /// The kubeconfig of the shared control plane, for processes.
 pub(crate) fn kubeconfig() -> String {
-    access().1.clone()
+    access().kubeconfig.clone()
 }
 
-fn access() -> &'static (Config, String) {
-    static ACCESS: OnceLock<(Config, String)> = OnceLock::new();
+/// What tests know of the shared control plane.
+struct Access {
+    config: Config,
+    kubeconfig: String,
+    audit_log: PathBuf,
+}
+
+static ACCESS: OnceLock<Access> = OnceLock::new();
+
+fn access() -> &'static Access {
     ACCESS.get_or_init(run_forever)
 }
 
-fn run_forever() -> (Config, String) {
+/// Where requests to the shared control plane are written down; `None` when no test has needed it yet.
+pub(crate) fn audit_log() -> Option<&'static Path> {
+    ACCESS.get().map(|access| access.audit_log.as_path())
+}
+
+fn run_forever() -> Access {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let control_plane = match ControlPlane::start(options()).await {
+            let options = ControlPlaneOptions { audit: Audit::Requests, ..options() };
+            let control_plane = match ControlPlane::start(options).await {
                 Ok(control_plane) => control_plane,
                 Err(error) => panic!("{error}"),
             };
             let workload = Arc::new(QuickWorkload::ready_after(Duration::from_millis(200)));
             let _node = VirtualNode::start(control_plane.client(), workload).await.unwrap();
-            sender.send((control_plane.config(), control_plane.kubeconfig().to_owned())).unwrap();
+            let access = Access {
+                config: control_plane.config(),
+                kubeconfig: control_plane.kubeconfig().to_owned(),
+                audit_log: control_plane.audit_log(),
+            };
+            sender.send(access).unwrap();
             std::future::pending::<()>().await;
         });
     });
     receiver.recv().expect("the control plane did not start; the reason is above")
 }
 
-/// A new namespace whose name starts with `prefix`.
+/// A new namespace whose name starts with `prefix`, in which a controller has the rights of the chart.
 pub(crate) async fn namespace(client: &Client, prefix: &str) -> String {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace =
         serde_json::from_value(json!({"metadata": {"generateName": format!("{prefix}-")}})).unwrap();
-    namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any()
+    let name = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
+    rights::grant(client, &name).await;
+    name
 }
 
 /// Waits until `condition` holds for the object, and returns it as it was then.

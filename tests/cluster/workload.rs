@@ -19,6 +19,7 @@ use serin::rollout::pod_hash::pod_template_hash;
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
 use crate::plugin::Plugin;
+use crate::rights;
 use crate::rollouts::{Subject, says};
 use crate::shared::{DEADLINE, client, config, kubeconfig, namespace, pods, wait_for};
 
@@ -306,7 +307,8 @@ async fn workloads_are_watched_only_while_a_rollout_refers_to_one_and_an_update_
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let options =
         Options { namespace: Some(namespace.clone()), metrics_address: Some(address), ..Options::default() };
-    let controller = tokio::spawn(controller::run(config(), options, std::future::pending::<()>()));
+    let config = rights::config(config(), &namespace);
+    let controller = tokio::spawn(controller::run(config, options, std::future::pending::<()>()));
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
     let deployment = serde_json::from_value(workload(0)).unwrap();
     deployments.create(&PostParams::default(), &deployment).await.unwrap();
@@ -325,4 +327,5 @@ async fn workloads_are_watched_only_while_a_rollout_refers_to_one_and_an_update_
     metrics(address, |text| text.contains("kind=\"deployments\",verb=\"Watch\"")).await;
     subject.until(has_seen(1)).await;
     controller.abort();
+    rights::assert_sufficed(&namespace);
 }

@@ -41,8 +41,8 @@ pub enum Audit {
     /// Nothing is written.
     #[default]
     Off,
-    /// One JSON line per finished request, with user, verb, object and response code, in `audit.log` of the state
-    /// folder.
+    /// One JSON line per finished request and per watch that begins, with user, verb, object and response code, in
+    /// `audit.log` of the state folder.
     Requests,
 }
 
@@ -58,9 +58,9 @@ pub(super) mod file {
     pub(crate) const AUDIT_LOG: &str = "audit.log";
 }
 
-/// Every finished request, without bodies.
+/// Every finished request, and every watch as it begins, without bodies.
 pub(super) const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\n\
-    omitStages: [RequestReceived, ResponseStarted]\nrules:\n- level: Metadata\n";
+    omitStages: [RequestReceived]\nrules:\n- level: Metadata\n";
 
 /// Arguments of etcd.
 pub(super) fn etcd(state: &Path, ports: Ports) -> Vec<String> {
