@@ -30,12 +30,13 @@ fn no_traffic(metric: &Metric) -> Option<Advice> {
     let conditions = [&metric.success_condition, &metric.failure_condition];
     let mut conditions = conditions.into_iter().flatten().peekable();
     let judged = conditions.peek().is_some();
-    let allowed_for = conditions.any(|condition| condition.contains("isNaN"));
+    let said = metric.no_data.as_deref().is_some_and(|policy| !policy.is_empty());
+    let allowed_for = said || conditions.any(|condition| condition.contains("isNaN"));
     (judged && !allowed_for && has_division(query)).then(|| Advice {
         topic: "AnalysisNoTraffic",
         message: format!(
             "metric '{}' divides: without traffic it gives 0/0 = NaN, which is not above any threshold and so a failed \
-             measurement; if no traffic is no fault, write isNaN(result[0]) || … in the condition",
+             measurement; if no traffic is no fault, write noData: Wait, or isNaN(result[0]) || … in the condition",
             metric.name
         ),
     })
@@ -84,6 +85,15 @@ mod tests {
     fn a_query_that_tells_versions_apart_and_allows_for_silence_gets_none() {
         let query = r#"sum(rate(ok{hash="{{args.hash}}"}[5m])) / sum(rate(all{hash="{{args.hash}}"}[5m]))"#;
         assert!(topics(query, "isNaN(result[0]) || result[0] >= 0.95").is_empty());
+    }
+
+    #[test]
+    fn a_metric_that_says_what_no_data_means_gets_none() {
+        let metric = json!({"name": "m", "successCondition": "result[0] > 0", "noData": "Wait", "provider": {
+            "prometheus": {"query": "a{hash=\"{{args.hash}}\"} / b"},
+        }});
+        let metric: Metric = serde_json::from_value(metric).unwrap();
+        assert_eq!(lint(&[metric]), []);
     }
 
     #[test]

@@ -42,10 +42,11 @@ pub(super) fn hints(cluster: &LocalCluster, tools: &Tools, manifests: &Path) -> 
 }
 
 /// The words that a tag may be made of.
-const BEHAVIOURS: [(&str, &str); 6] = [
+const BEHAVIOURS: [(&str, &str); 7] = [
     ("v1, good, ...", "serves; any word that means nothing else names the version"),
     ("v2-err30", "30 % of requests fail"),
     ("v2-lat200ms", "takes 200 ms to answer"),
+    ("v2-backlog50", "falls behind by 50 messages a second"),
     ("v2-slow-start5s", "is ready 5 s after its start"),
     ("v2-slow-stop5s", "serves on for 5 s after its deletion"),
     ("crash, never, badimage", "crashes; is never ready; has no image"),

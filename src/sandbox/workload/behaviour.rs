@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `err30` | answers 30 % of requests with status 500 |
 //! | `lat20ms`, `lat1.5s` | takes that long to answer |
+//! | `backlog50` | falls behind by 50 messages a second with the work of its queue |
 //! | `slow-start5s` | becomes ready 5 s after its start |
 //! | `slow-stop5s` | serves on for 5 s after its deletion, and then until no request comes any more |
 //! | `crash` | ends with an error right after its start, again and again |
@@ -29,6 +30,8 @@ pub struct Behaviour {
     pub error_percent: u8,
     /// Time to answer a request.
     pub latency: Duration,
+    /// Messages that pile up in a second.
+    pub backlog_rate: u32,
     /// From the deletion of the pod until it looks whether requests still come; it ends once none does.
     pub stops_after: Duration,
 }
@@ -50,7 +53,13 @@ pub enum Start {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { start: Start::Usual, error_percent: 0, latency: Duration::ZERO, stops_after: Duration::ZERO }
+        Self {
+            start: Start::Usual,
+            error_percent: 0,
+            latency: Duration::ZERO,
+            backlog_rate: 0,
+            stops_after: Duration::ZERO,
+        }
     }
 }
 
@@ -95,6 +104,9 @@ impl Behaviour {
                     } else if let Some(text) = quantity(word, "lat") {
                         behaviour.latency =
                             time(text).ok_or_else(|| wrong("a time up to 1h, as in lat20ms"))?;
+                    } else if let Some(number) = quantity(word, "backlog") {
+                        behaviour.backlog_rate =
+                            number.parse().map_err(|_| wrong("messages per second, as in backlog50"))?;
                     }
                 }
             }
@@ -172,6 +184,12 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_says_how_fast_a_pod_falls_behind() {
+        assert_eq!(Behaviour::of_image("serin-demo:v2-backlog50").unwrap().backlog_rate, 50);
+        assert_eq!(Behaviour::of_image("serin-demo:v2-backlog").unwrap().backlog_rate, 0);
+    }
+
+    #[test]
     fn any_image_and_any_version_word_is_accepted() {
         for image in
             ["nginx", "nginx:latest", "a/b:1.27.0-alpine", "registry:5000/a", "x:error", "x:2026-01-02"]
@@ -188,6 +206,7 @@ mod tests {
             ("x:err5x", "'err5x'", "err30"),
             ("x:v1-lat20", "'lat20'", "lat20ms"),
             ("x:lat2h", "'lat2h'", "lat20ms"),
+            ("x:backlog5x", "'backlog5x'", "backlog50"),
             ("x:slow", "'slow'", "slow-start5s"),
             ("x:slow-err5", "'slow'", "slow-start5s"),
             ("x:slow-stop5", "'slow'", "slow-start5s"),

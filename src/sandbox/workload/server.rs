@@ -19,6 +19,7 @@ use futures::FutureExt;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -130,6 +131,9 @@ struct Application {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Histogram,
+    backlog: Gauge,
+    /// Since when work of its queue piles up.
+    since: Instant,
 }
 
 impl Application {
@@ -144,6 +148,8 @@ impl Application {
         let mut registry = Registry::default();
         registry.register("http_requests", "HTTP requests answered", requests.clone());
         registry.register("http_request_duration_seconds", "Time to answer a request", durations.clone());
+        let backlog = Gauge::default();
+        registry.register("queue_backlog_messages", "Messages that wait for this worker", backlog.clone());
         Self {
             greeting: format!("{name}\n"),
             behaviour,
@@ -152,7 +158,15 @@ impl Application {
             registry,
             requests,
             durations,
+            backlog,
+            since: Instant::now(),
         }
+    }
+
+    /// Messages that wait by now.
+    fn waiting(&self) -> i64 {
+        let waiting = self.since.elapsed().as_millis() * u128::from(self.behaviour.backlog_rate) / 1000;
+        i64::try_from(waiting).unwrap_or(i64::MAX)
     }
 
     /// Whether the next request fails: the n-th one does when `n · error_percent` passes a multiple of 100.
@@ -183,6 +197,7 @@ async fn answer(State(application): State<Arc<Application>>, method: Method) -> 
 
 async fn metrics(State(application): State<Arc<Application>>) -> Response {
     let mut exposition = String::new();
+    application.backlog.set(application.waiting());
     match text::encode(&mut exposition, &application.registry) {
         Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], exposition).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -204,6 +219,15 @@ mod tests {
             assert_eq!(failures_of(percent, 100), usize::from(percent));
             assert_eq!(failures_of(percent, 1000), usize::from(percent) * 10);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_falls_behind_has_more_and_more_messages_waiting() {
+        let application = Application::new("x", Behaviour { backlog_rate: 50, ..Behaviour::default() });
+        assert_eq!(application.waiting(), 0);
+        sleep(Duration::from_millis(1500)).await;
+        assert_eq!(application.waiting(), 75);
+        assert_eq!(Application::new("x", Behaviour::default()).waiting(), 0);
     }
 
     #[tokio::test(start_paused = true)]
