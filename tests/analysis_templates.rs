@@ -80,8 +80,7 @@ fn each_template_has_the_name_of_its_file_and_makes_a_run_without_advice() {
 #[test]
 fn all_templates_join_in_one_run() {
     let templates: Vec<_> = files().iter().map(|file| template(file)).collect();
-    let templates: Vec<_> =
-        templates.into_iter().map(|(name, template)| (name, template.spec)).collect();
+    let templates: Vec<_> = templates.into_iter().map(|(name, template)| (name, template.spec)).collect();
     let metrics = run_of(&templates).spec.metrics.unwrap();
     assert!(metrics.len() >= templates.len(), "{metrics:?}");
 }
@@ -124,7 +123,9 @@ fn the_script_names_what_is_missing_and_what_no_template_has() {
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(told(&["namespace=shop", "canary-hash=abc"]).contains("'rollout' has no value; add rollout=VALUE"));
+    assert!(
+        told(&["namespace=shop", "canary-hash=abc"]).contains("'rollout' has no value; add rollout=VALUE")
+    );
     assert!(told(&["rollout=web", "hash=abc"]).contains("has no argument 'hash'"));
     assert!(told(&["rollout"]).contains("'rollout' is not ARGUMENT=VALUE"));
 }

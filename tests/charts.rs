@@ -12,6 +12,8 @@
 
 #[path = "cluster/helm.rs"]
 mod helm;
+#[path = "charts/library.rs"]
+mod library;
 #[path = "cluster/pinned.rs"]
 #[allow(dead_code, reason = "other tests look for more than programs")]
 mod pinned;

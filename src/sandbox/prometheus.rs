@@ -210,6 +210,8 @@ fn arguments(configuration: &Path, state: &Path, address: SocketAddr) -> Vec<Str
         format!("--web.listen-address={address}"),
         // A hidden option: a new pod is scraped a second after it is discovered, instead of five.
         "--scrape.discovery-reload-interval=1s".to_owned(),
+        // Samples of what no pod here has, a kubelet's for instance, can be put in.
+        "--web.enable-otlp-receiver".to_owned(),
         "--storage.tsdb.retention.time=1d".to_owned(),
         "--log.level=warn".to_owned(),
     ]

@@ -9,6 +9,8 @@
 )]
 #![allow(clippy::needless_pass_by_value, reason = "objects of tests are written where they are passed")]
 
+mod analysis_library;
+mod analysis_queries;
 mod announcements;
 mod autoscaler;
 mod bad_input;

@@ -24,14 +24,17 @@ const DEMO_PACE: &str = "50";
 /// The demo takes a minute at this pace; it has deadlines of its own, which explain more than this one.
 const DEMO_DEADLINE: Duration = Duration::from_mins(10);
 
-/// One sandbox for the tests of this module, on a thread of its own for the reason that [`crate::shared`] gives.
+/// One sandbox for all tests that need pods which serve, on a thread of its own for the reason that [`crate::shared`] gives.
 #[derive(Clone)]
-struct Sandbox {
+pub(crate) struct Sandbox {
     config: Config,
-    prometheus: String,
+    pub(crate) kubeconfig: String,
+    pub(crate) prometheus: String,
+    /// The controller's option that leads to this Prometheus.
+    pub(crate) resolve: String,
 }
 
-fn sandbox() -> Sandbox {
+pub(crate) fn sandbox() -> Sandbox {
     static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
     SANDBOX.get_or_init(run_forever).clone()
 }
@@ -45,8 +48,14 @@ fn run_forever() -> Sandbox {
             let options = ClusterOptions { tools: tools(), traffic: None };
             let cluster =
                 LocalCluster::start(options, |_| ()).await.unwrap_or_else(|error| panic!("{error}"));
-            let config = cluster.control_plane().config();
-            sender.send(Sandbox { config, prometheus: cluster.prometheus().url() }).unwrap();
+            let (control_plane, prometheus) = (cluster.control_plane(), cluster.prometheus());
+            let sandbox = Sandbox {
+                config: control_plane.config(),
+                kubeconfig: control_plane.kubeconfig().to_owned(),
+                prometheus: prometheus.url(),
+                resolve: prometheus.resolve(),
+            };
+            sender.send(sandbox).unwrap();
             std::future::pending::<()>().await;
         });
     });
@@ -58,7 +67,7 @@ fn tools() -> Tools {
     Tools::locate(&ToolPlaces::from_environment(), &needed).unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn client_and_namespace(prefix: &str) -> (Client, String) {
+pub(crate) async fn client_and_namespace(prefix: &str) -> (Client, String) {
     let client = Client::try_from(sandbox().config).unwrap();
     let namespace = namespace(&client, prefix).await;
     (client, namespace)
@@ -98,7 +107,7 @@ async fn eventually<T>(what: &str, mut fact: impl AsyncFnMut() -> Option<T>) -> 
 }
 
 /// Waits until a Service of the namespace has `ready` pods to send requests to.
-async fn routed(traffic: &Traffic, service: &str, ready: usize) -> Route {
+pub(crate) async fn routed(traffic: &Traffic, service: &str, ready: usize) -> Route {
     let mut routes = traffic.routes();
     let found = |routes: &Vec<Route>| {
         routes.iter().any(|route| route.service == service && route.endpoints.len() == ready)
@@ -119,19 +128,19 @@ async fn addresses(client: &Client, namespace: &str) -> BTreeSet<String> {
     ready.filter_map(|pod| pod.status?.pod_ip).collect()
 }
 
-fn counts(tally: &Tally, service: &str) -> Counts {
+pub(crate) fn counts(tally: &Tally, service: &str) -> Counts {
     tally.iter().filter(|(to, _)| to.service == service).map(|(_, counts)| *counts).sum()
 }
 
 /// Requests to the Services of one namespace alone, from users who wait for as long as a loaded machine may take.
-fn traffic(client: &Client, namespace: &str, rate: u32) -> Traffic {
+pub(crate) fn traffic(client: &Client, namespace: &str, rate: u32) -> Traffic {
     let namespace = Some(namespace.to_owned());
     let options = TrafficOptions { rate, namespace, patience: DEADLINE, ..TrafficOptions::default() };
     Traffic::start(client.clone(), options)
 }
 
 /// Waits until this Service has had `requests`.
-async fn sent(traffic: &Traffic, service: &str, requests: u64) -> Counts {
+pub(crate) async fn sent(traffic: &Traffic, service: &str, requests: u64) -> Counts {
     eventually("requests", async || {
         let counts = counts(&traffic.tally(), service);
         (counts.total() >= requests).then_some(counts)
