@@ -78,6 +78,17 @@ fn with_its_default_values_the_library_renders_the_plain_templates() {
 }
 
 #[test]
+fn every_value_of_the_library_is_in_its_schema() {
+    let read = |name: &str| fs::read_to_string(library().join(name)).unwrap();
+    let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let mut problems = Vec::new();
+    crate::compare("", &values, &schema, &mut problems);
+    // Helm hands values of that name to every chart of a tree.
+    assert_eq!(problems, [".global is in the schema alone"]);
+}
+
+#[test]
 fn values_change_arguments_and_metrics_and_nothing_else() {
     let file = "{{ include \"serin-analysis.success-rate\" . }}";
     let values = [
@@ -167,6 +178,7 @@ fn what_cannot_be_a_canary_is_refused_with_its_place() {
         ),
         (with("", ""), vec!["serin-analysis.args.min-success-rate=95"], "at '/args/min-success-rate'"),
         (with("", ""), vec!["serin-analysis.args.objective=1"], "at '/args/objective'"),
+        (with("", ""), vec!["serin-analysis.args.window=1d"], "at '/args/window'"),
         (with("", ""), vec!["serin-analysis.rollout.analyses={success}"], "at '/rollout/analyses/0'"),
         (with("", ""), vec!["serin-analysis.metrics.success-rate.intervall=1m"], "'intervall' not allowed"),
         (
@@ -185,5 +197,18 @@ fn what_cannot_be_a_canary_is_refused_with_its_place() {
     ] {
         let error = canary_of(&deployment, &values).unwrap_err();
         assert!(error.contains(told), "{told}\n{error}");
+    }
+}
+
+#[test]
+fn a_dependency_under_another_name_is_refused_with_its_chart() {
+    let uses = ["{{ include \"serin-analysis.rollout\" . }}", "{{ include \"serin-analysis.restarts\" . }}"];
+    for template in uses {
+        let chart = chart(&[("_deployment.yaml", DEPLOYMENT), ("one.yaml", template)]);
+        let renamed = "{apiVersion: v2, name: shop, version: 0.1.0, dependencies: \
+            [{name: serin-analysis, alias: analyses, version: 0.1.0, repository: 'file://..'}]}";
+        fs::write(chart.path().join("Chart.yaml"), renamed).unwrap();
+        let error = objects(chart.path(), &[]).unwrap_err();
+        assert!(error.contains("chart shop: the dependency must be called serin-analysis"), "{error}");
     }
 }

@@ -19,7 +19,7 @@ Takes `root`, `template` and `prefix`. It is read as a file, so that `{{args.x}}
 {{- end -}}
 {{- end -}}
 {{- range $object.spec.metrics -}}
-{{- $_ := mergeOverwrite . (deepCopy (get $values.metrics .name)) -}}
+{{- $_ := mergeOverwrite . (deepCopy (get $values.metrics .name | default dict)) -}}
 {{- end -}}
 {{ toYaml $object }}
 {{- end -}}
