@@ -8,18 +8,20 @@ Takes `root`, `template` and `prefix`. It is read as a file, so that `{{args.x}}
 {{- fail (printf "chart %s: the dependency must be called serin-analysis, without an alias" .root.Chart.Name) -}}
 {{- end -}}
 {{- $values := get .root.Values "serin-analysis" -}}
+{{- $args := $values.args | default dict -}}
+{{- $metrics := $values.metrics | default dict -}}
 {{- $object := $library.Files.Get (printf "analysis-templates/%s.yaml" .template) | fromYaml -}}
 {{- $_ := set $object.metadata "name" (print .prefix .template) -}}
 {{- $_ := mergeOverwrite $object.metadata (deepCopy (default dict .metadata)) -}}
 {{- range $object.spec.args -}}
-{{- if hasKey $values.args .name -}}
-{{- $value := get $values.args .name -}}
+{{- if hasKey $args .name -}}
+{{- $value := get $args .name -}}
 {{- /* As JSON, since a large number would be written with an exponent. */ -}}
 {{- $_ := set . "value" (ternary $value (toJson $value) (kindIs "string" $value)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $object.spec.metrics -}}
-{{- $_ := mergeOverwrite . (deepCopy (get $values.metrics .name | default dict)) -}}
+{{- $_ := mergeOverwrite . (deepCopy (get $metrics .name | default dict)) -}}
 {{- end -}}
 {{ toYaml $object }}
 {{- end -}}
