@@ -105,7 +105,7 @@ fn backends(split: &Value) -> Vec<(String, u64)> {
 async fn an_experiment_has_its_part_of_the_traffic_while_it_runs_and_none_afterwards() {
     let template = |tag: &str| {
         json!({"metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [
-            {"name": "main", "image": format!("app:{tag}"), "ports": [{"containerPort": 8080}]},
+            {"name": "main", "image": format!("app:{tag}"), "ports": [{"containerPort": 80}]},
         ]}})
     };
     let templates = json!([
