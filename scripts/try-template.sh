@@ -3,7 +3,8 @@
 #
 #   scripts/try-template.sh analysis-templates/success-rate.yaml rollout=web namespace=shop canary-hash='[a-z0-9]+'
 #
-# That hash stands for every version, of a Deployment as well: their pods have names of the same form. Arguments that are not
+# That hash stands for every version, of a Deployment as well: their pods have names of the same form (and so have those of
+# another workload whose name begins with this one's). Several queries are a blank line apart. Arguments that are not
 # given have the template's own value. `promtool query range`, Grafana's Explore, or the page of Prometheus answers a query.
 set -euo pipefail
 
@@ -40,7 +41,7 @@ for name in "${!known[@]}"; do
   [[ -n ${values[$name]:-} ]] || fail "'$name' has no value; add $name=VALUE"
 done
 
-queries=$(awk '/^          query: \|/ {inside = 1; next} !/^            / {inside = 0} inside {print substr($0, 13)}' "$file")
+queries=$(awk '/^          query: \|/ {if (some) print ""; some = inside = 1; next} !/^            / {inside = 0} inside {print substr($0, 13)}' "$file")
 for name in "${!values[@]}"; do
   queries=${queries//"{{args.$name}}"/"${values[$name]}"}
 done

@@ -103,11 +103,12 @@ fn the_script_prints_the_queries_that_a_run_asks() {
         let spec = run_of(&[(name.clone(), template.spec)]).spec;
         let arguments = Arguments::parse(spec.args.as_deref().unwrap()).unwrap();
         let query = |metric: Value| metric.pointer("/provider/prometheus/query").unwrap().clone();
-        let queries: String = spec.metrics.unwrap().iter().fold(String::new(), |all, metric| {
+        let queries = spec.metrics.unwrap().into_iter().map(|metric| {
             let metric = serde_json::to_value(metric).unwrap();
             let metric: Value = arguments.resolve(&metric, SecretSource::Placeholder).unwrap().value;
-            all + query(metric).as_str().unwrap()
+            query(metric).as_str().unwrap().to_owned()
         });
+        let queries = queries.collect::<Vec<_>>().join("\n");
         let output = try_out(&file, &filled());
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8(output.stdout).unwrap(), queries, "{name}");

@@ -182,6 +182,18 @@ fn what_cannot_be_a_canary_is_refused_with_its_place() {
         (with("", ""), vec!["serin-analysis.rollout.analyses={success}"], "at '/rollout/analyses/0'"),
         (with("", ""), vec!["serin-analysis.metrics.success-rate.intervall=1m"], "'intervall' not allowed"),
         (
+            with("", ""),
+            vec!["serin-analysis.metrics.success-rate.interval=soon"],
+            "at '/metrics/success-rate/interval'",
+        ),
+        (with("", ""), vec!["serin-analysis.args.max-memory=90"], "at '/args/max-memory'"),
+        (with("", ""), vec!["serin-analysis.args.window=0s"], "at '/args/window'"),
+        (
+            with("", ""),
+            vec!["serin-analysis.rollout.analyses={error-budget-burn}", "serin-analysis.args.objective=0.9"],
+            "max-burn-rate: with an objective of 0.9 nothing burns faster than 10.0, so that 14.4 is never exceeded",
+        ),
+        (
             with("kind: Deployment", "kind: StatefulSet"),
             vec![],
             "_deployment.yaml: must hold a Deployment, not StatefulSet",

@@ -167,6 +167,9 @@ async fn an_error_budget_burns_as_fast_as_in_the_slower_of_both_windows() {
     check("ended", metric, &ended, Some(0.0)).await;
     check("unburnt", metric, &[all()], Some(0.0)).await;
     check("unasked", metric, &[requests(NEW, "200", |_| 50.0)], None).await;
+    // Fewer than 1,000 in the window: one of them would be a burn of more than 1.
+    let few = [requests(NEW, "200", |n| f64::from(n) * 40.0), requests(NEW, "500", |n| f64::from(n) * 4.0)];
+    check("few", metric, &few, None).await;
 }
 
 #[tokio::test]
@@ -197,10 +200,12 @@ async fn a_quantile_is_of_all_pods_together_and_ends_at_the_highest_bound() {
 }
 
 #[tokio::test]
-async fn saturation_is_that_of_the_fullest_pod() {
-    let limit = |pod, resource, value| {
-        series("kube_pod_container_resource_limits", NEW, &[("pod", pod), ("resource", resource)], value)
+async fn saturation_is_that_of_the_fullest_container() {
+    let limit_of = |pod, container, resource, value| {
+        let labels = [("pod", pod), ("container", container), ("resource", resource)];
+        series("kube_pod_container_resource_limits", NEW, &labels, value)
     };
+    let limit = |pod, resource, value| limit_of(pod, "main", resource, value);
     let cpu = |version, pod, container, value| {
         series("container_cpu_usage_seconds_total", version, &[("pod", pod), ("container", container)], value)
     };
@@ -225,7 +230,10 @@ async fn saturation_is_that_of_the_fullest_pod() {
         ]
     };
     check("full", ("saturation", "saturation-cpu"), &all(), Some(0.8)).await;
-    check("filled", ("saturation", "saturation-memory"), &all(), Some(0.7)).await;
+    check("filled", ("saturation", "saturation-memory"), &all(), Some(0.6)).await;
+    let mut beside: Vec<_> = all().into();
+    beside.push(limit_of("a", "side", "memory", |_| 110.0));
+    check("beside", ("saturation", "saturation-memory"), &beside, Some(100.0 / 110.0)).await;
     check("unlimited", ("saturation", "saturation-cpu"), &[cpu(NEW, "a", "main", f64::from)], None).await;
 }
 

@@ -20,10 +20,25 @@ Takes `root`, `template` and `prefix`. It is read as a file, so that `{{args.x}}
 {{- $_ := set . "value" (ternary $value (toJson $value) (kindIs "string" $value)) -}}
 {{- end -}}
 {{- end -}}
+{{- if eq .template "error-budget-burn" -}}
+{{- include "serin-analysis.can-burn" $object.spec.args -}}
+{{- end -}}
 {{- range $object.spec.metrics -}}
 {{- $_ := mergeOverwrite . (deepCopy (get $metrics .name | default dict)) -}}
 {{- end -}}
 {{ toYaml $object }}
+{{- end -}}
+
+{{/* A version whose every request fails must be able to exceed the limit. */}}
+{{- define "serin-analysis.can-burn" -}}
+{{- $args := dict -}}
+{{- range . -}}
+{{- $_ := set $args .name (get . "value") -}}
+{{- end -}}
+{{- $fastest := divf 1 (subf 1 (get $args "objective")) -}}
+{{- if ge (get $args "max-burn-rate" | float64) $fastest -}}
+{{- fail (printf "serin-analysis.args.max-burn-rate: with an objective of %s nothing burns faster than %.1f, so that %s is never exceeded: choose a lower one, or success-rate" (get $args "objective") $fastest (get $args "max-burn-rate")) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* One by one, for Rollouts that a chart writes itself: {{ include "serin-analysis.success-rate" . }} */}}

@@ -62,6 +62,10 @@ pub(in crate::rollout) fn relieved(world: &World, progress: &Progress) -> Option
 pub(in crate::rollout) fn followed(world: &World, progress: &Progress) -> Option<TrafficTarget> {
     let Strategy::Routed(routing) = &world.spec.strategy else { return None };
     let observed = world.snapshot.traffic.as_ref()?;
+    if observed.is_unclear && world.snapshot.told.is_none() {
+        // Nobody knows what the canary had, and it is not to lose it for this.
+        return None;
+    }
     let told = weights::told(world, progress, routing)?;
     let experiments = shares(world, progress, routing, told);
     let target = weights::target(world, progress, routing, told);
@@ -360,6 +364,11 @@ mod tests {
         let (mut bench, _) = running();
         bench.snapshot.rollout.spec.paused = Some(true);
         assert_eq!(told(&bench), Some(both()), "its time runs on");
+        bench.snapshot.rollout.spec.paused = None;
+        let pause = json!([{"reason": "InconclusiveAnalysisRun", "startTime": "2026-01-01T00:00:00Z"}]);
+        bench.status().pause_conditions = Some(serde_json::from_value(pause).unwrap());
+        bench.status().controller_pause = Some(true);
+        assert_eq!(told(&bench), None, "nobody knows whether the new version is well");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn act(reason: Reason, world: &World, progress: &Progress) -> Outcome
         return resume(progress);
     }
     if let Reason::SpecPaused | Reason::Inconclusive = reason {
-        return freeze(world, progress);
+        return freeze(&reason, world, progress);
     }
     let analysed = match runs::background(world, progress) {
         runs::Watched::Failed(why) => return aborted::enter(world, progress, why),
@@ -44,7 +44,7 @@ pub(super) fn act(reason: Reason, world: &World, progress: &Progress) -> Outcome
         runs::Watched::Going(analysed) => analysed,
     };
     match reason {
-        Reason::SpecPaused | Reason::Inconclusive => freeze(world, progress),
+        Reason::SpecPaused | Reason::Inconclusive => freeze(&reason, world, progress),
         Reason::PauseStep(duration) => pause(duration, world, progress, analysed),
         Reason::AnalysisStep(analysis) => analysis_step(analysis, world, progress, analysed),
         Reason::ExperimentStep(step) => experiment_step(step, world, progress, analysed),
@@ -59,11 +59,19 @@ fn resume(progress: &Progress) -> Outcome {
 }
 
 /// Nothing moves until a person says so; runs that go on go on, and one that fails takes the update back.
-fn freeze(world: &World, progress: &Progress) -> Outcome {
+fn freeze(reason: &Reason, world: &World, progress: &Progress) -> Outcome {
     match runs::failures(world, progress) {
         runs::Watched::Failed(why) => aborted::enter(world, progress, why),
         runs::Watched::Moved(next, events) => Outcome::Move(*next, events),
-        runs::Watched::Going(_) => Outcome::Stay(frozen(world, progress)),
+        runs::Watched::Going(_) => {
+            let targets = frozen(world, progress);
+            let targets = match reason {
+                Reason::SpecPaused => targets.with_experiments(world, progress),
+                // Nobody knows whether the new version is well.
+                _ => targets.relieved(world, progress),
+            };
+            Outcome::Stay(targets.keeping(progress))
+        }
     }
 }
 
@@ -76,7 +84,7 @@ fn frozen(world: &World, progress: &Progress) -> Targets {
         rescued_at(world, progress, reached(world, progress)).unwrap_or_else(Targets::hold)
     };
     targets.clock = ProgressClock::Stopped;
-    targets.with_experiments(world, progress).keeping(progress)
+    targets
 }
 
 /// A hold never leaves users on dead pods while stable could serve them: their share goes to stable, and comes back to
