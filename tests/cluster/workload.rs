@@ -158,9 +158,18 @@ async fn own_sets(client: &Client, namespace: &str) -> Vec<ReplicaSet> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_makes_room_pod_by_pod_and_is_left_alone_once_the_rollout_is_healthy() {
     let place = Place::with_deployment().await;
-    let wanted = json!({"minReadySeconds": 2, "workloadRef": {"scaleDown": "progressively"}});
+    // Pods that are ready make room, and are available only once somebody says so.
+    let scales = json!({"scaleDown": "progressively"});
+    let wanted = json!({"minReadySeconds": 3600, "progressDeadlineSeconds": 7200, "workloadRef": scales});
     let subject = place.refer(wanted).await;
-    let sizes = place.sizes_until_done().await;
+    let is_empty = |deployment: Option<&Deployment>| {
+        deployment.is_some_and(|found| found.annotations().get(SCALED_DOWN).map(String::as_str) == Some("0"))
+    };
+    let end = async {
+        wait_for(&place.workloads, OLD, is_empty).await;
+        subject.change(json!({"minReadySeconds": 0})).await;
+    };
+    let (sizes, ()) = tokio::join!(place.sizes_until_done(), end);
     assert!(sizes.windows(2).all(|pair| pair[1].0 <= pair[0].0), "never more again: {sizes:?}");
     assert_eq!(sizes.first().unwrap(), &(4, None));
     assert_eq!(sizes.last().unwrap(), &(0, Some("done".to_owned())));
