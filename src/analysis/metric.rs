@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::condition;
+use super::query::Thresholds;
 use crate::api::analysis_template::Metric;
 use crate::units::parse_duration;
 
@@ -74,6 +75,8 @@ pub struct MetricRules {
     pub failure_condition: Option<String>,
     /// What a measurement without data counts as; `None` where the conditions say it.
     pub no_data: Option<NoData>,
+    /// What Kayenta's score is judged by, in place of the conditions.
+    pub thresholds: Option<Thresholds>,
 }
 
 impl MetricRules {
@@ -104,11 +107,15 @@ impl MetricRules {
         let failure_condition =
             expression("failureCondition", metric.failure_condition.as_deref(), &mut problems);
         let no_data = no_data(metric.no_data.as_deref(), &mut problems);
+        // What is wrong with them is told with the rest of the provider.
+        let thresholds =
+            metric.provider.kayenta.as_ref().map(|wire| Thresholds::parse(wire, &mut Vec::new()));
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Self {
             no_data,
+            thresholds,
             name: metric.name.clone(),
             interval,
             initial_delay: initial_delay.unwrap_or_default(),

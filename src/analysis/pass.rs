@@ -257,7 +257,7 @@ impl<'a> Pass<'a> {
             Ok((mut query, secrets)) => {
                 let at = match &mut query {
                     Query::Job(job) => self.begin_job(&metric.name, job),
-                    Query::Prometheus(_) | Query::Http(_) | Query::CloudWatch(_) => now,
+                    Query::Prometheus(_) | Query::Http(_) | Query::CloudWatch(_) | Query::Kayenta(_) => now,
                 };
                 self.plan.measure.push(MeasureRequest { metric: metric.name.clone(), at, query, secrets });
             }

@@ -239,7 +239,7 @@ fn a_terminated_run_ends_at_once_and_says_so() {
 #[test]
 fn an_invalid_spec_ends_the_run_with_every_problem() {
     let mut world = World::new(json!({"metrics": [
-        {"name": "m", "interval": "x", "provider": {"kayenta": {}}},
+        {"name": "m", "interval": "x", "provider": {"plugin": {}}},
         {"name": "m", "provider": {"prometheus": {"query": "{{args.a}}"}}}
     ]}));
     world.pass();
@@ -249,7 +249,7 @@ fn an_invalid_spec_ends_the_run_with_every_problem() {
         status.message.as_deref(),
         Some(
             "the spec is invalid: metrics[0].interval 'x' is not a duration such as 30s or 5m; \
-             metrics[0].provider.kayenta is not supported yet; prometheus, web, job, datadog, newRelic, wavefront, cloudWatch, graphite, influxdb and skywalking are; \
+             metrics[0].provider.plugin is not supported; job runs any program, and web asks any server; \
              metrics[1] is incomplete: args.a was not resolved; metrics has two metrics named 'm'"
         )
     );

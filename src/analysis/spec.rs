@@ -18,7 +18,7 @@ const RETENTION: usize = 10;
 const MAX_RETENTION: usize = 1_000;
 
 /// Fields of a metric that are worked with before any secret is read, and shown, as JSON pointers.
-const OPEN_FIELDS: [&str; 24] = [
+const OPEN_FIELDS: [&str; 30] = [
     "/name",
     "/interval",
     "/initialDelay",
@@ -42,6 +42,12 @@ const OPEN_FIELDS: [&str; 24] = [
     "/provider/newRelic/profile",
     "/provider/newRelic/timeout",
     "/provider/skywalking/interval",
+    "/provider/kayenta",
+    "/provider/dynatrace/profile",
+    "/provider/dynatrace/interval",
+    "/provider/splunk/profile",
+    "/provider/splunk/interval",
+    "/provider/stackdriver/profile",
     "/provider/wavefront/address",
 ];
 

@@ -312,7 +312,10 @@ impl<'a> Collected<'a> {
                     ));
                 }
                 match parse_metric(&metric, arguments) {
-                    Ok(rules) => derive_count(kind, &mut metric, &rules, advice),
+                    Ok(rules) => {
+                        advice.extend(unused_condition(&metric));
+                        derive_count(kind, &mut metric, &rules, advice);
+                    }
                     Err(problems) => problems.into_iter().for_each(refuse),
                 }
                 metrics.push(metric);
@@ -371,6 +374,21 @@ fn unknown_argument(
             names.join(", ")
         ),
     }
+}
+
+/// Conditions that are not looked at: the provider says itself what its answer means.
+fn unused_condition(metric: &Metric) -> Option<Advice> {
+    let provider = &metric.provider;
+    let judge = match (&provider.job, &provider.kayenta) {
+        (Some(_), _) => "the end of a Job",
+        (None, Some(_)) => "provider.kayenta.threshold",
+        (None, None) => return None,
+    };
+    let conditions = [&metric.success_condition, &metric.failure_condition];
+    conditions.into_iter().flatten().any(|condition| !condition.is_empty()).then(|| Advice {
+        topic: "AnalysisConditionUnused",
+        message: format!("the conditions of metric '{}' are not looked at: {judge} judges it", metric.name),
+    })
 }
 
 /// Gives the metric of an analysis that is waited for, and so must end, a count: the fewest measurements in which it could have failed.
@@ -576,12 +594,27 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_that_nobody_looks_at_is_named() {
+        let job = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+        let metric = json!({"name": "m", "failureCondition": "result > 1", "provider": {"job": job}});
+        let merged = step(&["a"], &[], &[("a", json!({"metrics": [metric]}))]).unwrap();
+        assert_eq!(
+            merged.advice,
+            [Advice {
+                topic: "AnalysisConditionUnused",
+                message: "the conditions of metric 'm' are not looked at: the end of a Job judges it"
+                    .to_owned(),
+            }]
+        );
+    }
+
+    #[test]
     fn all_problems_of_all_templates_come_at_once_with_their_place() {
         let all = [
             (
                 "a",
                 json!({"metrics": [
-                {"name": "m", "provider": {"kayenta": {}}},
+                {"name": "m", "provider": {"plugin": {}}},
                 {"name": "n", "interval": "soon", "successCondition": "result[0] >", "provider": {"prometheus": {"query": "up"}}}
             ], "dryRun": [{"metricName": "nothing"}], "measurementRetention": [{"metricName": "(", "limit": 2}]}),
             ),
@@ -591,7 +624,7 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "AnalysisTemplate 'a': metrics[0].provider.kayenta is not supported yet; prometheus, web, job, datadog, newRelic, wavefront, cloudWatch, graphite, influxdb and skywalking are",
+                "AnalysisTemplate 'a': metrics[0].provider.plugin is not supported; job runs any program, and web asks any server",
                 "AnalysisTemplate 'a': metrics[1].interval 'soon' is not a duration such as 30s or 5m",
                 "AnalysisTemplate 'a': metrics[1].successCondition is wrong: the condition 'result[0] >' is not accepted: it ends too early",
                 "AnalysisTemplate 'b': metrics[0].name 'm' is the name of another metric too",

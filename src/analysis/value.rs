@@ -23,6 +23,19 @@ pub enum Value {
 }
 
 impl Value {
+    /// The newest point of each series; of one series, by itself; nil when there is none.
+    #[must_use]
+    pub fn newest(mut numbers: Vec<f64>) -> Self {
+        match (numbers.pop(), numbers.is_empty()) {
+            (None, _) => Self::Json(Json::Null),
+            (Some(one), true) => Self::Number(one),
+            (Some(last), false) => {
+                numbers.push(last);
+                Self::Numbers(numbers)
+            }
+        }
+    }
+
     /// Whether the provider found nothing at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

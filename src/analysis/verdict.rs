@@ -2,7 +2,7 @@
 
 use super::condition::{self, Outcome};
 use super::metric::{MetricRules, NoData};
-use super::query::JobEnd;
+use super::query::{JobEnd, Thresholds};
 use super::value::Value;
 use crate::api::AnalysisPhase;
 use crate::api::analysis_run::{Measurement, MetricResult, RunSummary};
@@ -52,6 +52,9 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
     if let (true, Some(policy)) = (value.is_no_data(), rules.no_data) {
         return without_data(policy, value);
     }
+    if let (Some(thresholds), Value::Number(score)) = (rules.thresholds, value) {
+        return scored(thresholds, *score);
+    }
     let outcome = |condition: &Option<String>| {
         condition.as_deref().map(|condition| condition::holds(condition, value, now)).transpose()
     };
@@ -94,6 +97,21 @@ fn without_data(policy: NoData, value: &Value) -> Verdict {
         NoData::Pass => (AnalysisPhase::Successful, "a success"),
     };
     Verdict::because(phase, format!("the query returned {found}, which noData counts as {what}"))
+}
+
+/// A score of Kayenta's is good from one threshold on, and bad below another. Fractions do not count.
+fn scored(thresholds: Thresholds, score: f64) -> Verdict {
+    let Thresholds { pass, marginal } = thresholds;
+    let whole = score.trunc();
+    if whole >= f64::from(pass) {
+        return Verdict::of(AnalysisPhase::Successful);
+    }
+    if whole >= f64::from(marginal) {
+        let message = format!("a score of {score}, under threshold.pass, which is {pass}");
+        return Verdict::because(AnalysisPhase::Inconclusive, message);
+    }
+    let message = format!("a score of {score}, under threshold.marginal, which is {marginal}");
+    Verdict::because(AnalysisPhase::Failed, message)
 }
 
 /// A Job judges itself.
@@ -337,6 +355,24 @@ pub(super) mod tests {
             (both, 1.5, Inconclusive),
         ] {
             assert_eq!(phase_of(&conditions, number), expected, "{conditions} on {number}");
+        }
+    }
+
+    #[test]
+    fn a_score_of_kayentas_is_judged_by_its_thresholds_alone() {
+        use AnalysisPhase::{Failed, Inconclusive, Successful};
+        let provider = json!({"kayenta": {"threshold": {"pass": 90, "marginal": 75}}});
+        let rules = rules(&json!({"provider": provider, "failureCondition": "true"}));
+        for (score, expected) in [
+            (100.0, Successful),
+            (90.0, Successful),
+            (89.9, Inconclusive),
+            (75.0, Inconclusive),
+            (74.9, Failed),
+        ] {
+            let verdict = judge(&rules, &Ok(Value::Number(score)), Timestamp::from_millis(0));
+            assert_eq!(verdict.phase, expected, "{score}");
+            assert_eq!(verdict.message.is_none(), expected == Successful);
         }
     }
 

@@ -1,4 +1,8 @@
-//! `metrics[].provider`: where a value comes from. The fields are the public API's; which of them work is decided in `analysis`.
+//! `metrics[].provider`: where a value comes from. The fields are the public API's, but for `dynatrace`, `splunk` and
+//! `stackdriver`, which exist only here; which of them work is decided in `analysis`.
+
+mod cloud_watch;
+mod kayenta;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
+pub use self::cloud_watch::{
+    CloudWatchDimension, CloudWatchMetric, CloudWatchQuery, CloudWatchStat, CloudWatchStatMetric,
+};
+pub use self::kayenta::{KayentaMetric, KayentaScope, KayentaScopeSide, KayentaThreshold};
 use super::schema::{any, int_or_string};
 use super::traffic_routing::PluginConfig;
 
@@ -19,8 +27,7 @@ pub struct MetricProvider {
     /// Prometheus.
     pub prometheus: Option<PrometheusMetric>,
     /// Kayenta.
-    #[schemars(schema_with = "any")]
-    pub kayenta: Option<Value>,
+    pub kayenta: Option<KayentaMetric>,
     /// A web request.
     pub web: Option<WebMetric>,
     /// Datadog.
@@ -39,6 +46,12 @@ pub struct MetricProvider {
     pub influxdb: Option<InfluxdbMetric>,
     /// Apache SkyWalking.
     pub skywalking: Option<SkywalkingMetric>,
+    /// Dynatrace.
+    pub dynatrace: Option<DynatraceMetric>,
+    /// Splunk Observability Cloud.
+    pub splunk: Option<SplunkMetric>,
+    /// Google Cloud Monitoring.
+    pub stackdriver: Option<StackdriverMetric>,
     /// A provider plugin by name, with its own configuration.
     pub plugin: Option<BTreeMap<String, PluginConfig>>,
 }
@@ -251,74 +264,39 @@ pub struct DatadogSecretRef {
     pub namespaced: Option<bool>,
 }
 
-/// A query to Amazon CloudWatch, in the region of the controller.
+/// A query to Dynatrace.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CloudWatchMetric {
+pub struct DynatraceMetric {
+    /// Secret in the controller's namespace with `address` and `api-token`; `dynatrace` when absent.
+    pub profile: Option<String>,
+    /// A metric selector, with its transformations.
+    pub query: Option<String>,
     /// How far back it looks; 5m when absent.
     pub interval: Option<String>,
-    /// The queries, as `GetMetricData` takes them.
-    pub metric_data_queries: Option<Vec<CloudWatchQuery>>,
 }
 
-/// A query of `GetMetricData`; an expression or a metric.
+/// A query to Splunk Observability Cloud.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CloudWatchQuery {
-    /// Its name in expressions.
-    pub id: Option<String>,
-    /// What is reckoned from other queries, or a search.
-    pub expression: Option<String>,
-    /// A label of the result.
-    pub label: Option<String>,
-    /// A statistic of a metric.
-    pub metric_stat: Option<CloudWatchStat>,
-    /// Distance of points in seconds.
-    #[schemars(schema_with = "int_or_string")]
-    pub period: Option<IntOrString>,
-    /// Whether the result is returned; true when absent.
-    pub return_data: Option<bool>,
+pub struct SplunkMetric {
+    /// Secret in the controller's namespace with `access-token` and `realm` or `address`; `splunk` when absent.
+    pub profile: Option<String>,
+    /// Which time series, by metric, dimensions and tags.
+    pub query: Option<String>,
+    /// How far back it looks; 5m when absent.
+    pub interval: Option<String>,
 }
 
-/// A statistic of a metric.
+/// A query to Google Cloud Monitoring.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CloudWatchStat {
-    /// The metric.
-    pub metric: Option<CloudWatchStatMetric>,
-    /// Distance of points in seconds.
-    #[schemars(schema_with = "int_or_string")]
-    pub period: Option<IntOrString>,
-    /// The statistic, such as `Average` or `p99`.
-    pub stat: Option<String>,
-    /// The unit.
-    pub unit: Option<String>,
-}
-
-/// A metric.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CloudWatchStatMetric {
-    /// Its namespace, such as `AWS/ApplicationELB`.
-    pub namespace: Option<String>,
-    /// Its name.
-    pub metric_name: Option<String>,
-    /// What it is about.
-    pub dimensions: Option<Vec<CloudWatchDimension>>,
-}
-
-/// A part of what a metric is about.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CloudWatchDimension {
-    /// Its name.
-    pub name: Option<String>,
-    /// Its value.
-    pub value: Option<String>,
+pub struct StackdriverMetric {
+    /// Secret in the controller's namespace with `project` and, where the controller is not to ask as itself,
+    /// `serviceAccountKey`; `stackdriver` when absent.
+    pub profile: Option<String>,
+    /// A query in the Monitoring Query Language.
+    pub query: Option<String>,
 }
 
 /// A Kubernetes Job that succeeds or fails.

@@ -20,7 +20,7 @@ use self::value::{Generation, LogFormat, LogLevel, Only, duration};
 use super::kubeconfig::{self, Choice, ConnectError};
 use crate::analysis::Secret;
 use crate::controller::{self, Controllers, LeaderElection, Options, RequestLimits, RequestRate, RunError};
-use crate::providers::{HostOverride, install_tls};
+use crate::providers::{AllowedServer, HostOverride, install_tls};
 use crate::rollout::snapshot::GenerationFormat;
 
 /// Requests that may exceed a rate for a moment.
@@ -83,6 +83,10 @@ pub struct ControllerArgs {
     /// Sends measurements for HOST:PORT to ADDRESS, without looking the name up. Can be repeated.
     #[arg(long, value_name = "HOST:PORT:ADDRESS[:PORT]")]
     pub resolve: Vec<HostOverride>,
+    /// A server that metrics may ask, besides that of --prometheus-address: HOST, *.DOMAIN, ADDRESS or NETWORK, with :PORT for
+    /// one port alone. Can be repeated; without it, they may ask any. Names are compared as metrics write them.
+    #[arg(long = "allow-server", value_name = "HOST[:PORT]")]
+    pub allowed: Vec<AllowedServer>,
     /// Asks AWS whether load balancers follow their Ingresses (`trafficRouting.alb`): a weight counts once they do. Needs
     /// credentials that may describe load balancers, listeners, rules, target groups, their tags and their health.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
@@ -247,6 +251,7 @@ impl ControllerArgs {
                 .clone()
                 .filter(|address| !address.reveal().is_empty()),
             resolve: self.resolve.clone(),
+            allowed: self.allowed.clone(),
             aws: environment(),
             verified_by_tag: self.aws_verify_target_group.then(|| self.alb_tag_key_resource_id.clone()),
         }

@@ -165,6 +165,9 @@ fn provider(provider: &MetricProvider) -> &'static str {
         ("Graphite", provider.graphite.is_some()),
         ("Influxdb", provider.influxdb.is_some()),
         ("skywalking", provider.skywalking.is_some()),
+        ("Dynatrace", provider.dynatrace.is_some()),
+        ("Splunk", provider.splunk.is_some()),
+        ("Stackdriver", provider.stackdriver.is_some()),
         ("RPCPlugin", provider.plugin.is_some()),
     ];
     providers.into_iter().find(|(_, used)| *used).map_or("Unknown Provider", |(name, _)| name)

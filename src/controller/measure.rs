@@ -10,6 +10,7 @@ use futures::FutureExt;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
+use super::asked::{self, Asked};
 use super::caches::Caches;
 use super::clock::Clock;
 use super::slots::{RunSlots, Slots};
@@ -31,6 +32,7 @@ struct Live {
 pub(crate) struct Measurements {
     providers: Providers,
     slots: Slots,
+    asked: Asked,
     clock: Clock,
     live: Mutex<HashMap<Key, Live>>,
 }
@@ -38,7 +40,8 @@ pub(crate) struct Measurements {
 impl Measurements {
     /// Measurements by `providers`, at most `per_server` of one server at once.
     pub(crate) fn new(providers: Providers, per_server: usize, clock: Clock) -> Self {
-        Self { providers, slots: Slots::new(per_server), clock, live: Mutex::new(HashMap::new()) }
+        let (slots, asked) = (Slots::new(per_server), Asked::default());
+        Self { providers, slots, asked, clock, live: Mutex::new(HashMap::new()) }
     }
 
     /// Names of the metrics being measured, and the samples that wait to be recorded.
@@ -92,21 +95,38 @@ impl Measurements {
         let (measurements, caches, run) = (Arc::clone(self), Arc::clone(caches), run.clone());
         let slots = live.slots.clone();
         live.tasks.spawn(async move {
-            // A Job may take hours, and costs no more than a watch.
-            let _slot = match &server {
-                Some(server) => Some(measurements.slots.take(&slots, server).await),
-                None => None,
+            let sample = match server {
+                Some(server) => measurements.take_alike(server, slots, &request).await,
+                // A Job may take hours, and costs no more than a watch.
+                None => measurements.take(&request).await,
             };
-            let sample = measurements.take(&run, &request).await;
             measurements.taken(&run, sample);
             caches.run_queue.add(&run.key);
         });
     }
 
-    async fn take(&self, run: &Identity, request: &MeasureRequest) -> Sample {
+    /// Takes a measurement once there is a slot for it, or waits for the answer of an equal one that is under way.
+    async fn take_alike(
+        self: &Arc<Self>,
+        server: String,
+        slots: RunSlots,
+        request: &MeasureRequest,
+    ) -> Sample {
+        let answer = self.asked.answer(&server.clone(), request, || {
+            let (measurements, request) = (Arc::clone(self), request.clone());
+            let take = async move {
+                let _slot = measurements.slots.take(&slots, &server).await;
+                measurements.take(&request).await
+            };
+            take.boxed()
+        });
+        asked::sample(answer.await, request)
+    }
+
+    async fn take(&self, request: &MeasureRequest) -> Sample {
         let measured = AssertUnwindSafe(self.providers.measure(request)).catch_unwind().await;
         measured.unwrap_or_else(|_| {
-            error!(run = %run.key, metric = request.metric, "a measurement met a defect");
+            error!(metric = request.metric, "a measurement met a defect");
             Sample {
                 metric: request.metric.clone(),
                 started_at: request.at,

@@ -7,6 +7,7 @@
 mod analysis;
 mod announce;
 mod apply;
+mod asked;
 mod balancers;
 mod caches;
 mod client;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::analysis::Secret;
-use crate::providers::{AwsEnvironment, HostOverride};
+use crate::providers::{AllowedServer, AwsEnvironment, HostOverride};
 use crate::rollout::snapshot::{GenerationFormat, Settings};
 
 /// Which objects a controller takes care of.
@@ -99,6 +99,8 @@ pub struct Options {
     pub prometheus_address: Option<Secret>,
     /// Hosts that measurements reach elsewhere than their name says.
     pub resolve: Vec<HostOverride>,
+    /// Servers that metrics may ask, besides the default Prometheus; when empty, all.
+    pub allowed: Vec<AllowedServer>,
     /// What AWS's own tools would find in the environment.
     pub aws: AwsEnvironment,
     /// The tag that names what a target group of an AWS load balancer is for, where load balancers are to be asked whether
@@ -124,6 +126,7 @@ impl Default for Options {
             limits: RequestLimits::default(),
             prometheus_address: None,
             resolve: Vec::new(),
+            allowed: Vec::new(),
             aws: AwsEnvironment::default(),
             verified_by_tag: None,
         }

@@ -298,6 +298,7 @@ impl Process {
         Providers::new(ProviderOptions {
             default_prometheus_address: self.options.prometheus_address.clone(),
             resolve: self.options.resolve.clone(),
+            allowed: self.options.allowed.clone(),
             aws: self.options.aws.clone(),
             cluster: Some(Cluster(self.client.clone())),
         })

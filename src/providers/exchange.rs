@@ -38,19 +38,16 @@ pub(super) async fn measure(
 }
 
 /// Asks, and once more with a new token when the kept one is refused; gives the body of a good answer.
-async fn ask(
+pub(super) async fn ask(
     shared: &Shared,
     request: &HttpRequest,
     url: Url,
     hidden: &mut Hidden,
 ) -> Result<Vec<u8>, String> {
-    let (client, url) = shared.clients.for_url(url, request.certificate)?;
+    let (client, url) = shared.clients.for_metric(url, request.certificate)?;
     headers::hide_userinfo(&client, &url, hidden);
     let mut response = send(shared, request, &client, url.clone(), hidden).await?;
-    if let (StatusCode::UNAUTHORIZED, Some(Credentials::OAuth2(oauth2))) =
-        (response.status(), &request.credentials)
-    {
-        shared.tokens.forget(oauth2);
+    if response.status() == StatusCode::UNAUTHORIZED && forget_token(shared, request) {
         response = send(shared, request, &client, url, hidden).await?;
     }
     let status = response.status();
@@ -60,6 +57,16 @@ async fn ask(
         return Ok(body);
     }
     Err(format!("it answered {status}{later}{}", http::quote(&body, hidden)))
+}
+
+/// Forgets the token that a request was sent with; false when there was none.
+fn forget_token(shared: &Shared, request: &HttpRequest) -> bool {
+    match &request.credentials {
+        Some(Credentials::OAuth2(oauth2)) => shared.tokens.forget(oauth2),
+        Some(Credentials::Google { key }) => shared.google.forget(key.as_ref()),
+        Some(Credentials::Basic { .. } | Credentials::SigV4(_)) | None => return false,
+    }
+    true
 }
 
 async fn send(

@@ -59,6 +59,11 @@ impl Wanted<'_> {
                 hidden.add(&token);
                 request.bearer_auth(token.reveal())
             }
+            Some(Credentials::Google { key }) => {
+                let token = shared.google.token(key.as_ref()).await?;
+                hidden.add(&token);
+                request.bearer_auth(token.reveal())
+            }
         };
         // The request is never sent: it is the client's own way to write the header.
         let mut request =

@@ -9,6 +9,7 @@ use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::redirect::{Action, Attempt, Policy};
 use url::{Host, Url};
 
+use super::allowed::Allowed;
 use super::hidden::Hidden;
 use crate::analysis::query::access::{CertificateCheck, is_loopback};
 
@@ -71,12 +72,26 @@ enum Route {
 #[derive(Debug)]
 pub(super) struct HttpClients {
     overrides: Vec<HostOverride>,
+    allowed: Allowed,
     clients: Mutex<BTreeMap<(CertificateCheck, Route), reqwest::Client>>,
 }
 
 impl HttpClients {
-    pub(super) fn new(overrides: Vec<HostOverride>) -> Self {
-        Self { overrides, clients: Mutex::default() }
+    pub(super) fn new(overrides: Vec<HostOverride>, allowed: Allowed) -> Self {
+        Self { overrides, allowed, clients: Mutex::default() }
+    }
+
+    /// The same for a server that a metric has chosen: one that may be asked.
+    pub(super) fn for_metric(
+        &self,
+        url: Url,
+        certificate: CertificateCheck,
+    ) -> Result<(reqwest::Client, Url), String> {
+        if self.allowed.allows(&url) {
+            return self.for_url(url, certificate);
+        }
+        Err("metrics may not ask this server: it is none of those that the controller's flag --allow-server names"
+            .to_owned())
     }
 
     /// A client for `url`, and the URL to use with it: an override may lead to another port.
@@ -94,8 +109,8 @@ impl HttpClients {
         if let Some(client) = clients.get(&key) {
             return Ok((client.clone(), url));
         }
-        let client =
-            build(certificate, &key.1).map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+        let client = build(certificate, &key.1, self.allowed.clone())
+            .map_err(|error| format!("cannot make an HTTP client: {error}"))?;
         clients.insert(key, client.clone());
         Ok((client, url))
     }
@@ -112,10 +127,10 @@ impl HttpClients {
     }
 }
 
-fn build(certificate: CertificateCheck, route: &Route) -> reqwest::Result<reqwest::Client> {
+fn build(certificate: CertificateCheck, route: &Route, allowed: Allowed) -> reqwest::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("serin/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::custom(follow))
+        .redirect(Policy::custom(move |attempt| follow(attempt, &allowed)))
         .tls_danger_accept_invalid_certs(certificate == CertificateCheck::Off);
     match route {
         Route::System => builder.build(),
@@ -126,10 +141,11 @@ fn build(certificate: CertificateCheck, route: &Route) -> reqwest::Result<reqwes
 
 /// Follows a redirect on the same server, or to the same name with TLS: elsewhere, headers that the server was meant to
 /// get would go to a stranger.
-fn follow(attempt: Attempt<'_>) -> Action {
+fn follow(attempt: Attempt<'_>, allowed: &Allowed) -> Action {
     let (Some(from), to) = (attempt.previous().last(), attempt.url()) else { return attempt.stop() };
     let is_same = from.origin() == to.origin() || from.host() == to.host() && to.scheme() == "https";
-    if is_same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    let goes_on = is_same && attempt.previous().len() <= MAX_REDIRECTS && allowed.allows(to);
+    if goes_on { attempt.follow() } else { attempt.stop() }
 }
 
 /// Reads a base URL.

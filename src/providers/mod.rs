@@ -3,12 +3,15 @@
 //! A provider is asked with a `MeasureRequest` and answers with a `Sample`: a value, or one sentence that says why
 //! there is none. It reads no clock but the time that passes: the request says when it was asked.
 
+mod allowed;
 mod aws;
 mod exchange;
+mod google;
 mod headers;
 mod hidden;
 mod http;
 mod job;
+mod kayenta;
 mod oauth2;
 mod prometheus;
 
@@ -22,8 +25,11 @@ use crate::analysis::query::access::Credentials;
 use crate::analysis::query::{JOB_NAME, JOB_NAMESPACE};
 use crate::analysis::{MeasureRequest, Query, Sample, Secret, Value};
 
+use allowed::Allowed;
+pub use allowed::{AllowedServer, AllowedServerError};
 use aws::{Aws, cloud_watch};
 pub use aws::{AwsEnvironment, LoadBalancers};
+use google::Google;
 use hidden::Hidden;
 use http::HttpClients;
 pub use http::{HostOverride, HostOverrideError};
@@ -45,6 +51,8 @@ pub struct ProviderOptions {
     pub default_prometheus_address: Option<Secret>,
     /// Hosts that are reached elsewhere than their name says.
     pub resolve: Vec<HostOverride>,
+    /// Servers that metrics may ask, besides the default Prometheus; when empty, all.
+    pub allowed: Vec<AllowedServer>,
     /// What AWS's own tools would find in the environment.
     pub aws: AwsEnvironment,
     /// Where Jobs run; `None` where there is no cluster.
@@ -73,6 +81,7 @@ struct Shared {
     default_prometheus_address: Option<Secret>,
     clients: Arc<HttpClients>,
     tokens: Tokens,
+    google: Google,
     aws: Aws,
 }
 
@@ -97,13 +106,16 @@ impl Providers {
     #[must_use]
     pub fn new(options: ProviderOptions) -> Self {
         install_tls();
-        let clients = Arc::new(HttpClients::new(options.resolve));
+        let default = options.default_prometheus_address.as_ref().map(Secret::reveal);
+        let allowed = Allowed::new(options.allowed, default);
+        let clients = Arc::new(HttpClients::new(options.resolve, allowed));
         let shared = Shared {
             cluster: options.cluster,
             default_prometheus_address: options.default_prometheus_address,
             aws: Aws::new(options.aws, &clients),
             clients,
             tokens: Tokens::default(),
+            google: Google::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -124,11 +136,14 @@ impl Providers {
             }
             Query::CloudWatch(_) => (Some(cloud_watch::ADDRESS), None),
             Query::Http(query) => (Some(query.request.url.as_str()), query.request.credentials.as_ref()),
+            Query::Kayenta(query) => (Some(query.base().as_str()), None),
             Query::Job(_) => return None,
         };
         let issuer = match credentials {
             Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
-            Some(Credentials::Basic { .. } | Credentials::SigV4(_)) | None => None,
+            Some(Credentials::Basic { .. } | Credentials::SigV4(_) | Credentials::Google { .. }) | None => {
+                None
+            }
         };
         let urls = address.into_iter().chain(issuer).filter_map(|text| http::parse_url(text).ok());
         let servers = urls.map(|url| {
@@ -147,6 +162,7 @@ impl Provider for Providers {
             Query::Prometheus(query) => prometheus::measure(&self.shared, query, &mut finding).await,
             Query::CloudWatch(query) => cloud_watch::measure(&self.shared, query, &mut finding).await,
             Query::Http(query) => exchange::measure(&self.shared, query, &mut finding).await,
+            Query::Kayenta(query) => kayenta::measure(&self.shared, query, &mut finding).await,
             Query::Job(query) => {
                 finding.note(JOB_NAME, &query.name);
                 finding.note(JOB_NAMESPACE, &query.namespace);

@@ -87,7 +87,7 @@ async fn request(
     clients: &HttpClients,
     certificate: CertificateCheck,
 ) -> Result<Token, String> {
-    let (http_client, url) = clients.for_url(http::parse_url(&client.token_url)?, certificate)?;
+    let (http_client, url) = clients.for_metric(http::parse_url(&client.token_url)?, certificate)?;
     let scopes = client.scopes.join(" ");
     let mut form = vec![("grant_type", "client_credentials")];
     if !scopes.is_empty() {

@@ -76,7 +76,7 @@ async fn ask(
     url: Url,
     hidden: &mut Hidden,
 ) -> Result<Answer, String> {
-    let (client, url) = shared.clients.for_url(url, query.certificate)?;
+    let (client, url) = shared.clients.for_metric(url, query.certificate)?;
     let mut answer = send(shared, query, &client, &url, hidden).await?;
     match (&query.credentials, answer.0) {
         (Some(Credentials::OAuth2(oauth2)), StatusCode::UNAUTHORIZED) => {

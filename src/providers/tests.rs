@@ -93,7 +93,7 @@ pub(super) fn vector(values: &[&str]) -> Json {
     json!({"resultType": "vector", "result": series})
 }
 
-fn at() -> Timestamp {
+pub(super) fn at() -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000)
 }
 
@@ -682,7 +682,7 @@ fn http_providers(url: &str) -> Vec<(&'static str, &'static str, Json, String, V
             "wavefront",
             json!({"address": url, "query": "ts(a)"}),
             r#"{"timeseries": [{"data": [[1, 0.25], [2, 0.5]]}]}"#.to_owned(),
-            half,
+            half.clone(),
         ),
         (
             "SkyWalking",
@@ -690,6 +690,20 @@ fn http_providers(url: &str) -> Vec<(&'static str, &'static str, Json, String, V
             json!({"address": url, "query": "query q($duration: Duration!) { apdex }"}),
             graphql.to_string(),
             Value::Json(graphql["data"].clone()),
+        ),
+        (
+            "Dynatrace",
+            "dynatrace",
+            json!({"query": "builtin:service.errors"}),
+            r#"{"result": [{"data": [{"timestamps": [1, 2], "values": [0.25, 0.5]}]}]}"#.to_owned(),
+            half.clone(),
+        ),
+        (
+            "Splunk Observability Cloud",
+            "splunk",
+            json!({"query": "sf_metric:errors"}),
+            r#"{"data": {"A": [[1, 0.25], [2, 0.5]]}, "errors": []}"#.to_owned(),
+            half,
         ),
     ]
 }
@@ -712,6 +726,10 @@ fn request_with_keys(provider: &str, config: &Json, url: &str) -> MeasureRequest
         (SecretKey { home: Home::Controller, name: "newrelic".into(), key: "region".into() }, Ok(None)),
         key("newrelic", "base-url-nerdgraph", &format!("{url}/graphql")),
         key("wavefront-api-tokens", "127.0.0.1", "t0ken"),
+        key("dynatrace", "address", url),
+        key("dynatrace", "api-token", "t0ken"),
+        key("splunk", "address", url),
+        key("splunk", "access-token", "t0ken"),
     ]);
     let provider = serde_json::from_value(json!({provider: config})).unwrap();
     let mut keys = Keyring::new(SecretSource::Read(&secrets));
@@ -738,6 +756,10 @@ async fn each_provider_speaks_its_servers_language() {
             "datadog" => ("/api/v1/query", token("dd-application-key")),
             "newRelic" => ("/graphql", token("api-key")),
             "wavefront" => ("/api/v2/chart/api", token("authorization").filter(|it| it == "Bearer t0ken")),
+            "dynatrace" => {
+                ("/api/v2/metrics/query", token("authorization").filter(|it| it == "Api-Token t0ken"))
+            }
+            "splunk" => ("/v1/timeserieswindow", token("x-sf-token")),
             _ => ("/graphql", None),
         };
         assert_eq!(seen.path, path, "{provider}");
@@ -788,4 +810,25 @@ async fn no_provider_waits_for_ever() {
         assert!(message.starts_with(&format!("{name} at {}", slow.url())), "{message}");
         assert!(message.contains("did not answer within "), "{message}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_on_the_list_is_never_asked() {
+    let (listed, other) = (Server::result(vector(&["1"])).await, Server::result(vector(&["1"])).await);
+    let host = |server: &Server| server.url().trim_start_matches("http://").to_owned();
+    let options = ProviderOptions {
+        allowed: vec![host(&listed).parse().unwrap()],
+        default_prometheus_address: None,
+        ..ProviderOptions::default()
+    };
+    let providers = Providers::new(options);
+    let prometheus = |server: &Server| request(&json!({"address": server.url(), "query": "up"}), &[]);
+    assert_eq!(providers.measure(&prometheus(&listed)).await.result, Ok(Value::Numbers(vec![1.0])));
+    let elsewhere = request_to("web", &json!({"url": other.url()}), &[]);
+    let by_token = oauth2(&listed, &other);
+    for request in [prometheus(&other), elsewhere, by_token] {
+        let message = providers.measure(&request).await.result.unwrap_err();
+        assert!(message.contains("metrics may not ask this server"), "{message}");
+    }
+    assert!(other.seen().is_empty());
 }

@@ -45,6 +45,11 @@ pub enum Credentials {
     OAuth2(OAuth2),
     /// AWS signature version 4.
     SigV4(SigV4),
+    /// A token of Google's.
+    Google {
+        /// The key of a service account, as Google gives it out; `None` for whoever the controller is there.
+        key: Option<Secret>,
+    },
 }
 
 /// OAuth2 client credentials.

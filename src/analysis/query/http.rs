@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use super::access::{CertificateCheck, Credentials};
 use super::json_path::JsonPath;
-use super::{datadog, graphite, influxdb, new_relic, skywalking, wavefront, web};
+use super::{
+    datadog, dynatrace, graphite, influxdb, new_relic, skywalking, splunk, stackdriver, wavefront, web,
+};
 use crate::analysis::secrets::Secret;
 use crate::analysis::value::Value;
 
@@ -105,6 +107,12 @@ pub enum Reading {
     Wavefront,
     /// `SkyWalking`'s data.
     SkyWalking,
+    /// Dynatrace's series.
+    Dynatrace,
+    /// Series of Splunk Observability Cloud.
+    Splunk,
+    /// Series of Google Cloud Monitoring.
+    Stackdriver,
 }
 
 impl Reading {
@@ -126,6 +134,9 @@ impl Reading {
             Self::NewRelic => new_relic::read(body),
             Self::Wavefront => wavefront::read(body),
             Self::SkyWalking => skywalking::read(body),
+            Self::Dynatrace => dynatrace::read(body),
+            Self::Splunk => splunk::read(body),
+            Self::Stackdriver => stackdriver::read(body),
         }
     }
 }

@@ -5,21 +5,26 @@
 pub mod access;
 mod cloud_watch;
 mod datadog;
+mod dynatrace;
 mod graphite;
 mod http;
 mod influxdb;
 mod job;
 pub mod json_path;
+mod kayenta;
 mod new_relic;
 mod profile;
 mod prometheus;
 mod skywalking;
+mod splunk;
+mod stackdriver;
 mod wavefront;
 mod web;
 
 pub use cloud_watch::{CloudWatchQuery, CloudWatchResult};
 pub use http::{HttpMethod, HttpQuery, HttpRequest, Reading};
 pub use job::{JOB_NAME, JOB_NAMESPACE, JobEnd, JobQuery};
+pub use kayenta::{KayentaQuery, Thresholds};
 pub use prometheus::{PrometheusQuery, QueryRange};
 
 use super::metric::FieldError;
@@ -38,6 +43,8 @@ pub enum Query {
     CloudWatch(Box<CloudWatchQuery>),
     /// A Job to run.
     Job(Box<JobQuery>),
+    /// To Kayenta.
+    Kayenta(Box<KayentaQuery>),
 }
 
 impl Query {
@@ -98,6 +105,16 @@ impl Query {
             ("graphite", provider.graphite.as_ref().map(|wire| http(graphite::parse(wire)))),
             ("influxdb", provider.influxdb.as_ref().map(|wire| http(influxdb::parse(wire, keys)))),
             ("skywalking", provider.skywalking.as_ref().map(|wire| http(skywalking::parse(wire, now)))),
+            (
+                "kayenta",
+                provider
+                    .kayenta
+                    .as_ref()
+                    .map(|wire| KayentaQuery::parse(wire).map(|it| Self::Kayenta(Box::new(it)))),
+            ),
+            ("dynatrace", provider.dynatrace.as_ref().map(|wire| http(dynatrace::parse(wire, now, keys)))),
+            ("splunk", provider.splunk.as_ref().map(|wire| http(splunk::parse(wire, now, keys)))),
+            ("stackdriver", provider.stackdriver.as_ref().map(|wire| http(stackdriver::parse(wire, keys)))),
         ])
     }
 }
@@ -121,16 +138,14 @@ fn within<T>(name: &str, read: Read<T>) -> Read<T> {
     read.map_err(|problems| problems.into_iter().map(|problem| problem.within(name)).collect())
 }
 
-/// Providers of the API that do not exist here yet, by name.
+/// Providers of the API that do not exist here, by name.
 fn unsupported(provider: &MetricProvider) -> Vec<FieldError> {
-    let names = [("kayenta", provider.kayenta.is_some()), ("plugin", provider.plugin.is_some())];
-    let present = names.into_iter().filter(|(_, present)| *present);
-    present.map(|(name, _)| FieldError::new(name, format!("is not supported yet; {SUPPORTED}"))).collect()
+    let present = provider.plugin.iter();
+    present.map(|_| FieldError::new("plugin", format!("is not supported; {INSTEAD}"))).collect()
 }
 
-/// The providers that work, for a message.
-const SUPPORTED: &str =
-    "prometheus, web, job, datadog, newRelic, wavefront, cloudWatch, graphite, influxdb and skywalking are";
+/// What can be had in place of a plugin.
+const INSTEAD: &str = "job runs any program, and web asks any server";
 
 #[cfg(test)]
 mod tests {
@@ -147,13 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_yet_is_refused_by_name() {
+    fn what_does_not_exist_is_refused_by_name() {
         assert_eq!(
-            problems(json!({"kayenta": {}, "plugin": {}, "prometheus": {"query": "up"}})),
-            [
-                format!("provider.kayenta is not supported yet; {SUPPORTED}"),
-                format!("provider.plugin is not supported yet; {SUPPORTED}")
-            ]
+            problems(json!({"plugin": {}, "prometheus": {"query": "up"}})),
+            [format!("provider.plugin is not supported; {INSTEAD}")]
         );
     }
 

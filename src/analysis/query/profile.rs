@@ -50,7 +50,18 @@ impl<'a, 'b> Profile<'a, 'b> {
 
     /// What may be there and may be seen.
     pub(super) fn optional(&mut self, key: &str) -> Option<String> {
-        match self.keys.open(&self.key(key)) {
+        let found = self.keys.open(&self.key(key));
+        self.if_there(found)
+    }
+
+    /// What may be there and is never shown.
+    pub(super) fn hidden(&mut self, key: &str) -> Option<String> {
+        let found = self.keys.secret(&self.key(key));
+        self.if_there(found)
+    }
+
+    fn if_there(&mut self, found: Result<Found, String>) -> Option<String> {
+        match found {
             Ok(Found::Value(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
             Ok(Found::Nothing | Found::Unread) => None,
             Err(why) => {

@@ -82,12 +82,7 @@ pub(super) fn read(body: &[u8]) -> Result<Value, String> {
     }
     let series = answer.timeseries.unwrap_or_default();
     let newest = series.iter().filter_map(|series| series.data.last().map(|(_, value)| *value));
-    let numbers: Vec<f64> = newest.collect();
-    Ok(match numbers[..] {
-        [] => Value::Json(serde_json::Value::Null),
-        [one] => Value::Number(one),
-        _ => Value::Numbers(numbers),
-    })
+    Ok(Value::newest(newest.collect()))
 }
 
 #[cfg(test)]
