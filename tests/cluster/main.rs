@@ -35,6 +35,7 @@ mod rollouts;
 mod routers;
 mod sandbox;
 mod seeds;
+mod servers;
 mod shared;
 mod shop;
 mod split_traffic;

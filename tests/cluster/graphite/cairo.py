@@ -1,0 +1,1 @@
+"""Stands for the library that Graphite draws pictures with; nobody asks for one here."""
