@@ -36,7 +36,9 @@ fn apply(snapshot: &mut RunSnapshot, plan: &RunPlan) {
     if let Some(status) = &plan.status {
         snapshot.run.status = Some(serde_json::from_str(&serde_json::to_string(status).unwrap()).unwrap());
     }
-    snapshot.samples.clear();
+    if !plan.keep_samples {
+        snapshot.samples.clear();
+    }
 }
 
 fn answer(snapshot: &mut RunSnapshot, plan: &RunPlan, result: &Result<f64, String>) {

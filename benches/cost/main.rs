@@ -2,11 +2,13 @@
 //! aimed at and beside those of Argo Rollouts at its default flags (measured on a machine like the one the aims were set
 //! on).
 //!
-//! `make bench` runs it, `cargo bench --bench cost -- NUMBER` with so many Rollouts in the last scenario (1,000). It prints
+//! `make bench` runs it, `cargo bench --bench cost -- NUMBER` with so many Rollouts in the last scenario (1,000), and with
+//! `judging` in place of a number that scenario alone. It prints
 //! ratios, of which one below 1 is better than what it is compared with, and asserts nothing about them. It fails when a
 //! Rollout lost a step or the controller logged an error: then the figures mean nothing.
 
 mod controller;
+mod judging;
 mod steps;
 
 use std::sync::Arc;
@@ -380,12 +382,16 @@ impl Sandbox {
 async fn main() -> Result<()> {
     // Cargo's own arguments begin with dashes.
     let number = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    if number.as_deref() == Some("judging") {
+        return judging::judge().await;
+    }
     let count = number.map_or(Ok(LARGE_FLEET), |number| number.parse()).context("how many Rollouts")?;
     let sandbox = Sandbox::start(&QUIET).await?;
     one(&sandbox.client, &sandbox.controller).await?;
     idle(&sandbox.controller).await?;
     fleet(&sandbox.client, &sandbox.controller).await?;
     sandbox.stop().await?;
+    judging::judge().await?;
     let sandbox = Sandbox::start(&[]).await?;
     large_fleet(&sandbox, count).await?;
     sandbox.stop().await

@@ -117,8 +117,10 @@ pub struct RunEvent {
 /// Everything one pass does. The plan of an idle run is empty but for `wake_at`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunPlan {
-    /// The whole next status; `None` when the stored one is right already.
+    /// The whole next status; `None` when the stored one is right already, or right enough for a few seconds.
     pub status: Option<Box<AnalysisRunStatus>>,
+    /// Whether the samples are in no status yet, and wanted in the next pass.
+    pub keep_samples: bool,
     /// Secrets to read before the next pass, which is due at once when this is not empty.
     pub secrets: BTreeSet<SecretKey>,
     /// Measurements to start after the status is written.

@@ -2,6 +2,7 @@
 
 mod events;
 mod jobs;
+mod together;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -333,10 +334,7 @@ impl<'a> Pass<'a> {
         self.status.run_summary = Some(self.summary(Deciding::Yes));
         self.status.dry_run_summary =
             Some(self.summary(Deciding::DryRun)).filter(|summary| summary.count.is_some());
-        if self.snapshot.run.status.as_ref() != Some(&self.status) {
-            self.plan.status = Some(Box::new(self.status));
-        }
-        self.plan
+        self.with_status()
     }
 
     fn summary(&self, which: Deciding) -> crate::api::analysis_run::RunSummary {

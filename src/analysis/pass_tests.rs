@@ -49,7 +49,9 @@ impl World {
             let text = serde_json::to_string(status).unwrap();
             self.snapshot.run.status = Some(serde_json::from_str(&text).unwrap());
         }
-        self.snapshot.samples.clear();
+        if !plan.keep_samples {
+            self.snapshot.samples.clear();
+        }
         self.events.extend(plan.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
         self.snapshot.in_flight.extend(plan.measure.iter().map(|request| request.metric.clone()));
         plan
@@ -108,6 +110,46 @@ fn the_shared_success_rate_template_ends_a_good_step_after_four_measurements_six
             "AnalysisRunSuccessful: Analysis completed Successful"
         ]
     );
+}
+
+#[test]
+fn measurements_that_follow_each_other_within_seconds_are_written_together() {
+    let spec = json!({"metrics": [metric(&json!({"interval": "1s", "count": 30}))]});
+    let mut world = World::new(spec);
+    let status = world.run(&[Ok(vec![0.99])]);
+    assert_eq!(seconds(status.started_at, status.completed_at), 29, "all are in time");
+    let results = &status.metric_results.unwrap()[0];
+    assert_eq!((results.count, results.successful), (Some(30), Some(30)));
+    assert_eq!(world.writes, 12, "one for Running, one for the first, and one for every three after that");
+}
+
+#[test]
+fn what_a_measurement_decides_is_written_at_once() {
+    let spec = json!({"metrics": [metric(&json!({"interval": "1s", "count": 30}))]});
+    let mut world = World::new(spec);
+    let status = world.run(&[Ok(vec![0.99]), Ok(vec![0.99]), Ok(vec![0.5])]);
+    assert_eq!(status.phase, Some(AnalysisPhase::Failed));
+    assert_eq!(seconds(status.started_at, status.completed_at), 2);
+    assert_eq!(status.metric_results.unwrap()[0].measurements.as_ref().unwrap().len(), 3);
+}
+
+#[test]
+fn a_measurement_that_waits_for_others_does_not_wait_for_a_slow_one() {
+    let spec = json!({"metrics": [metric(&json!({"interval": "1s", "count": 30}))]});
+    let mut world = World::new(spec);
+    let first = world.pass().measure.remove(0);
+    world.answer(&first, Ok(vec![0.99]));
+    world.snapshot.now = world.pass().wake_at.unwrap();
+    let second = world.pass().measure.remove(0);
+    world.answer(&second, Ok(vec![0.99]));
+    assert!(world.pass().keep_samples);
+    world.snapshot.now = at(2);
+    let plan = world.pass();
+    assert_eq!((plan.measure.len(), plan.keep_samples, plan.wake_at), (1, true, Some(at(4))));
+    world.snapshot.now = at(4);
+    let plan = world.pass();
+    assert!(!plan.keep_samples);
+    assert_eq!(plan.status.unwrap().metric_results.unwrap()[0].count, Some(2));
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Runs {
             self.keep_unless_answered(key, *status, &notes, &written);
             written?;
         }
-        if plan.secrets.is_empty() {
+        if plan.secrets.is_empty() && !plan.keep_samples {
             self.measurements.recorded(key, snapshot.samples.len());
         }
         if has_ended || is_completed(&snapshot.run) {

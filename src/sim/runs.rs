@@ -125,7 +125,9 @@ impl Simulation {
 
 fn went_well(agenda: &mut RunAgenda, plan: &RunPlan, cluster: &Cluster) {
     agenda.failures = 0;
-    agenda.samples.clear();
+    if !plan.keep_samples {
+        agenda.samples.clear();
+    }
     for request in &plan.measure {
         let answered = cluster.real(request.at).plus(QUERY_TIME);
         agenda.in_flight.insert(request.metric.clone(), (request.at, answered));
