@@ -1,6 +1,7 @@
 //! A controller as a child process that watches one namespace and can be killed: the real `serin controller`, with the rights
 //! of its chart, or that of Argo Rollouts.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -15,13 +16,32 @@ use crate::{pinned, rights};
 /// The controller of Argo Rollouts.
 const ARGO_ROLLOUTS: &str = "rollouts-controller";
 
+/// Where what a controller logs goes.
+enum Log {
+    /// To where the tests' own output goes.
+    Inherited,
+    Dropped,
+    /// Added to this file.
+    File(PathBuf),
+}
+
+impl Log {
+    fn open(&self) -> Stdio {
+        match self {
+            Self::Inherited => Stdio::inherit(),
+            Self::Dropped => Stdio::null(),
+            Self::File(path) => File::options().create(true).append(true).open(path).unwrap().into(),
+        }
+    }
+}
+
 /// A controller that works on one namespace. It is killed when this is dropped.
 pub(crate) struct ControllerProcess {
     namespace: String,
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    log: fn() -> Stdio,
+    log: Log,
     child: Child,
     // Read by the child.
     _kubeconfig: NamedTempFile,
@@ -44,7 +64,15 @@ impl ControllerProcess {
         let own: Vec<_> = own.iter().chain(more).copied().collect();
         let program = env!("CARGO_BIN_EXE_serin").into();
         let kubeconfig = rights::kubeconfig(kubeconfig, namespace);
-        Self::spawn(program, environment, &kubeconfig, namespace, &own, Stdio::inherit)
+        Self::spawn(program, environment, &kubeconfig, namespace, &own, Log::Inherited)
+    }
+
+    /// Starts a controller that logs all it can, into a file.
+    pub(crate) fn start_traced(kubeconfig: &str, namespace: &str, log: &Path) -> Self {
+        let own = ["controller", "--bind-address=127.0.0.1", "--loglevel=trace"];
+        let kubeconfig = rights::kubeconfig(kubeconfig, namespace);
+        let program = env!("CARGO_BIN_EXE_serin").into();
+        Self::spawn(program, vec![], &kubeconfig, namespace, &own, Log::File(log.to_owned()))
     }
 
     /// Starts the controller of Argo Rollouts in its place. What it logs is dropped: to it, every conflict between two of its own
@@ -53,7 +81,7 @@ impl ControllerProcess {
     /// # Panics
     /// When it is missing; the message says how to build it.
     pub(crate) fn start_argo_rollouts(kubeconfig: &str, namespace: &str) -> Self {
-        Self::spawn(pinned::program(ARGO_ROLLOUTS), vec![], kubeconfig, namespace, &[], Stdio::null)
+        Self::spawn(pinned::program(ARGO_ROLLOUTS), vec![], kubeconfig, namespace, &[], Log::Dropped)
     }
 
     fn spawn(
@@ -62,7 +90,7 @@ impl ControllerProcess {
         kubeconfig: &str,
         namespace: &str,
         own: &[&str],
-        log: fn() -> Stdio,
+        log: Log,
     ) -> Self {
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubeconfig).unwrap();
@@ -77,7 +105,7 @@ impl ControllerProcess {
             "--healthzPort=0",
         ];
         let arguments: Vec<String> = own.iter().chain(&shared).map(ToString::to_string).collect();
-        let child = spawn(&program, &arguments, &environment, log());
+        let child = spawn(&program, &arguments, &environment, log.open());
         let namespace = namespace.to_owned();
         Self { namespace, program, arguments, environment, log, child, _kubeconfig: file }
     }
@@ -85,7 +113,7 @@ impl ControllerProcess {
     /// Kills it without warning, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.child.kill().await.unwrap();
-        self.child = spawn(&self.program, &self.arguments, &self.environment, (self.log)());
+        self.child = spawn(&self.program, &self.arguments, &self.environment, self.log.open());
     }
 
     /// Ends it, and returns once it does nothing any more.

@@ -55,7 +55,8 @@ async fn the_keys_of_a_provider_are_the_controllers_and_never_shown() {
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": keys});
     let influxdb = json!({"influxdb": {"profile": name, "query": "from(bucket: \"b\")"}});
     success_rate(&client, &namespace, &influxdb, "result[0] >= 0.95").await;
-    let _controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let _controller = ControllerProcess::start_traced(&kubeconfig(), &namespace, log.path());
     let steps = json!([{"setWeight": 25}, {"analysis": {"templates": [{"templateName": "success-rate"}]}}]);
     let subject = Subject::create(&client, &namespace, "v1", canary(steps)).await;
     subject.until_phase("Healthy").await;
@@ -74,6 +75,18 @@ async fn the_keys_of_a_provider_are_the_controllers_and_never_shown() {
     subject.until(says("it answered 500 Internal Server Error: out of memory")).await;
     let shown = everything(&client, &namespace).await;
     assert!(shown.contains("AnalysisRunFailed") && !shown.contains("t0ken"), "{shown}");
+    let logged = std::fs::read_to_string(log.path()).unwrap();
+    assert!(logged.contains("TRACE") && !logged.contains("t0ken"), "{logged}");
+    let metrics = metrics_of(&logged).await;
+    assert!(metrics.contains("metric=\"success-rate\"") && !metrics.contains("t0ken"), "{metrics}");
+}
+
+/// What a controller counts, which has logged where it tells it.
+async fn metrics_of(log: &str) -> String {
+    let line = log.lines().find(|line| line.contains("listening") && line.contains("metrics")).unwrap();
+    let (_, address) = line.split_once("127.0.0.1:").unwrap();
+    let port: String = address.chars().take_while(char::is_ascii_digit).collect();
+    reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.unwrap().text().await.unwrap()
 }
 
 /// All that people can see in a namespace.
