@@ -9,6 +9,8 @@ use crate::shared::wait_for;
 
 const HTTP: Kind = ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
 const GRPC: Kind = ("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes");
+const TCP: Kind = ("gateway.networking.k8s.io", "v1", "TCPRoute", "tcproutes");
+const TLS: Kind = ("gateway.networking.k8s.io", "v1", "TLSRoute", "tlsroutes");
 const WEIGHT: &str = "/spec/rules/0/backendRefs/1/weight";
 const LABEL: &str = "/metadata/labels/rollouts.argoproj.io~1gatewayapi-canary";
 
@@ -22,6 +24,34 @@ fn route() -> Value {
             {"backendRefs": [{"name": "docs", "port": 80}]},
         ]},
     })
+}
+
+/// A route of connections: these have a single rule.
+fn route_of_connections(more: Value) -> Value {
+    let mut route = route();
+    route["spec"]["rules"].as_array_mut().unwrap().truncate(1);
+    merge(&mut route, json!({"spec": more}));
+    route
+}
+
+fn tcp() -> Case {
+    Case {
+        name: "tcp",
+        definitions: &["gateway-api/tcproutes.yaml"],
+        objects: vec![(TCP, route_of_connections(json!({})))],
+        routing: routing(json!({"tcpRoute": "shop"})),
+        weight: (TCP, "shop", WEIGHT),
+    }
+}
+
+fn tls() -> Case {
+    Case {
+        name: "tls",
+        definitions: &["gateway-api/tlsroutes.yaml"],
+        objects: vec![(TLS, route_of_connections(json!({"hostnames": ["shop.example"]})))],
+        routing: routing(json!({"tlsRoutes": [{"name": "shop"}]})),
+        weight: (TLS, "shop", WEIGHT),
+    }
 }
 
 fn routing(config: Value) -> Value {
@@ -92,6 +122,22 @@ async fn a_grpc_route_follows_every_step_and_goes_back_from_each() {
         weight: (GRPC, "shop", WEIGHT),
     };
     Box::pin(walk(case)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tcp_route_follows_every_step_and_goes_back_from_each() {
+    Box::pin(walk(tcp())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tls_route_follows_every_step_and_goes_back_from_each() {
+    Box::pin(walk(tls())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_of_connections_are_left_in_order() {
+    Box::pin(leave_in_order(Case { name: "tcp-left", ..tcp() })).await;
+    Box::pin(leave_in_order(Case { name: "tls-left", ..tls() })).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
