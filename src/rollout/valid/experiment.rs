@@ -197,8 +197,8 @@ fn parse_weight(
         return None;
     };
     if !Routers::of(&ground.snapshot.rollout).serve_experiments() {
-        let message = "Experiment template weight is only available for TrafficRouting with SMI, ALB, and Istio without a \
-                       destinationRule";
+        let message =
+            "Experiment template weight is only available for TrafficRouting with SMI, ALB and Istio";
         problems.push(SpecError::new(&field, message));
     }
     let weight = Weight::new(i64::from(given), routing.scale);

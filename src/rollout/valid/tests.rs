@@ -530,12 +530,13 @@ fn weights_of_an_experiment_need_a_router_that_has_room_for_them() {
     elsewhere["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(8080);
     refused(&[
         (elsewhere, &format!("{field}.templates"), "add containerPort 80, or leave the weights out"),
-        (case(nginx, 10, None), &weight, "only available for TrafficRouting with SMI, ALB, and Istio"),
-        (case(subsets, 10, None), &weight, "without a destinationRule"),
+        (case(nginx, 10, None), &weight, "only available for TrafficRouting with SMI, ALB and Istio"),
         (case(smi.clone(), 101, None), &weight, "between 0 and 100, not 101"),
         (case(smi.clone(), 41, None), &format!("{field}.templates"), "come to 101 with the canary's 60"),
         (without_pods, &format!("{field}.templates[0].replicas"), "must be more than 0 beside a weight"),
         (case(smi.clone(), 40, Some(0)), &format!("{field}.scaleDownDelaySeconds"), "must be more than 0"),
     ]);
-    assert_eq!(problems(&case(smi, 40, None)), Vec::<String>::new());
+    for router in [smi, subsets] {
+        assert_eq!(problems(&case(router, 40, None)), Vec::<String>::new());
+    }
 }

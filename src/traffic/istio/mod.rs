@@ -184,8 +184,8 @@ impl Router for Istio {
     }
 
     fn serves_experiments(&self) -> bool {
-        // Pods of an Experiment would need a subset of their own.
-        self.subsets.is_none()
+        // Beside subsets, too, a route leads to the Service of a template: it selects the template's pods by itself.
+        true
     }
 
     fn needs(&self) -> Vec<Need> {

@@ -4,7 +4,10 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use serin::api::labels::SESSION_COOKIE;
 
-use super::{Case, Kind, Routed, api, leave_in_order, survive_a_second_writer, walk};
+use super::{
+    Case, Kind, Routed, api, leave_in_order, survive_a_second_writer, template_with_port, walk,
+    with_an_experiment,
+};
 use crate::rollouts::{is_in, message_of};
 use crate::shared::wait_for;
 
@@ -193,4 +196,27 @@ async fn users_who_were_on_the_canary_have_a_route_there_until_it_ends() {
     routed.until_weight(0).await;
     let after = api(&subject.client, &subject.namespace, SERVICE).get("shop").await.unwrap().data;
     assert_eq!(after["spec"], service(json!({"host": "stable"}), json!({"host": "canary"}))["spec"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_experiment_beside_subsets_has_its_part_by_its_services_until_an_abort() {
+    let case = Case { name: "istio-experiment", ..by_subset() };
+    let routed = Box::pin(Routed::deploy(case, with_an_experiment())).await;
+    let subject = &routed.subject;
+    subject.change(json!({"template": template_with_port("v2")})).await;
+    let weights = |route: &Value| {
+        let weights = route.as_array().unwrap().iter().map(|entry| entry["weight"].as_u64());
+        weights.collect::<Vec<_>>()
+    };
+    let route = (SERVICE, "shop", "/spec/http/1/route");
+    let four = move |route: Value| {
+        let host = route.pointer("/2/destination/host").and_then(Value::as_str).unwrap_or_default();
+        weights(&route) == [Some(65), Some(20), Some(10), Some(5)] && host.ends_with("-1-baseline")
+    };
+    routed.until(route, four).await;
+    subject.change_status(json!({"abort": true})).await;
+    routed.until(route, move |route| weights(&route) == [Some(100), Some(0)]).await;
+    let aborted = subject.until(is_in("Degraded")).await;
+    let [stable, _] = behind(&routed).await;
+    assert_eq!(stable, aborted.status.unwrap().stable_rs);
 }

@@ -234,6 +234,24 @@ pub(crate) async fn walk(case: Case) {
     subject.until_sizes(&[("2", 4)]).await;
 }
 
+/// A pod template whose container listens where Services lead to.
+pub(crate) fn template_with_port(tag: &str) -> Value {
+    json!({"metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [
+        {"name": "main", "image": format!("app:{tag}"), "ports": [{"containerPort": 80}]},
+    ]}})
+}
+
+/// A spec whose second step gives two templates of an Experiment 10 and 5 % beside the canary's 20.
+pub(crate) fn with_an_experiment() -> Value {
+    let templates = json!([
+        {"name": "baseline", "specRef": "stable", "weight": 10},
+        {"name": "candidate", "specRef": "canary", "weight": 5},
+    ]);
+    let experiment = json!({"templates": templates, "scaleDownDelaySeconds": 1});
+    let steps = json!([{"setWeight": 20}, {"experiment": experiment}]);
+    json!({"template": template_with_port("v1"), "strategy": {"canary": {"steps": steps}}})
+}
+
 /// While somebody applies Git's objects again and again, the update still ends, and the objects end as Git has them.
 pub(crate) async fn survive_a_second_writer(case: Case) {
     let objects = case.objects.clone();

@@ -7,7 +7,9 @@ use kube::runtime::wait::Condition;
 use serde_json::{Value, json};
 use serin::api::{Experiment, Rollout};
 
-use super::{Case, Kind, Routed, api, change, create, create_service, walk};
+use super::{
+    Case, Kind, Routed, api, change, create, create_service, template_with_port, walk, with_an_experiment,
+};
 use crate::rollouts::{is_in, message_of};
 use crate::shared::{follow, next, wait_for};
 
@@ -103,21 +105,10 @@ fn backends(split: &Value) -> Vec<(String, u64)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_experiment_has_its_part_of_the_traffic_while_it_runs_and_none_afterwards() {
-    let template = |tag: &str| {
-        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [
-            {"name": "main", "image": format!("app:{tag}"), "ports": [{"containerPort": 80}]},
-        ]}})
-    };
-    let templates = json!([
-        {"name": "baseline", "specRef": "stable", "weight": 10},
-        {"name": "candidate", "specRef": "canary", "weight": 5},
-    ]);
-    let experiment = json!({"templates": templates, "scaleDownDelaySeconds": 1});
-    let steps = json!([{"setWeight": 20}, {"experiment": experiment}]);
-    let spec = json!({"template": template("v1"), "strategy": {"canary": {"steps": steps}}});
-    let routed = Box::pin(Routed::deploy(Case { name: "smi-experiment", ..case() }, spec)).await;
+    let case = Case { name: "smi-experiment", ..case() };
+    let routed = Box::pin(Routed::deploy(case, with_an_experiment())).await;
     let subject = &routed.subject;
-    subject.change(json!({"template": template("v2")})).await;
+    subject.change(json!({"template": template_with_port("v2")})).await;
     let four = |split: Value| {
         let found = backends(&split);
         let weights: Vec<u64> = found.iter().map(|(_, weight)| *weight).collect();
