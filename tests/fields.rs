@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking, and its functions are part of it"
 )]
+#![allow(clippy::format_push_string, reason = "a page is written line by line, and reads as one text")]
 
 use std::collections::BTreeSet;
 use std::fs;
