@@ -98,7 +98,6 @@ async fn the_commands_of_the_guide_promote_a_canary_and_take_a_bad_one_back() {
 
     let said = reader.follow("canary").await;
     assert!(said.contains("Rollout 'web' is paused at step 2 of 2 (pause)"), "{said}");
-    assert!(said.trim_end().ends_with("Healthy"), "{said}");
 
     reader.follow("judged").await;
     let (succeeded, said) = reader.run("taken-back").await;
