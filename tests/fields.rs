@@ -23,8 +23,9 @@ What each field means, with its unit and what holds when it is absent. The list 
 comments in `src/api`; `UPDATE=1 cargo test --test fields` rewrites it. What becomes of a manifest of Argo Rollouts is in
 [compatibility.md](compatibility.md).
 
-`kubectl explain rollout.spec.strategy.canary` shows the same in a terminal. A duration is text such as `30s`, `5m` or `1h30m`. A
-ClusterAnalysisTemplate has the fields of an AnalysisTemplate, and no namespace.
+`kubectl explain rollout.spec.strategy.canary` shows the same in a terminal. A duration is text such as `30s`, `5m` or `1h30m`. What is
+true or false is false when it is absent, where nothing else is said. A ClusterAnalysisTemplate has the fields of an AnalysisTemplate, and
+no namespace.
 ";
 
 /// The kinds, as headings and as definitions call them.
