@@ -239,8 +239,8 @@ fn flags(command: &clap::Command, found: &mut BTreeSet<String>) {
 
 #[test]
 fn flags_that_are_named_exist_and_those_of_the_controller_are_named() {
-    let mut known: BTreeSet<String> =
-        FOREIGN.iter().chain(&["--help", "--version"]).map(ToString::to_string).collect();
+    let own = ["--help", "--version"];
+    let mut known: BTreeSet<String> = FOREIGN.iter().chain(&own).map(|flag| (*flag).to_owned()).collect();
     flags(&Serin::command(), &mut known);
     flags(&Arguments::command(), &mut known);
     let flag = Regex::new(r"(?:^|[\s(])(--[a-zA-Z][\w-]*)").unwrap();
