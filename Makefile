@@ -7,7 +7,7 @@ DENY := $(CACHE)/cargo/bin/cargo-deny
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ROLLOUTS ?= 1000
 
-.PHONY: demo test check fmt clippy deny generated control-plane test-tools bench rust shell
+.PHONY: demo test check docs fmt clippy deny generated control-plane test-tools bench rust shell
 
 demo: rust control-plane ## runs the main job: a bad version is taken back, a good one is promoted
 	@cargo build $(if $(wildcard $(TARGET)/debug/serin),--quiet) --bins
@@ -16,7 +16,10 @@ demo: rust control-plane ## runs the main job: a bad version is taken back, a go
 test: rust test-tools ## runs every test
 	@cargo test --no-fail-fast
 
-check: fmt clippy deny shell generated ## formatting, lints, licences, generated files
+check: fmt clippy deny shell generated docs ## formatting, lints, licences, generated files, links of the documentation
+
+docs: ## the documentation as a site, in $(TARGET)/docs
+	@scripts/docs.sh $(CACHE) $(TARGET)/docs
 
 fmt: rust
 	@cargo fmt --check

@@ -135,7 +135,7 @@ pub struct ExperimentStep {
     pub dry_run: Option<Vec<DryRun>>,
     /// Labels and annotations of its runs.
     pub analysis_run_metadata: Option<PodMetadata>,
-    /// Seconds its ReplicaSets are kept after the end.
+    /// Seconds its ReplicaSets are kept after the end; 30 when absent.
     pub scale_down_delay_seconds: Option<i32>,
 }
 

@@ -109,7 +109,7 @@ pub struct WorkloadRef {
     pub kind: Option<String>,
     /// Name of the workload, in the Rollout's namespace.
     pub name: Option<String>,
-    /// What happens to the workload's own pods: `never`, `onsuccess` or `progressively`.
+    /// What happens to the workload's own pods: `never`, `onsuccess` or `progressively`; `never` when absent.
     pub scale_down: Option<String>,
 }
 
@@ -129,7 +129,7 @@ pub struct AnalysisRunHistory {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackWindow {
-    /// Number of revisions the window reaches back.
+    /// Number of revisions the window reaches back; 0 when absent.
     pub revisions: Option<i32>,
 }
 
@@ -157,14 +157,14 @@ pub struct BlueGreenStrategy {
     pub preview_replica_count: Option<i32>,
     /// When false a person switches; true when absent.
     pub auto_promotion_enabled: Option<bool>,
-    /// Seconds to wait before switching.
+    /// Seconds to wait before switching; 0 when absent.
     pub auto_promotion_seconds: Option<i32>,
     /// Pods that may be missing while pods are restarted; 25 % when absent.
     #[schemars(schema_with = "int_or_string")]
     pub max_unavailable: Option<IntOrString>,
     /// Seconds the old version is kept after the switch; 30 when absent.
     pub scale_down_delay_seconds: Option<i32>,
-    /// How many old versions the delay may keep.
+    /// How many old versions the delay may keep; all of them when absent.
     pub scale_down_delay_revision_limit: Option<i32>,
     /// Seconds the preview is kept after an abort; 30 when absent, 0 keeps it for ever.
     pub abort_scale_down_delay_seconds: Option<i32>,
@@ -209,7 +209,7 @@ pub struct CanaryStrategy {
     pub stable_metadata: Option<PodMetadata>,
     /// Seconds the old version is kept after promotion; with traffic routing only, 30 when absent.
     pub scale_down_delay_seconds: Option<i32>,
-    /// How many old versions the delay may keep.
+    /// How many old versions the delay may keep; all of them when absent.
     pub scale_down_delay_revision_limit: Option<i32>,
     /// Seconds the canary is kept after an abort; with traffic routing only, 30 when absent, 0 keeps it for ever.
     pub abort_scale_down_delay_seconds: Option<i32>,

@@ -42,14 +42,14 @@ const KINDS: [(&str, &str, &str); 9] = [
 ];
 
 /// A control plane of this test alone: definitions belong to a whole cluster.
-struct Cluster {
-    control_plane: ControlPlane,
-    client: Client,
+pub(crate) struct Cluster {
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) client: Client,
     _node: VirtualNode,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let control_plane = ControlPlane::start(options()).await.unwrap();
         let client = control_plane.client();
         let workload = Arc::new(QuickWorkload::ready_after(Duration::from_millis(50)));

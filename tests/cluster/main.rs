@@ -20,12 +20,16 @@ mod control_plane;
 mod controller;
 mod controller_process;
 mod data_plane;
+mod docs;
 mod experiments;
 mod faults;
 mod going_back;
 mod helm;
 mod history;
 mod model;
+#[path = "../docs/pages.rs"]
+#[allow(dead_code, reason = "other tests read more of a page")]
+mod pages;
 mod pinned;
 mod plugin;
 mod pods;
