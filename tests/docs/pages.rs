@@ -20,6 +20,7 @@ pub(crate) struct Block {
     /// The word behind its fence.
     pub(crate) language: String,
     /// What a comment `<!-- run: NAME -->` right before it says; `None` without one.
+    #[allow(dead_code, reason = "only the test on the real control plane runs blocks")]
     pub(crate) mark: Option<String>,
     pub(crate) text: String,
 }
