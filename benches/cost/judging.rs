@@ -123,17 +123,18 @@ fn writes(requests: &Requests) -> u64 {
     requests.iter().filter(|(key, _)| is_write(key)).map(|(_, count)| count).sum()
 }
 
-/// By how many milliseconds each measurement but the first of its run was late, in order. A status has whole seconds, so
-/// each is due a whole number of them after the second in which the first was taken.
+/// By how many milliseconds each measurement but the first of its run was late, in order. They are due a second apart, at a
+/// time of the second that is the run's own: the one of its measurements that was the least late is taken for it.
 fn lateness(asked: &BTreeMap<String, Vec<u64>>) -> Result<Vec<u64>> {
     let mut late = Vec::new();
     for (run, times) in asked {
         if times.len() != MEASUREMENTS {
             bail!("{run} measured {} times", times.len());
         }
-        let first = times.first().context("no measurement")? / 1_000;
-        let due = |number: u64| (first + number) * 1_000;
-        late.extend((1..).zip(times.iter().skip(1)).map(|(number, time)| time.saturating_sub(due(number))));
+        let since_first =
+            (0..).zip(times.iter().skip(1)).map(|(number, time)| time.saturating_sub(number * 1_000));
+        let due = since_first.clone().min().context("no measurement")?;
+        late.extend(since_first.map(|time| time - due));
     }
     late.sort_unstable();
     Ok(late)

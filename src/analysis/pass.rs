@@ -1,6 +1,7 @@
 //! One pass over a run that is not finished: record what was measured, assess, and ask for what is due.
 
 mod events;
+mod expiry;
 mod jobs;
 mod together;
 
@@ -8,6 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use events::{completed_event, metric_event};
+pub(super) use expiry::after_the_end;
+use expiry::expiry_of;
 
 use super::args::Unresolved;
 use super::schedule::{self, Next};
@@ -18,34 +21,11 @@ use super::{FieldError, MeasureRequest, MetricRules, Query, RunPlan, RunSnapshot
 use crate::api::analysis_run::{Measurement, MetricResult};
 use crate::api::analysis_template::Metric;
 use crate::api::metric_provider::MetricProvider;
-use crate::api::{AnalysisPhase, AnalysisRunSpec, AnalysisRunStatus};
+use crate::api::{AnalysisPhase, AnalysisRunStatus};
 use crate::units::Timestamp;
 
 /// Longest time that is waited for data: a run always ends.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
-
-/// The plan for a run that is finished: nothing, until its time to live is over.
-pub(super) fn after_the_end(snapshot: &RunSnapshot, status: &AnalysisRunStatus) -> RunPlan {
-    let Some(end) = expiry(&snapshot.run.spec, status) else { return RunPlan::default() };
-    if end <= snapshot.now {
-        return RunPlan { delete: true, ..RunPlan::default() };
-    }
-    RunPlan { wake_at: Some(end), ..RunPlan::default() }
-}
-
-fn expiry(spec: &AnalysisRunSpec, status: &AnalysisRunStatus) -> Option<Timestamp> {
-    let ttl = spec.ttl_strategy.as_ref()?;
-    let own = match status.phase? {
-        AnalysisPhase::Successful => ttl.seconds_after_success,
-        AnalysisPhase::Failed => ttl.seconds_after_failure,
-        AnalysisPhase::Inconclusive
-        | AnalysisPhase::Error
-        | AnalysisPhase::Running
-        | AnalysisPhase::Pending => None,
-    };
-    let seconds = u64::try_from(own.or(ttl.seconds_after_completion)?).unwrap_or_default();
-    Some(status.completed_at?.plus(Duration::from_secs(seconds)))
-}
 
 /// The plan for a run that is not finished.
 pub(super) fn run(snapshot: &RunSnapshot) -> RunPlan {
@@ -73,6 +53,8 @@ struct Pass<'a> {
     spec: &'a Spec<'a>,
     status: AnalysisRunStatus,
     started_at: Timestamp,
+    /// Where in a second it measures.
+    offset: Duration,
     plan: RunPlan,
 }
 
@@ -81,7 +63,8 @@ impl<'a> Pass<'a> {
         let started_at = status.started_at.unwrap_or(snapshot.now.whole_seconds());
         status.started_at = Some(started_at);
         status.phase = Some(AnalysisPhase::Running);
-        Self { snapshot, spec, status, started_at, plan: RunPlan::default() }
+        let offset = schedule::offset(snapshot.run.metadata.uid.as_deref().unwrap_or_default());
+        Self { snapshot, spec, status, started_at, offset, plan: RunPlan::default() }
     }
 
     fn plan(mut self) -> RunPlan {
@@ -141,7 +124,7 @@ impl<'a> Pass<'a> {
             phase: verdict.phase,
             message: verdict.message,
             started_at: Some(if is_waiting { waiting_since } else { started_at }),
-            finished_at: (!is_waiting).then(|| sample.finished_at.whole_seconds().max(started_at)),
+            finished_at: (!is_waiting).then(|| self.stamp(sample.finished_at).max(started_at)),
             value: sample.result.as_ref().ok().map(super::Value::text).filter(|text| !text.is_empty()),
             metadata: (!metadata.is_empty()).then_some(metadata),
             resume_at: is_waiting.then(|| schedule::again(rules, sample.finished_at.whole_seconds())),
@@ -239,12 +222,22 @@ impl<'a> Pass<'a> {
             if self.snapshot.in_flight.contains(&metric.name) || self.has_pending_sample(&metric.name) {
                 continue;
             }
-            match schedule::next(rules, self.found(&metric.name), self.started_at, self.snapshot.now) {
+            match self.next(rules, self.found(&metric.name)) {
                 Next::Never => {}
                 Next::At(time) => self.wake_at(time),
                 Next::Now => self.ask_for(metric, rules),
             }
         }
+    }
+
+    fn next(&self, rules: &MetricRules, found: Option<&MetricResult>) -> Next {
+        schedule::next(rules, found, self.started_at, self.offset, self.snapshot.now)
+    }
+
+    /// The second in which something ended, by when the run measures: it ends in the second in which it began, as long as it
+    /// takes less than one.
+    fn stamp(&self, time: Timestamp) -> Timestamp {
+        time.minus(self.offset).whole_seconds()
     }
 
     /// A sample that waits for a secret; its metric is not measured again before it is judged.
@@ -271,8 +264,7 @@ impl<'a> Pass<'a> {
                     result: Err(why),
                     metadata: BTreeMap::new(),
                 });
-                if let Next::At(time) = schedule::next(rules, self.found(&metric.name), self.started_at, now)
-                {
+                if let Next::At(time) = self.next(rules, self.found(&metric.name)) {
                     self.wake_at(time);
                 }
             }
@@ -375,16 +367,6 @@ fn unless_quoting(
         names.join(", ")
     );
     verdict::judge(rules, &Err(why), now)
-}
-
-/// When a run that ends now in `phase` is to be looked at again.
-fn expiry_of(snapshot: &RunSnapshot, phase: AnalysisPhase) -> Option<Timestamp> {
-    let ended = AnalysisRunStatus {
-        phase: Some(phase),
-        completed_at: Some(snapshot.now.whole_seconds()),
-        ..AnalysisRunStatus::default()
-    };
-    expiry(&snapshot.run.spec, &ended)
 }
 
 #[cfg(test)]

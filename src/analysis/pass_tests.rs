@@ -595,7 +595,8 @@ fn jobs_that_nobody_needs_any_more_are_deleted() {
         assert_eq!(plan.delete_jobs, dropped.into_iter().collect());
         world.end_job(job, JobEnd::Complete);
         assert!(world.pass().delete_jobs.is_empty());
-        world.snapshot.now = world.snapshot.now.plus(Duration::from_secs(10));
+        // A second later than it is due at the latest.
+        world.snapshot.now = world.snapshot.now.plus(Duration::from_secs(11));
     }
     let running = world.pass().measure.remove(0);
     world.snapshot.run.spec.terminate = Some(true);

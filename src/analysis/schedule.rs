@@ -12,6 +12,20 @@ const RETRY_AFTER_ERROR: Duration = Duration::from_secs(10);
 /// Least distance of two measurements of one metric: a status stores whole seconds, and tells measurements apart by them.
 const LEAST_DISTANCE: Duration = Duration::from_secs(1);
 
+/// Runs measure at different times of a second, within this first part of it: those that began together would otherwise wait
+/// for each other, again and again.
+const OFFSETS: u64 = 500;
+
+/// Where in a second a run measures, from its second measurement on.
+#[must_use]
+pub fn offset(uid: &str) -> Duration {
+    // FNV-1a: uids that differ in one digit are as far apart as others.
+    let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    if uid.is_empty() { Duration::ZERO } else { Duration::from_millis(hash % OFFSETS) }
+}
+
 /// When a metric is measured next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Next {
@@ -23,12 +37,14 @@ pub enum Next {
     Never,
 }
 
-/// When the metric is measured next; `result` is what it has found, `started_at` when its run began.
+/// When the metric is measured next; `result` is what it has found, `started_at` when its run began, and `offset` where in a
+/// second it measures.
 #[must_use]
 pub fn next(
     rules: &MetricRules,
     result: Option<&MetricResult>,
     started_at: Timestamp,
+    offset: Duration,
     now: Timestamp,
 ) -> Next {
     if result.is_some_and(|result| result.phase.is_completed()) {
@@ -37,7 +53,7 @@ pub fn next(
     let last = result.and_then(|result| result.measurements.as_ref()?.last());
     let due = match last {
         None => started_at.plus(rules.initial_delay),
-        Some(last) => after(rules, last, now),
+        Some(last) => after(rules, last, offset, now),
     };
     if due <= now { Next::Now } else { Next::At(due) }
 }
@@ -49,7 +65,7 @@ pub fn again(rules: &MetricRules, now: Timestamp) -> Timestamp {
 }
 
 /// When to measure after `last`.
-fn after(rules: &MetricRules, last: &Measurement, now: Timestamp) -> Timestamp {
+fn after(rules: &MetricRules, last: &Measurement, offset: Duration, now: Timestamp) -> Timestamp {
     let Some(finished_at) = last.finished_at else { return last.resume_at.unwrap_or(now) };
     let distance = match last.phase {
         AnalysisPhase::Error => RETRY_AFTER_ERROR,
@@ -60,7 +76,7 @@ fn after(rules: &MetricRules, last: &Measurement, now: Timestamp) -> Timestamp {
         | AnalysisPhase::Failed => rules.interval.unwrap_or_default(),
     };
     let apart = last.started_at.unwrap_or(finished_at).plus(LEAST_DISTANCE);
-    finished_at.plus(distance).max(apart)
+    finished_at.plus(distance).max(apart).plus(offset)
 }
 
 #[cfg(test)]
@@ -75,25 +91,47 @@ mod tests {
 
     #[test]
     fn the_first_measurement_waits_for_the_initial_delay() {
-        assert_eq!(next(&rules(&json!({})), None, at(100), at(100)), Next::Now);
+        assert_eq!(next(&rules(&json!({})), None, at(100), Duration::ZERO, at(100)), Next::Now);
         let delayed = rules(&json!({"initialDelay": "30s"}));
-        assert_eq!(next(&delayed, None, at(100), at(129)), Next::At(at(130)));
-        assert_eq!(next(&delayed, None, at(100), at(130)), Next::Now);
+        assert_eq!(next(&delayed, None, at(100), Duration::ZERO, at(129)), Next::At(at(130)));
+        assert_eq!(next(&delayed, None, at(100), Duration::ZERO, at(130)), Next::Now);
     }
 
     #[test]
     fn an_interval_runs_from_the_end_of_the_last_measurement() {
         let rules = rules(&json!({"interval": "2m"}));
         let found = result(vec![measurement(AnalysisPhase::Successful, 100, 103)]);
-        assert_eq!(next(&rules, Some(&found), at(0), at(104)), Next::At(at(223)));
-        assert_eq!(next(&rules, Some(&found), at(0), at(223)), Next::Now);
+        assert_eq!(next(&rules, Some(&found), at(0), Duration::ZERO, at(104)), Next::At(at(223)));
+        assert_eq!(next(&rules, Some(&found), at(0), Duration::ZERO, at(223)), Next::Now);
+    }
+
+    #[test]
+    fn runs_that_begin_together_measure_at_different_times_of_a_second() {
+        let rules = rules(&json!({"interval": "1s"}));
+        let found = result(vec![measurement(AnalysisPhase::Successful, 100, 100)]);
+        let offset = Duration::from_millis(250);
+        assert_eq!(
+            next(&rules, Some(&found), at(100), offset, at(101)),
+            Next::At(Timestamp::from_millis(101_250))
+        );
+        assert_eq!(
+            next(&rules, None, at(100), offset, at(100)),
+            Next::Now,
+            "the first one waits for nothing"
+        );
+        let uids = (0..200).map(|n| format!("00000000-0000-0000-0000-0000000{n:05}"));
+        let offsets: std::collections::BTreeSet<_> = uids.map(|uid| super::offset(&uid)).collect();
+        assert!(offsets.len() > 120 && offsets.iter().all(|offset| *offset < Duration::from_millis(OFFSETS)));
     }
 
     #[test]
     fn an_error_is_retried_after_ten_seconds_whatever_the_interval() {
         let found = result(vec![measurement(AnalysisPhase::Error, 100, 103)]);
         for interval in [json!({"interval": "2m"}), json!({"interval": "1s"}), json!({})] {
-            assert_eq!(next(&rules(&interval), Some(&found), at(0), at(104)), Next::At(at(113)));
+            assert_eq!(
+                next(&rules(&interval), Some(&found), at(0), Duration::ZERO, at(104)),
+                Next::At(at(113))
+            );
         }
     }
 
@@ -101,16 +139,25 @@ mod tests {
     fn an_unfinished_measurement_is_looked_at_when_it_says() {
         let mut open = measurement(AnalysisPhase::Running, 100, 0);
         open.finished_at = None;
-        assert_eq!(next(&rules(&json!({})), Some(&result(vec![open.clone()])), at(0), at(104)), Next::Now);
+        assert_eq!(
+            next(&rules(&json!({})), Some(&result(vec![open.clone()])), at(0), Duration::ZERO, at(104)),
+            Next::Now
+        );
         open.resume_at = Some(at(115));
-        assert_eq!(next(&rules(&json!({})), Some(&result(vec![open])), at(0), at(104)), Next::At(at(115)));
+        assert_eq!(
+            next(&rules(&json!({})), Some(&result(vec![open])), at(0), Duration::ZERO, at(104)),
+            Next::At(at(115))
+        );
     }
 
     #[test]
     fn a_completed_metric_is_not_measured_again() {
         let mut found = result(vec![measurement(AnalysisPhase::Successful, 100, 103)]);
         found.phase = AnalysisPhase::Successful;
-        assert_eq!(next(&rules(&json!({"interval": "1s"})), Some(&found), at(0), at(900)), Next::Never);
+        assert_eq!(
+            next(&rules(&json!({"interval": "1s"})), Some(&found), at(0), Duration::ZERO, at(900)),
+            Next::Never
+        );
     }
 
     #[test]
@@ -118,6 +165,6 @@ mod tests {
         let rules = rules(&json!({"interval": "10ms"}));
         let found = result(vec![measurement(AnalysisPhase::Successful, 100, 100)]);
         let now = Timestamp::from_millis(100_500);
-        assert_eq!(next(&rules, Some(&found), at(0), now), Next::At(at(101)));
+        assert_eq!(next(&rules, Some(&found), at(0), Duration::ZERO, now), Next::At(at(101)));
     }
 }

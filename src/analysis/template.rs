@@ -2,14 +2,16 @@
 //!
 //! A run that comes out of here is accepted by `decide`; what could go wrong with it afterwards is only what is measured.
 
+mod advice;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use regex::Regex;
 
+use self::advice::{derive_count, unused_condition};
 use super::args::{Arguments, names_used};
 use super::limits::Lengths;
-use super::metric::{FieldError, MetricRules};
+use super::metric::FieldError;
 use super::spec::parse_metric;
 use crate::api::analysis_template::{AnalysisTemplateRef, Argument, DryRun, MeasurementRetention, Metric};
 use crate::api::{AnalysisRunSpec, AnalysisTemplateSpec};
@@ -376,42 +378,6 @@ fn unknown_argument(
     }
 }
 
-/// Conditions that are not looked at: the provider says itself what its answer means.
-fn unused_condition(metric: &Metric) -> Option<Advice> {
-    let provider = &metric.provider;
-    let judge = match (&provider.job, &provider.kayenta) {
-        (Some(_), _) => "the end of a Job",
-        (None, Some(_)) => "provider.kayenta.threshold",
-        (None, None) => return None,
-    };
-    let conditions = [&metric.success_condition, &metric.failure_condition];
-    conditions.into_iter().flatten().any(|condition| !condition.is_empty()).then(|| Advice {
-        topic: "AnalysisConditionUnused",
-        message: format!("the conditions of metric '{}' are not looked at: {judge} judges it", metric.name),
-    })
-}
-
-/// Gives the metric of an analysis that is waited for, and so must end, a count: the fewest measurements in which it could have failed.
-fn derive_count(kind: RunKind, metric: &mut Metric, rules: &MetricRules, advice: &mut Vec<Advice>) {
-    match kind {
-        RunKind::Background => return,
-        RunKind::Step | RunKind::PrePromotion | RunKind::PostPromotion => {}
-    }
-    if !rules.is_endless() {
-        return;
-    }
-    let count = rules.failure_limit.unwrap_or_default().saturating_add(1);
-    metric.count = Some(IntOrString::Int(i32::try_from(count).unwrap_or(i32::MAX)));
-    advice.push(Advice {
-        topic: "AnalysisCountDerived",
-        message: format!(
-            "metric '{}' has an interval and no count, and an analysis that is waited for must end: it takes failureLimit + 1 = \
-             {count} measurements, the fewest in which it could have failed; set count to choose another number",
-            metric.name
-        ),
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -574,7 +540,10 @@ mod tests {
         let endless = json!({"metrics": [{"name": "m", "interval": "2m", "failureLimit": 3,
             "provider": {"prometheus": {"query": "up"}}}]});
         let merged = step(&["t"], &[], &[("t", endless.clone())]).unwrap();
-        assert_eq!(merged.spec.metrics.unwrap()[0].count, Some(IntOrString::Int(4)));
+        assert_eq!(
+            merged.spec.metrics.unwrap()[0].count,
+            Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(4))
+        );
         assert_eq!(merged.advice[0].topic, "AnalysisCountDerived");
         let roots = [reference("t")];
         let usage = Usage { templates: &roots, ..Usage::default() };

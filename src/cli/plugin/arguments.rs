@@ -219,7 +219,7 @@ pub enum Set {
 #[derive(Debug, Args)]
 pub struct SetImage {
     /// The rollout, then container=image pairs
-    #[arg(value_name = "NAME CONTAINER=IMAGE", required = true, num_args = 2..)]
+    #[arg(value_name = "NAME CONTAINER=IMAGE", required = true, num_args = 1..)]
     pub words: Vec<String>,
 }
 
