@@ -104,7 +104,7 @@ impl<'a> Pass<'a> {
                     .measurements
                     .iter()
                     .flatten()
-                    .any(|one| one.started_at == Some(started_at) && one.finished_at.is_some())
+                    .any(|one| one.started_at >= Some(started_at) && one.finished_at.is_some())
         });
         if known {
             return;
@@ -154,7 +154,8 @@ impl<'a> Pass<'a> {
     /// Judges a sample by the conditions with their secrets put in, which were a placeholder until now; `None` while
     /// one is unread. Conditions that cannot be had judge nothing: the measurement is an error.
     fn judge(&mut self, metric: &Metric, rules: &MetricRules, sample: &Sample) -> Option<Verdict> {
-        let now = self.snapshot.now;
+        // A sample that is written with later ones is judged again until then, and `now()` stays what it was.
+        let now = sample.finished_at;
         let conditions = Metric {
             success_condition: metric.success_condition.clone(),
             failure_condition: metric.failure_condition.clone(),
@@ -275,7 +276,8 @@ impl<'a> Pass<'a> {
         let source = SecretSource::Read(&self.snapshot.secrets);
         let filled = self.spec.arguments.resolve(provider, source)?;
         let mut keys = Keyring::new(source);
-        let query = Query::parse(&filled.value, self.snapshot.now, &mut keys);
+        // Whole seconds, so that equal questions of one second are equal.
+        let query = Query::parse(&filled.value, self.snapshot.now.whole_seconds(), &mut keys);
         if !keys.wanted.is_empty() {
             return Err(Unresolved::Wanted(keys.wanted));
         }

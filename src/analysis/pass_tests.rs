@@ -134,6 +134,62 @@ fn what_a_measurement_decides_is_written_at_once() {
 }
 
 #[test]
+fn what_speaks_against_a_version_is_written_at_once_even_where_it_is_tolerated() {
+    let spec = json!({"metrics": [metric(&json!({"interval": "1s", "count": 30, "failureLimit": 5}))]});
+    let mut world = World::new(spec);
+    let mut writes = Vec::new();
+    for value in [0.99, 0.99, 0.5, 0.99] {
+        let asked = world.pass().measure.remove(0);
+        world.answer(&asked, Ok(vec![value]));
+        world.snapshot.now = world.pass().wake_at.unwrap();
+        writes.push(world.writes);
+    }
+    assert_eq!(writes, [2, 2, 3, 3], "the first, and the bad one with what had waited");
+    assert_eq!(world.snapshot.run.status.unwrap().metric_results.unwrap()[0].count, Some(3));
+}
+
+#[test]
+fn a_sample_that_waits_is_judged_by_the_time_at_which_it_was_taken() {
+    let condition = format!("now() < date('{}')", at(2));
+    let rules = json!({"interval": "1s", "count": 30, "failureLimit": 9, "successCondition": condition});
+    let mut world = World::new(json!({"metrics": [metric(&rules)]}));
+    for _ in 0..2 {
+        let asked = world.pass().measure.remove(0);
+        world.answer(&asked, Ok(vec![1.0]));
+        world.snapshot.now = world.pass().wake_at.unwrap();
+    }
+    world.snapshot.now = at(4);
+    let status = world.pass().status.unwrap();
+    let results = &status.metric_results.unwrap()[0];
+    assert_eq!((results.successful, results.failed), (Some(2), None));
+}
+
+#[test]
+fn samples_that_are_seen_again_after_they_were_written_count_once() {
+    let spec = json!({
+        "metrics": [metric(&json!({"interval": "1s", "count": 30}))],
+        "measurementRetention": [{"metricName": "m", "limit": 1}],
+    });
+    let mut world = World::new(spec);
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let plan = world.pass();
+        for request in &plan.measure {
+            world.answer(request, Ok(vec![0.99]));
+        }
+        seen.clone_from(&world.snapshot.samples);
+        world.snapshot.now = world.pass().wake_at.unwrap();
+    }
+    let before = world.snapshot.run.status.clone().unwrap();
+    assert_eq!(before.metric_results.as_ref().unwrap()[0].count, Some(4));
+    // Nobody has answered that they were written.
+    world.snapshot.samples = seen;
+    world.snapshot.in_flight.insert("m".to_owned());
+    assert_eq!(world.pass().status, None);
+    assert_eq!(world.snapshot.run.status, Some(before));
+}
+
+#[test]
 fn a_measurement_that_waits_for_others_does_not_wait_for_a_slow_one() {
     let spec = json!({"metrics": [metric(&json!({"interval": "1s", "count": 30}))]});
     let mut world = World::new(spec);

@@ -52,8 +52,10 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
     if let (true, Some(policy)) = (value.is_no_data(), rules.no_data) {
         return without_data(policy, value);
     }
-    if let (Some(thresholds), Value::Number(score)) = (rules.thresholds, value) {
-        return scored(thresholds, *score);
+    match (rules.thresholds, value) {
+        (Some(thresholds), Value::Number(score)) => return scored(thresholds, *score),
+        (Some(_), _) => return Verdict::because(AnalysisPhase::Error, "the score is not a number"),
+        (None, _) => {}
     }
     let outcome = |condition: &Option<String>| {
         condition.as_deref().map(|condition| condition::holds(condition, value, now)).transpose()

@@ -272,7 +272,7 @@ pub struct DynatraceMetric {
     pub profile: Option<String>,
     /// A metric selector, with its transformations.
     pub query: Option<String>,
-    /// How far back it looks; 5m when absent.
+    /// The time of which each series gives one point; the last 5m when absent.
     pub interval: Option<String>,
 }
 
@@ -282,7 +282,8 @@ pub struct DynatraceMetric {
 pub struct SplunkMetric {
     /// Secret in the controller's namespace with `access-token` and `realm` or `address`; `splunk` when absent.
     pub profile: Option<String>,
-    /// Which time series, by metric, dimensions and tags.
+    /// Which time series, by metric, dimensions and tags; their order means nothing, and each is rolled up as its kind of metric
+    /// is. Programs in SignalFlow, and so ratios, are not supported.
     pub query: Option<String>,
     /// How far back it looks; 5m when absent.
     pub interval: Option<String>,
@@ -295,7 +296,7 @@ pub struct StackdriverMetric {
     /// Secret in the controller's namespace with `project` and, where the controller is not to ask as itself,
     /// `serviceAccountKey`; `stackdriver` when absent.
     pub profile: Option<String>,
-    /// A query in the Monitoring Query Language.
+    /// A query in the Monitoring Query Language, which Google has deprecated.
     pub query: Option<String>,
 }
 

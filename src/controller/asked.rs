@@ -27,11 +27,7 @@ impl Asked {
         ask: impl FnOnce() -> BoxFuture<'static, Sample>,
     ) -> Shared<BoxFuture<'static, Sample>> {
         let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !servers.contains_key(server) {
-            servers.retain(|_, questions| questions.iter().any(|one| one.answer.upgrade().is_some()));
-        }
         let questions = servers.entry(server.to_owned()).or_default();
-        questions.retain(|one| one.answer.upgrade().is_some());
         let known = questions.iter().find(|one| is_same(&one.request, request));
         if let Some(answer) = known.and_then(|one| one.answer.upgrade()) {
             return answer;
@@ -41,6 +37,18 @@ impl Asked {
             questions.push(Question { request: request.clone(), answer: weak });
         }
         answer
+    }
+}
+
+impl Asked {
+    /// Forgets what nobody waits for any more, of one server: questions hold secrets.
+    pub(super) fn sweep(&self, server: &str) {
+        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(questions) = servers.get_mut(server) else { return };
+        questions.retain(|one| one.answer.upgrade().is_some());
+        if questions.is_empty() {
+            servers.remove(server);
+        }
     }
 }
 
@@ -70,6 +78,21 @@ mod tests {
     use crate::analysis::secrets::{Keyring, SecretSource};
     use crate::analysis::{Query, Secret, Value};
     use crate::units::Timestamp;
+
+    #[test]
+    fn questions_of_one_second_about_a_time_are_equal_and_what_changes_something_is_asked_each_time() {
+        let range = json!({"start": "now() - duration('5m')", "end": "now()", "step": "1m"});
+        let query = |provider: serde_json::Value| {
+            let mut keys = Keyring::new(SecretSource::Placeholder);
+            let now = Timestamp::from_millis(100_250).whole_seconds();
+            Query::parse(&serde_json::from_value(provider).unwrap(), now, &mut keys).unwrap()
+        };
+        let prometheus = json!({"prometheus": {"address": "http://p", "query": "up", "rangeQuery": range}});
+        assert_eq!(query(prometheus.clone()), query(prometheus.clone()));
+        assert!(query(prometheus).only_reads());
+        let web = |method: &str| query(json!({"web": {"url": "http://p", "method": method}}));
+        assert!(web("GET").only_reads() && !web("POST").only_reads());
+    }
 
     fn request(promql: &str, at: u64, secrets: &[&str]) -> MeasureRequest {
         let provider = json!({"prometheus": {"address": "http://p", "query": promql}});
@@ -119,11 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_nobody_asks_any_more_are_forgotten() {
+    fn questions_that_nobody_waits_for_any_more_are_forgotten() {
         let asked = Asked::default();
-        for index in 0..100 {
-            drop(asked.answer(&format!("server-{index}"), &request("up", 100, &[]), || answer(1.0)));
-        }
-        assert_eq!(asked.0.lock().unwrap().len(), 1);
+        let waiting = asked.answer("p", &request("up", 100, &[]), || answer(1.0));
+        drop(asked.answer("p", &request("down", 100, &[]), || answer(1.0)));
+        asked.sweep("p");
+        assert_eq!(asked.0.lock().unwrap()["p"].len(), 1);
+        drop(waiting);
+        asked.sweep("p");
+        assert!(asked.0.lock().unwrap().is_empty());
     }
 }

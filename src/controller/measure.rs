@@ -96,7 +96,7 @@ impl Measurements {
         let slots = live.slots.clone();
         live.tasks.spawn(async move {
             let sample = match server {
-                Some(server) => measurements.take_alike(server, slots, &request).await,
+                Some(server) => measurements.ask(server, &slots, &request).await,
                 // A Job may take hours, and costs no more than a watch.
                 None => measurements.take(&request).await,
             };
@@ -106,21 +106,23 @@ impl Measurements {
     }
 
     /// Takes a measurement once there is a slot for it, or waits for the answer of an equal one that is under way.
-    async fn take_alike(
-        self: &Arc<Self>,
-        server: String,
-        slots: RunSlots,
-        request: &MeasureRequest,
-    ) -> Sample {
-        let answer = self.asked.answer(&server.clone(), request, || {
-            let (measurements, request) = (Arc::clone(self), request.clone());
+    async fn ask(self: &Arc<Self>, server: String, slots: &RunSlots, request: &MeasureRequest) -> Sample {
+        let _slot = slots.take().await;
+        if !request.query.only_reads() {
+            let _slot = self.slots.take(&server).await;
+            return self.take(request).await;
+        }
+        let answer = self.asked.answer(&server, request, || {
+            let (measurements, request, server) = (Arc::clone(self), request.clone(), server.clone());
             let take = async move {
-                let _slot = measurements.slots.take(&slots, &server).await;
+                let _slot = measurements.slots.take(&server).await;
                 measurements.take(&request).await
             };
             take.boxed()
         });
-        asked::sample(answer.await, request)
+        let sample = asked::sample(answer.await, request);
+        self.asked.sweep(&server);
+        sample
     }
 
     async fn take(&self, request: &MeasureRequest) -> Sample {

@@ -25,9 +25,8 @@ pub(super) struct Slots {
 #[derive(Clone)]
 pub(super) struct RunSlots(Arc<Semaphore>);
 
-/// A measurement may go on its way; others wait until this is dropped.
+/// A measurement may be asked for; others wait until this is dropped.
 pub(super) struct Slot {
-    _run: Option<OwnedSemaphorePermit>,
     _server: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
@@ -36,6 +35,11 @@ impl RunSlots {
     /// All slots of a run, free.
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(OF_ONE_RUN)))
+    }
+
+    /// Waits for a slot of the run. It comes before the server's, which is needed by others, too.
+    pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).acquire_owned().await.ok()
     }
 }
 
@@ -49,13 +53,12 @@ impl Slots {
         }
     }
 
-    /// Waits for a slot. The narrowest bound comes first: who waits there holds nothing that others need.
-    pub(super) async fn take(&self, run: &RunSlots, server: &str) -> Slot {
+    /// Waits for a slot of a server. The narrower bound comes first: who waits there holds nothing that others need.
+    pub(super) async fn take(&self, server: &str) -> Slot {
         // An error would mean that a semaphore was closed, which none of these ever is.
-        let run = Arc::clone(&run.0).acquire_owned().await.ok();
         let server = self.server(server).acquire_owned().await.ok();
         let all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Slot { _run: run, _server: server, _all: all }
+        Slot { _server: server, _all: all }
     }
 
     /// The slots of a server; they are kept as long as somebody holds or awaits one.
@@ -77,9 +80,10 @@ mod tests {
 
     use super::*;
 
-    /// The slot, if there is one now.
-    fn now(slots: &Slots, run: &RunSlots, server: &str) -> Option<Slot> {
-        slots.take(run, server).now_or_never()
+    /// The slots of a run and of a server, if there are some now.
+    fn now(slots: &Slots, run: &RunSlots, server: &str) -> Option<(OwnedSemaphorePermit, Slot)> {
+        let run = run.take().now_or_never().flatten()?;
+        Some((run, slots.take(server).now_or_never()?))
     }
 
     #[test]

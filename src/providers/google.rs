@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gcp_auth::{CustomServiceAccount, TokenProvider};
+use gcp_auth::{CustomServiceAccount, MetadataServiceAccount, TokenProvider};
+use serde::Deserialize;
 
 use super::http;
 use crate::analysis::Secret;
@@ -28,6 +29,9 @@ impl fmt::Debug for Google {
 impl Google {
     /// A valid token; of the controller's own account without a key.
     pub(super) async fn token(&self, key: Option<&Secret>) -> Result<Secret, String> {
+        if let Some(key) = key {
+            check(key)?;
+        }
         let account = self.account(key).await.map_err(|error| told(&error))?;
         let token = account.token(&SCOPES).await.map_err(|error| told(&error))?;
         Ok(Secret::new(token.as_str()))
@@ -45,7 +49,7 @@ impl Google {
         }
         let account: Arc<dyn TokenProvider> = match key {
             Some(key) => Arc::new(CustomServiceAccount::from_json(key.reveal())?),
-            None => gcp_auth::provider().await?,
+            None => own().await?,
         };
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if accounts.len() >= MAX_ACCOUNTS {
@@ -54,6 +58,30 @@ impl Google {
         accounts.insert(key.cloned(), Arc::clone(&account));
         Ok(account)
     }
+}
+
+/// The account of the controller: that of the key file which the environment names, or that of its pod or node.
+async fn own() -> Result<Arc<dyn TokenProvider>, gcp_auth::Error> {
+    match CustomServiceAccount::from_env()? {
+        Some(account) => Ok(Arc::new(account)),
+        None => Ok(Arc::new(MetadataServiceAccount::new().await?)),
+    }
+}
+
+/// What of a key decides where requests for tokens go.
+#[derive(Deserialize)]
+struct Issuer {
+    token_uri: String,
+}
+
+/// Whether a token can be asked for with a key. Its text is not quoted.
+fn check(key: &Secret) -> Result<(), String> {
+    let issuer: Issuer = serde_json::from_str(key.reveal()).map_err(
+        |_| "serviceAccountKey is not the key of a service account, which is JSON with a token_uri",
+    )?;
+    http::parse_url(&issuer.token_uri)
+        .map(drop)
+        .map_err(|why| format!("serviceAccountKey has a token_uri that cannot be asked: {why}"))
 }
 
 /// What went wrong, with the innermost cause.

@@ -9,6 +9,8 @@ use crate::analysis::Value;
 use crate::analysis::query::{HttpRequest, KayentaQuery};
 use crate::units::format_duration;
 
+/// Requests at once, of all judgements: each is short, and comes every quarter of a minute.
+pub(super) const AT_ONCE: usize = 16;
 /// Time between two looks at a judgement.
 const LOOK: Duration = Duration::from_secs(15);
 /// Looks in a row that may fail.
@@ -53,6 +55,8 @@ async fn judge(shared: &Shared, query: &KayentaQuery, finding: &mut Finding) -> 
 }
 
 async fn ask(shared: &Shared, request: &HttpRequest, finding: &mut Finding) -> Result<Vec<u8>, String> {
+    // An error would mean that it was closed, which it never is.
+    let _slot = shared.kayenta.acquire().await.ok();
     let url = http::parse_url(&request.url)?;
     let answer = exchange::ask(shared, request, url, &mut finding.hidden);
     timeout(request.timeout, answer)

@@ -20,6 +20,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use kube::Client;
+use tokio::sync::Semaphore;
 
 use crate::analysis::query::access::Credentials;
 use crate::analysis::query::{JOB_NAME, JOB_NAMESPACE};
@@ -82,6 +83,7 @@ struct Shared {
     clients: Arc<HttpClients>,
     tokens: Tokens,
     google: Google,
+    kayenta: Semaphore,
     aws: Aws,
 }
 
@@ -116,6 +118,7 @@ impl Providers {
             clients,
             tokens: Tokens::default(),
             google: Google::default(),
+            kayenta: Semaphore::new(kayenta::AT_ONCE),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -127,7 +130,8 @@ impl Providers {
     }
 
     /// Which servers a measurement waits for, in a form that is equal for equal servers; never shown to people. The
-    /// issuer of a token is one of them: it can make a measurement wait, too. `None` for a Job, which holds no server.
+    /// issuer of a token is one of them: it can make a measurement wait, too. `None` for a Job and for a judgement of Kayenta's,
+    /// which hold no server while they go on.
     #[must_use]
     pub fn server(&self, request: &MeasureRequest) -> Option<String> {
         let (address, credentials) = match &request.query {
@@ -136,8 +140,7 @@ impl Providers {
             }
             Query::CloudWatch(_) => (Some(cloud_watch::ADDRESS), None),
             Query::Http(query) => (Some(query.request.url.as_str()), query.request.credentials.as_ref()),
-            Query::Kayenta(query) => (Some(query.base().as_str()), None),
-            Query::Job(_) => return None,
+            Query::Job(_) | Query::Kayenta(_) => return None,
         };
         let issuer = match credentials {
             Some(Credentials::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),

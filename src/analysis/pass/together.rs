@@ -6,10 +6,15 @@ use std::time::Duration;
 use super::super::verdict;
 use super::{Pass, RunPlan};
 use crate::api::AnalysisRunStatus;
+use crate::api::analysis_run::MetricResult;
 use crate::units::Timestamp;
 
 /// How old what is stored may get while it is a few measurements behind.
 const TOGETHER: Duration = Duration::from_secs(4);
+/// Most samples that wait: each is kept in memory, and judged in every pass until it is written.
+const MAX_WAITING: usize = 64;
+/// Largest value that waits, in values of which it is made.
+const MAX_SIZE: usize = 1_000;
 /// Runs differ by up to so many seconds, so that those which began together do not write together.
 const SPREAD: u64 = 3;
 
@@ -39,6 +44,9 @@ impl Pass<'_> {
             || plan.wake_at.is_some_and(|at| at < until);
         // Each pass over samples that wait would read the Secrets again.
         let is_quiet = plan.events.is_empty() && plan.delete_jobs.is_empty() && snapshot.secrets.is_empty();
+        let is_small = snapshot.samples.len() <= MAX_WAITING
+            && snapshot.samples.iter().flat_map(|sample| &sample.result).all(|value| value.len() <= MAX_SIZE);
+        let is_quiet = is_quiet && is_small && newest(stored) <= Some(snapshot.now);
         let waits = is_quiet && more_comes && snapshot.now < until && self.has_only_measured(stored);
         waits.then_some(until)
     }
@@ -49,19 +57,25 @@ impl Pass<'_> {
         Duration::from_secs(sum % SPREAD)
     }
 
-    /// Whether the next status differs from the stored one by finished measurements alone.
+    /// Whether the next status differs from the stored one by successful measurements alone. What speaks against a version
+    /// is never in memory alone: a controller that ends would forget it.
     fn has_only_measured(&self, stored: &AnalysisRunStatus) -> bool {
         let next = &self.status;
         let (results, known) =
             (|| next.metric_results.iter().flatten(), || stored.metric_results.iter().flatten());
         let is_as_stored = results().all(|result| {
             let before = known().find(|known| known.name == result.name);
-            before.is_some_and(|before| (before.phase, &before.message) == (result.phase, &result.message))
+            before.is_some_and(|before| bad(before) == bad(result))
         });
         (next.phase, &next.message) == (stored.phase, &stored.message)
             && is_as_stored
             && results().chain(known()).all(|result| verdict::unfinished(result).is_none())
     }
+}
+
+/// What a metric has found but for successes.
+fn bad(result: &MetricResult) -> impl PartialEq {
+    (result.phase, result.message.clone(), result.failed, result.inconclusive, result.error)
 }
 
 /// The newest time that is stored.

@@ -22,23 +22,22 @@ const INTERVAL: Duration = Duration::from_mins(5);
 const PROFILE: &str = "dynatrace";
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Answer {
     result: Vec<Collection>,
+    next_page_key: Option<String>,
 }
 
 /// What one part of the selector gave.
 #[derive(Deserialize)]
 struct Collection {
-    #[serde(default)]
-    data: Vec<Series>,
-    #[serde(default)]
-    warnings: Vec<String>,
+    data: Option<Vec<Series>>,
+    warnings: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 struct Series {
-    #[serde(default)]
-    values: Vec<Option<f64>>,
+    values: Option<Vec<Option<f64>>>,
 }
 
 /// Reads a question whose arguments are put in.
@@ -63,20 +62,24 @@ pub(super) fn parse(
     url.query_pairs_mut()
         .append_pair("metricSelector", &query)
         .append_pair("from", &now.minus(interval).as_millis().to_string())
-        .append_pair("to", &now.as_millis().to_string());
+        .append_pair("to", &now.as_millis().to_string())
+        // One point of the whole interval: the last of several would be of a minute that is not over.
+        .append_pair("resolution", "Inf");
     let request =
         HttpRequest::get(url.into(), TIMEOUT).with_header("Authorization", format!("Api-Token {token}"));
     Ok(HttpQuery { server: "Dynatrace", request, reading: Reading::Dynatrace, is_secret_address: true })
 }
 
-/// The newest point of each series, without those that have no value (yet); of one series, by itself; nil when there is
-/// none.
+/// The point of each series; of one series, by itself; nil when there is none.
 pub(super) fn read(body: &[u8]) -> Result<Value, String> {
     let answer: Answer = http::json(body, "a result of metrics")?;
-    let series = answer.result.iter().flat_map(|collection| &collection.data);
-    let numbers: Vec<f64> =
-        series.filter_map(|series| series.values.iter().rev().find_map(|value| *value)).collect();
-    let warning = answer.result.iter().flat_map(|collection| &collection.warnings).next();
+    if answer.next_page_key.is_some_and(|key| !key.is_empty()) {
+        return Err(http::SEVERAL_PAGES.to_owned());
+    }
+    let series = answer.result.iter().flat_map(|collection| collection.data.iter().flatten());
+    let newest = series.filter_map(|series| series.values.iter().flatten().rev().find_map(|value| *value));
+    let numbers: Vec<f64> = newest.collect();
+    let warning = answer.result.iter().flat_map(|collection| collection.warnings.iter().flatten()).next();
     match (numbers.is_empty(), warning) {
         (true, Some(warning)) => Err(format!("it found nothing: {warning}")),
         (true, None) | (false, _) => Ok(Value::newest(numbers)),
@@ -106,7 +109,7 @@ mod tests {
         assert_eq!(
             asked.request.url,
             "https://shop.live.dynatrace.com/api/v2/metrics/query?\
-             metricSelector=builtin%3Aservice.errors.total.rate%3Aavg&from=1699999940000&to=1700000000000"
+             metricSelector=builtin%3Aservice.errors.total.rate%3Aavg&from=1699999940000&to=1700000000000&resolution=Inf"
         );
         assert_eq!(asked.request.headers[0].1.reveal(), "Api-Token t");
     }
@@ -118,7 +121,8 @@ mod tests {
         assert_eq!(read(one), Ok(Value::Number(0.5)));
         let two = r#"{"result": [{"data": [{"values": [1]}, {"values": []}]}, {"data": [{"values": [3]}]}]}"#;
         assert_eq!(read(two), Ok(Value::Numbers(vec![1.0, 3.0])));
-        assert_eq!(read(r#"{"result": [{"data": []}]}"#), Ok(Value::Json(serde_json::Value::Null)));
+        assert_eq!(read(r#"{"result": [], "nextPageKey": "2"}"#).unwrap_err(), http::SEVERAL_PAGES);
+        assert_eq!(read(r#"{"result": [{"data": null}]}"#), Ok(Value::Json(serde_json::Value::Null)));
         let warned = r#"{"result": [{"data": [], "warnings": ["The metric is unknown"]}]}"#;
         assert_eq!(read(warned).unwrap_err(), "it found nothing: The metric is unknown");
     }

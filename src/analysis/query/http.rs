@@ -141,6 +141,10 @@ impl Reading {
     }
 }
 
+/// Why an answer that goes on elsewhere is not read.
+pub(super) const SEVERAL_PAGES: &str =
+    "its answer has several pages, and a query of so much does not measure one thing: ask for fewer series";
+
 /// An answer of the form that a provider documents.
 pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|why| {

@@ -95,6 +95,11 @@ impl KayentaQuery {
         let address = required("address", &wire.address);
         let application = required("application", &wire.application);
         let config = required("canaryConfigName", &wire.canary_config_name);
+        let asks_back = |given: &Json| !matches!(given, Json::Null | Json::Bool(false));
+        if wire.lookback.as_ref().is_some_and(asks_back) {
+            problems
+                .push(FieldError::new("lookback", "is not supported; give each scope a start and an end"));
+        }
         let base = access::url("address", &address, "");
         if let (false, Err(problem)) = (address.is_empty(), &base) {
             problems.push(problem.clone());
@@ -233,10 +238,16 @@ fn side(path: &str, wire: Option<&KayentaScopeSide>, problems: &mut Vec<FieldErr
     };
     let step = number(&format!("{path}.step"), wire.step.as_ref(), problems);
     let scope = access::required(&format!("{path}.scope"), wire.scope.as_ref(), problems);
-    let texts = [("location", &wire.region), ("start", &wire.start), ("end", &wire.end)];
-    let texts = texts.into_iter().filter_map(|(name, text)| Some((name, access::text(text.as_ref())?)));
-    let mut side: Map<String, Json> = texts.map(|(name, text)| (name.to_owned(), text.into())).collect();
-    side.insert("scope".to_owned(), scope.into());
+    let mut time = |name: &str, time: &Option<String>| {
+        access::required(&format!("{path}.{name}"), time.as_ref(), problems)
+    };
+    let (start, end) = (time("start", &wire.start), time("end", &wire.end));
+    let texts = [("scope", scope), ("start", start), ("end", end)];
+    let mut side: Map<String, Json> =
+        texts.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+    if let Some(region) = access::text(wire.region.as_ref()) {
+        side.insert("location".to_owned(), region.into());
+    }
     if let Some(step) = step {
         side.insert("step".to_owned(), step.into());
     }
@@ -313,12 +324,16 @@ mod tests {
         let mut wrong = wire();
         wrong["threshold"] = json!({"pass": 50, "marginal": 75});
         wrong["scopes"][0]["controlScope"] = json!({});
+        wrong["lookback"] = json!(true);
         wrong["address"] = json!("kayenta");
         assert_eq!(
             parse(wrong).unwrap_err(),
             [
                 "threshold.marginal is 75, above threshold.pass, which is 50",
                 "scopes[0].controlScope.scope is missing",
+                "scopes[0].controlScope.start is missing",
+                "scopes[0].controlScope.end is missing",
+                "lookback is not supported; give each scope a start and an end",
                 "address is not a URL: relative URL without a base",
             ]
         );

@@ -79,6 +79,18 @@ impl Query {
         Self::read(provider, Timestamp::from_millis(0), &mut keys).map(drop)
     }
 
+    /// Whether one answer serves all who ask it at one instant: it changes nothing where it is asked.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::Prometheus(_) | Self::CloudWatch(_) => true,
+            Self::Http(query) => {
+                query.request.method == HttpMethod::Get || !matches!(query.reading, Reading::Web(_))
+            }
+            Self::Job(_) | Self::Kayenta(_) => false,
+        }
+    }
+
     fn read(
         provider: &MetricProvider,
         now: Timestamp,

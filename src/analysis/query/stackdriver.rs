@@ -24,11 +24,10 @@ const ADDRESS: &str = "https://monitoring.googleapis.com";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
-    #[serde(default)]
-    time_series_data: Vec<Series>,
-    #[serde(default)]
-    partial_errors: Vec<PartialError>,
+    time_series_data: Option<Vec<Series>>,
+    partial_errors: Option<Vec<PartialError>>,
     time_series_descriptor: Option<serde_json::Value>,
+    next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,20 +40,19 @@ struct PartialError {
 #[serde(rename_all = "camelCase")]
 struct Series {
     /// From the newest on.
-    #[serde(default)]
-    point_data: Vec<Point>,
+    point_data: Option<Vec<Point>>,
 }
 
 #[derive(Deserialize)]
 struct Point {
-    #[serde(default)]
-    values: Vec<Typed>,
+    values: Option<Vec<Typed>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Typed {
-    double_value: Option<f64>,
+    /// A number, or `NaN`, `Infinity` and `-Infinity` as text.
+    double_value: Option<serde_json::Value>,
     /// As text: JSON's numbers are too small for it.
     int64_value: Option<String>,
 }
@@ -90,19 +88,27 @@ pub(super) fn parse(wire: &StackdriverMetric, keys: &mut Keyring<'_>) -> Result<
 /// The newest point of each series; of one series, by itself; nil when there is none.
 pub(super) fn read(body: &[u8]) -> Result<Value, String> {
     let answer: Answer = http::json(body, "a list of time series")?;
-    if let Some(error) = answer.partial_errors.first() {
+    if let Some(error) = answer.partial_errors.iter().flatten().next() {
         return Err(format!("its answer is not complete: {}", error.message));
     }
-    if answer.time_series_descriptor.is_none() && answer.time_series_data.is_empty() {
+    if answer.next_page_token.is_some_and(|token| !token.is_empty()) {
+        return Err(http::SEVERAL_PAGES.to_owned());
+    }
+    let series = answer.time_series_data.unwrap_or_default();
+    if answer.time_series_descriptor.is_none() && series.is_empty() {
         return Err("its answer has no time series".to_owned());
     }
-    let newest = answer.time_series_data.iter().filter_map(|series| series.point_data.first());
-    let numbers: Option<Vec<f64>> = newest.map(|point| point.values.first().and_then(number)).collect();
+    let newest = series.iter().filter_map(|series| series.point_data.as_ref()?.first());
+    let numbers: Option<Vec<f64>> = newest.map(|point| number(point.values.as_ref()?.first()?)).collect();
     numbers.map(Value::newest).ok_or_else(|| "a point of its answer is not a number".to_owned())
 }
 
 fn number(value: &Typed) -> Option<f64> {
-    value.double_value.or_else(|| value.int64_value.as_ref()?.parse().ok())
+    match &value.double_value {
+        Some(serde_json::Value::String(text)) => text.parse().ok(),
+        Some(number) => number.as_f64(),
+        None => value.int64_value.as_ref()?.parse().ok(),
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +156,10 @@ mod tests {
         assert_eq!(read(&answer(&[double.clone()])), Ok(Value::Number(0.5)));
         assert_eq!(read(&answer(&[double, whole])), Ok(Value::Numbers(vec![0.5, 3.0])));
         assert_eq!(read(&answer(&[])), Ok(Value::Json(serde_json::Value::Null)));
+        let nan = point(r#"{"doubleValue": "NaN"}"#);
+        assert!(matches!(read(&answer(&[nan])), Ok(Value::Number(number)) if number.is_nan()));
+        let more = r#"{"timeSeriesDescriptor": {}, "nextPageToken": "2"}"#;
+        assert_eq!(read(more).unwrap_err(), http::SEVERAL_PAGES);
         let text = point(r#"{"stringValue": "x"}"#);
         assert_eq!(read(&answer(&[text])).unwrap_err(), "a point of its answer is not a number");
         let partial =

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use crate::api::schema::int_or_string;
+use crate::api::schema::{any, int_or_string};
 
 /// A comparison of two versions by Kayenta, which gives a score from 0 to 100.
 #[skip_serializing_none]
@@ -28,6 +28,9 @@ pub struct KayentaMetric {
     pub threshold: Option<KayentaThreshold>,
     /// What is compared.
     pub scopes: Option<Vec<KayentaScope>>,
+    /// Not supported; `start` and `end` of the scopes say it.
+    #[schemars(schema_with = "any")]
+    pub lookback: Option<serde_json::Value>,
 }
 
 /// Which score, from 0 to 100, is good enough.

@@ -49,14 +49,14 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The filter: libraries are heard only when they warn.
+    /// The filter: libraries are heard only when they warn, and that for Google's tokens never, which logs what it is answered.
     pub(super) const fn filter(self) -> &'static str {
         match self {
-            Self::Trace => "debug,serin=trace",
-            Self::Debug => "warn,serin=debug",
-            Self::Info => "warn,serin=info",
-            Self::Warn => "warn",
-            Self::Error => "error",
+            Self::Trace => "debug,gcp_auth=off,serin=trace",
+            Self::Debug => "warn,gcp_auth=off,serin=debug",
+            Self::Info => "warn,gcp_auth=off,serin=info",
+            Self::Warn => "warn,gcp_auth=off",
+            Self::Error => "error,gcp_auth=off",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::super::{Finding, Shared};
-use super::query_api::{Members, Service};
+use super::query_api::{AskedBy, Members, Service};
 use crate::analysis::Value;
 use crate::analysis::query::{CloudWatchQuery, CloudWatchResult};
 use crate::units::format_duration;
@@ -14,7 +14,8 @@ use crate::units::format_duration;
 /// Where it is, for whoever waits for the same server; the region is always the controller's.
 pub(in crate::providers) const ADDRESS: &str = "https://monitoring.amazonaws.com";
 
-const SERVICE: Service = Service { name: "monitoring", endpoint: "CLOUDWATCH", version: "2010-08-01" };
+const SERVICE: Service =
+    Service { name: "monitoring", endpoint: "CLOUDWATCH", version: "2010-08-01", asked_by: AskedBy::Metrics };
 /// How long a measurement may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Most pages that are read; a query that needs more does not measure one thing.

@@ -161,3 +161,22 @@ async fn without_a_region_it_is_told_where_to_set_one() {
     assert!(why.starts_with("CloudWatch cannot be asked: no AWS region is known"), "{why}");
     assert!(server.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_service_that_is_not_on_the_list_is_not_asked_for_a_metric() {
+    let server = Server::start(|_| "").await;
+    let aws = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLEEXAMPLE00"),
+        ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL_CLOUDWATCH", &server.url()),
+    ];
+    let aws = aws.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+    let allowed = vec!["prometheus:9090".parse().unwrap()];
+    let query = json!({"id": "errors", "expression": "SUM(METRICS())"});
+    let request = request_to("cloudWatch", &json!({"metricDataQueries": [query]}), &[]);
+    let providers = Providers::new(ProviderOptions { aws, allowed, ..ProviderOptions::default() });
+    let message = providers.measure(&request).await.result.unwrap_err();
+    assert!(message.contains("metrics may not ask this server"), "{message}");
+    assert!(server.seen().is_empty());
+}

@@ -12,11 +12,15 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::super::Shared;
-use super::query_api::{Members, Service};
+use super::query_api::{AskedBy, Members, Service};
 use crate::traffic::verification::{LoadBalancer, Question, Target, TargetGroup, TargetKind};
 
-const SERVICE: Service =
-    Service { name: "elasticloadbalancing", endpoint: "ELASTIC_LOAD_BALANCING_V2", version: "2015-12-01" };
+const SERVICE: Service = Service {
+    name: "elasticloadbalancing",
+    endpoint: "ELASTIC_LOAD_BALANCING_V2",
+    version: "2015-12-01",
+    asked_by: AskedBy::Controller,
+};
 
 /// How long it is believed which load balancers and target groups there are.
 const KEPT: Duration = Duration::from_mins(10);

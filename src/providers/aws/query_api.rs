@@ -23,6 +23,17 @@ pub(super) struct Service {
     pub(super) endpoint: &'static str,
     /// The version of its API.
     pub(super) version: &'static str,
+    /// Who wants it asked.
+    pub(super) asked_by: AskedBy,
+}
+
+/// Who wants a service asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedBy {
+    /// Metrics, which may ask some servers only.
+    Metrics,
+    /// The controller.
+    Controller,
 }
 
 /// A list.
@@ -81,7 +92,11 @@ impl Aws {
     ) -> Result<T, String> {
         let usual = format!("https://{}.{region}.{}", service.name, domain(region));
         let address = self.environment.endpoint(service.endpoint).unwrap_or(&usual);
-        let (client, url) = clients.for_url(http::parse_url(address)?, CertificateCheck::On)?;
+        let url = http::parse_url(address)?;
+        let (client, url) = match service.asked_by {
+            AskedBy::Metrics => clients.for_metric(url, CertificateCheck::On)?,
+            AskedBy::Controller => clients.for_url(url, CertificateCheck::On)?,
+        };
         let named =
             [("Action", action), ("Version", service.version)].map(|(a, b)| (a.to_owned(), b.to_owned()));
         let form: Vec<_> = named.iter().chain(parameters).collect();

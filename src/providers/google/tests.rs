@@ -77,6 +77,17 @@ async fn a_service_account_gets_a_token_once_and_a_new_one_when_it_is_refused() 
 }
 
 #[tokio::test]
+async fn a_key_that_is_none_is_refused_without_its_text() {
+    for (key, expected) in [
+        ("s3cret", "is not the key of a service account"),
+        (r#"{"token_uri": "s3cret"}"#, "has a token_uri that cannot be asked"),
+    ] {
+        let message = super::Google::default().token(Some(&Secret::new(key))).await.unwrap_err();
+        assert!(message.contains(expected) && !message.contains("s3cret"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn whatever_is_wrong_is_told_without_key_and_token() {
     let cases: [(fn(&Seen) -> Response, &str); 3] = [
         (|_| answered(StatusCode::BAD_REQUEST, &json!({"error": "invalid_grant"})), "no Google token: "),

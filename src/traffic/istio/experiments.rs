@@ -46,7 +46,8 @@ pub(super) fn problem(roles: Roles<'_>, route: &Value, subject: &Subject) -> Opt
     let entries = items(route, &["route"]).iter().filter_map(|entry| Some((roles.of_entry(entry)?, entry)));
     let mut problems = entries.filter_map(|(name, entry)| {
         let port = at(entry, &["destination", "port", "number"]).as_i64();
-        Some(format!("has {} whose destination {name} {}", shown(route), subject.asked.lacks_port(port)?))
+        let role = name.rsplit('/').next().unwrap_or(name);
+        Some(format!("has {} whose destination {role} {}", shown(route), subject.asked.lacks_port(port)?))
     });
     problems.next()
 }
