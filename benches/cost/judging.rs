@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
@@ -28,7 +28,7 @@ const MEDIAN_MS: Marks = Marks { aim: None, peer: 59_000.0 };
 const WRITES: Marks = Marks { aim: Some(1.0), peer: 1.07 };
 const CPU_MS: Marks = Marks { aim: None, peer: 2.5 };
 
-/// When each run asked, in milliseconds since 1970.
+/// When each run asked, in milliseconds since the beginning.
 type Asked = Arc<Mutex<BTreeMap<String, Vec<u64>>>>;
 
 /// Lets all runs measure, under a controller with the default flags and on a control plane of its own, and shows how late they
@@ -82,9 +82,9 @@ fn run(name: &str, count: usize, address: &str) -> Result<AnalysisRun> {
 
 /// A server that answers every query with 1; its address.
 async fn answer_all(asked: Asked) -> Result<String> {
-    let answer = async |State(asked): State<Asked>, body: Bytes| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_millis()).unwrap_or_default();
+    let begun = Instant::now();
+    let answer = async move |State(asked): State<Asked>, body: Bytes| {
+        let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or_default();
         let mut form = url::form_urlencoded::parse(&body);
         let run = form.find(|(name, _)| name == "query").map(|(_, run)| run.into_owned()).unwrap_or_default();
         asked.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default().push(now);

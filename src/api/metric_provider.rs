@@ -283,7 +283,7 @@ pub struct SplunkMetric {
     /// Secret in the controller's namespace with `access-token` and `realm` or `address`; `splunk` when absent.
     pub profile: Option<String>,
     /// Which time series, by metric, dimensions and tags; their order means nothing, and each is rolled up as its kind of metric
-    /// is. Programs in SignalFlow, and so ratios, are not supported.
+    /// is. Programs in `SignalFlow`, and so ratios, are not supported.
     pub query: Option<String>,
     /// How far back it looks; 5m when absent.
     pub interval: Option<String>,

@@ -1,5 +1,5 @@
 //! A question to Splunk Observability Cloud: the points of some metric time series, each rolled up as its kind of metric is.
-//! Token and realm are in a Secret of the controller's. Deliberately absent: programs in SignalFlow, which only a stream runs.
+//! Token and realm are in a Secret of the controller's. Deliberately absent: programs in `SignalFlow`, which only a stream runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,9 +24,12 @@ const PROFILE: &str = "splunk";
 /// Distance of points in milliseconds, of those that it has: the finest.
 const RESOLUTION: &str = "1000";
 
+/// A time and the value there.
+type Point = (f64, Option<f64>);
+
 #[derive(Deserialize)]
 struct Answer {
-    data: Option<BTreeMap<String, Vec<(f64, Option<f64>)>>>,
+    data: Option<BTreeMap<String, Vec<Point>>>,
     errors: Option<Vec<serde_json::Value>>,
 }
 

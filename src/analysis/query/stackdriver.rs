@@ -153,7 +153,7 @@ mod tests {
             format!(r#"{{"timeSeriesDescriptor": {{}}, "timeSeriesData": [{}]}}"#, series.join(","))
         };
         let (double, whole) = (point(r#"{"doubleValue": 0.5}"#), point(r#"{"int64Value": "3"}"#));
-        assert_eq!(read(&answer(&[double.clone()])), Ok(Value::Number(0.5)));
+        assert_eq!(read(&answer(std::slice::from_ref(&double))), Ok(Value::Number(0.5)));
         assert_eq!(read(&answer(&[double, whole])), Ok(Value::Numbers(vec![0.5, 3.0])));
         assert_eq!(read(&answer(&[])), Ok(Value::Json(serde_json::Value::Null)));
         let nan = point(r#"{"doubleValue": "NaN"}"#);

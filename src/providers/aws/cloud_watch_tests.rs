@@ -175,7 +175,7 @@ async fn a_service_that_is_not_on_the_list_is_not_asked_for_a_metric() {
     let allowed = vec!["prometheus:9090".parse().unwrap()];
     let query = json!({"id": "errors", "expression": "SUM(METRICS())"});
     let request = request_to("cloudWatch", &json!({"metricDataQueries": [query]}), &[]);
-    let providers = Providers::new(ProviderOptions { aws, allowed, ..ProviderOptions::default() });
+    let providers = Providers::new(ProviderOptions { allowed, aws, ..ProviderOptions::default() });
     let message = providers.measure(&request).await.result.unwrap_err();
     assert!(message.contains("metrics may not ask this server"), "{message}");
     assert!(server.seen().is_empty());

@@ -12,6 +12,9 @@ use super::super::{Provider, ProviderOptions, Providers};
 use crate::analysis::secrets::{Home, Keyring, Secret, SecretKey, SecretSource, Secrets};
 use crate::analysis::{MeasureRequest, Query, Value};
 
+/// How the server answers, and what the message says then.
+type Case = (fn(&Seen) -> Response, &'static str);
+
 /// Made for this test; no account has it.
 const KEY: &str = include_str!("test_key.pem");
 
@@ -89,7 +92,7 @@ async fn a_key_that_is_none_is_refused_without_its_text() {
 
 #[tokio::test]
 async fn whatever_is_wrong_is_told_without_key_and_token() {
-    let cases: [(fn(&Seen) -> Response, &str); 3] = [
+    let cases: [Case; 3] = [
         (|_| answered(StatusCode::BAD_REQUEST, &json!({"error": "invalid_grant"})), "no Google token: "),
         (
             |seen| match seen.path.as_str() {

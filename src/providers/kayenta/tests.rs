@@ -14,6 +14,9 @@ use super::super::{Provider, ProviderOptions, Providers};
 use super::*;
 use crate::analysis::Sample;
 
+/// How the server answers, and what the message says then.
+type Case = (fn(&Seen) -> Response, &'static str);
+
 async fn measure(url: &str) -> Sample {
     let side = json!({"scope": "app=shop", "step": 60, "start": "2026-01-31T12:00:00Z", "end": "2026-01-31T13:00:00Z"});
     let config = json!({
@@ -58,7 +61,7 @@ async fn a_judgement_is_begun_once_and_looked_at_until_it_has_a_score() {
 
 #[tokio::test(start_paused = true)]
 async fn every_judgement_without_a_score_is_told_in_one_clear_sentence() {
-    let cases: [(fn(&Seen) -> Response, &str); 6] = [
+    let cases: [Case; 6] = [
         (|_| answered(StatusCode::UNAUTHORIZED, &json!("who?")), r#"it answered 401 Unauthorized: "who?""#),
         (
             |_| answered(StatusCode::OK, &json!([])),
