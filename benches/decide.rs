@@ -1,15 +1,17 @@
 //! What one decision costs as a Rollout's history grows: `rollout::decide` with 10, 100 and 1,000 ReplicaSets, and with
 //! as many AnalysisRuns. `cargo bench --bench decide` prints the time per call for a canary that waits at a pause, then
-//! how each of three situations grows: an exponent of 1 is linear.
+//! how each of three situations grows: an exponent of 1 is linear. Besides, what a pass over an AnalysisRun costs.
 //!
 //! It asserts nothing. What is old is kept (nothing to do), still has pods or measures, or is beyond the limits of the
 //! spec.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use serde_json::{Value, json};
+use serin::analysis::{self, RunSnapshot, Sample};
 use serin::api::{AnalysisRun, Rollout};
 use serin::rollout::snapshot::{ReplicaSet, Settings};
 use serin::rollout::{Snapshot, decide, pod_hash};
@@ -83,6 +85,7 @@ fn main() {
         group(&mut criterion, "replica sets", old, |count| snapshot(Stage::Paused, old, count, 0));
         group(&mut criterion, "analysis runs", old, |count| snapshot(Stage::Paused, old, 0, count));
     }
+    passes_of_a_run(&mut criterion);
     criterion.final_summary();
     for stage in Stage::ALL {
         for old in Old::ALL {
@@ -97,6 +100,18 @@ fn group(criterion: &mut Criterion, what: &str, old: Old, build: impl Fn(u32) ->
     for count in SIZES {
         group.bench_with_input(BenchmarkId::from_parameter(count), &build(count), |bencher, snapshot| {
             bencher.iter(|| decide(black_box(snapshot)));
+        });
+    }
+    group.finish();
+}
+
+/// Passes over a run that measures every second, with so many samples that are not written yet.
+fn passes_of_a_run(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("a pass over a run, samples");
+    for count in [1, 4] {
+        let snapshot = snapshot_of_run(count);
+        group.bench_with_input(BenchmarkId::from_parameter(count), &snapshot, |bencher, snapshot| {
+            bencher.iter(|| analysis::decide(black_box(snapshot)));
         });
     }
     group.finish();
@@ -241,6 +256,39 @@ fn replica_set(number: u32, hash: &str, size: u32) -> ReplicaSet {
         outcome: None,
         injected: serin::rollout::injection::Injected::default(),
         template_hash: None,
+    }
+}
+
+fn snapshot_of_run(samples: u32) -> RunSnapshot {
+    let begun = Timestamp::from_millis(1_700_000_000_000);
+    let after = |seconds: u32| begun.plus(Duration::from_secs(seconds.into()));
+    let query = r#"sum(rate(requests_total{service="{{args.service}}",code!~"5.."}[1m]))"#;
+    let run = json!({
+        "metadata": {"name": "api", "namespace": "shop", "uid": "1"},
+        "spec": {"args": [{"name": "service", "value": "api"}], "metrics": [{
+            "name": "success-rate", "interval": "1s", "successCondition": "len(result) == 0 || result[0] >= 0.95",
+            "provider": {"prometheus": {"address": "http://prometheus:9090", "query": query}},
+        }]},
+        "status": {"phase": "Running", "startedAt": begun, "metricResults": [{
+            "name": "success-rate", "phase": "Running", "count": 1, "successful": 1, "measurements": [
+                {"phase": "Successful", "value": "[0.99]", "startedAt": begun, "finishedAt": begun},
+            ],
+        }]},
+    });
+    let sample = |number: u32| Sample {
+        metric: "success-rate".to_owned(),
+        started_at: after(number),
+        finished_at: after(number),
+        result: Ok(analysis::Value::Numbers(vec![0.99])),
+        metadata: BTreeMap::new(),
+    };
+    RunSnapshot {
+        now: after(samples),
+        run: serde_json::from_value(run)
+            .unwrap_or_else(|error| unreachable!("the run is written above: {error}")),
+        secrets: BTreeMap::new(),
+        in_flight: BTreeSet::new(),
+        samples: (1..=samples).map(sample).collect(),
     }
 }
 

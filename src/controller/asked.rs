@@ -38,9 +38,7 @@ impl Asked {
         }
         answer
     }
-}
 
-impl Asked {
     /// Forgets what nobody waits for any more, of one server: questions hold secrets.
     pub(super) fn sweep(&self, server: &str) {
         let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -88,18 +88,18 @@ impl Rollouts {
         }
     }
 
-    /// Does what is left to do for a Rollout of the same name that is gone; whether anything still is. A route that both have
-    /// is the business of the one that is there.
+    /// Does what is left to do for a Rollout of the same name that is gone; whether anything still is. An object that both
+    /// have is the business of the one that is there.
     async fn let_go_of_namesake(&self, key: &Key, known: &Stored<RolloutRecord>) -> bool {
         let namesake = self.caches.departed(key).filter(|gone| gone.0.uid != known.identity.uid);
         let Some(namesake) = namesake else { return false };
-        if namesake.1.has_route_of(&known.value) {
+        let Some(apart) = namesake.1.apart_from(&known.value, &namesake.0) else {
             self.caches.forget_departed(&namesake.0);
             return false;
-        }
+        };
         // What is remembered is about the one that is there.
         let memory = self.memory(key);
-        self.let_go(key, &namesake).await;
+        self.let_go(key, &(namesake.0.clone(), apart)).await;
         self.remember(key, memory);
         self.caches.departed(key).is_some()
     }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use k8s_openapi::jiff::Timestamp as Epoch;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 
 use super::figures::{Figures, MetricFigures};
@@ -42,23 +41,6 @@ pub(crate) struct Readable {
 }
 
 impl RolloutRecord {
-    /// The same Rollout once it is gone; `None` where its router has nothing that would have to be left in order.
-    pub(crate) fn departed(&self, identity: &Identity) -> Option<Self> {
-        let readable = self.content.as_ref().ok().filter(|readable| !readable.routes.is_empty())?;
-        let mut rollout = readable.rollout(identity).ok()?;
-        // Any time will do: what counts is that there is one.
-        rollout.metadata.deletion_timestamp.get_or_insert(Time(Epoch::UNIX_EPOCH));
-        Some(Self { content: Readable::new(rollout), generation: self.generation })
-    }
-
-    /// Whether the routers of both need an object in common.
-    pub(crate) fn has_route_of(&self, other: &Self) -> bool {
-        let routes =
-            |record: &Self| record.content.as_ref().map(|found| found.routes.clone()).unwrap_or_default();
-        let others = routes(other);
-        routes(self).iter().any(|need| others.contains(need))
-    }
-
     /// Which Services of Experiments its route leads to, or may.
     pub(crate) fn route_to_experiments(&self) -> Route {
         let readable = self.content.as_ref().ok();
@@ -81,7 +63,7 @@ impl RolloutRecord {
 }
 
 impl Readable {
-    fn new(mut rollout: Rollout) -> Result<Self, Unreadable> {
+    pub(super) fn new(mut rollout: Rollout) -> Result<Self, Unreadable> {
         rollout.metadata.resource_version = None;
         let namespace = rollout.metadata.namespace.clone().unwrap_or_default();
         let left = traffic::with_route_left(&rollout);

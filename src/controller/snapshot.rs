@@ -90,10 +90,12 @@ pub(crate) fn rollout(
 ) -> Result<Snapshot, serde_json::Error> {
     let rollout: Rollout = readable.rollout(identity)?;
     // A route that is not there any more has nothing to let go, and one that cannot be let go must not hold an abort up.
-    let is_there = |left: &Rollout| !caches.routes(&Routers::of(left).needs()).are_gone();
     let is_late = memory.leaving_since.is_some_and(|since| now.since(since) >= LEAVING_PATIENCE);
-    let left = traffic::with_route_left(&rollout).filter(|left| !is_late && is_there(left));
+    let left = traffic::with_route_left(&rollout).filter(|_| !is_late);
+    let left = left.and_then(|left| remaining(caches, &left));
     let leaves_route = left.is_some();
+    let is_leaving = rollout.metadata.deletion_timestamp.is_some();
+    let left = left.or_else(|| if is_leaving { remaining(caches, &rollout) } else { None });
     let rollout = left.unwrap_or(rollout);
     let namespace = &identity.key.namespace;
     let owned = owned_by(OwnerKind::Rollout, identity);
@@ -127,6 +129,16 @@ pub(crate) fn rollout(
         settings: settings.clone(),
         rollout,
     })
+}
+
+/// A Rollout that lets its route go, without those objects that are gone; `None` where all are.
+fn remaining(caches: &Caches, rollout: &Rollout) -> Option<Rollout> {
+    let objects = caches.routes(&Routers::of(rollout).needs());
+    match () {
+        () if objects.are_gone() => None,
+        () if objects.are_known() => traffic::without(rollout, &|name| objects.get(name).is_none()),
+        () => Some(rollout.clone()),
+    }
 }
 
 /// The templates that are named, and those that they name, each under the name it was reached by.

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::plugin::Settings;
+use super::plugin::{Settings, retain_texts};
 use super::report::Report;
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
@@ -19,6 +19,13 @@ use crate::units::Weight;
 pub(super) const NAME: &str = "argoproj-labs/contour";
 /// The field that holds its configuration.
 const FIELD: &str = "plugins.argoproj-labs/contour";
+
+/// Leaves those proxies in a configuration that are kept; whether any is.
+pub(super) fn retain(config: &mut Value, own: &str, is_in: &dyn Fn(&RouteName) -> bool) -> bool {
+    let namespace = Settings::new(FIELD, config).text("namespace").unwrap_or_else(|| own.to_owned());
+    let is_kept = |name: &str| is_in(&RouteName::new(RouteKind::HttpProxy, &namespace, name));
+    retain_texts(config, "httpProxies", is_kept)
+}
 
 /// The router.
 #[derive(Debug)]

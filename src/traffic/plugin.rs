@@ -103,6 +103,19 @@ impl<'a> Settings<'a> {
     }
 }
 
+/// A field of a configuration, whatever the case of its name.
+pub(super) fn field_mut<'v>(config: &'v mut Value, name: &str) -> Option<&'v mut Value> {
+    let fields = config.as_object_mut()?;
+    fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Leaves those names in a list of a configuration that are kept; whether any is.
+pub(super) fn retain_texts(config: &mut Value, list: &str, is_kept: impl Fn(&str) -> bool) -> bool {
+    let Some(names) = field_mut(config, list).and_then(Value::as_array_mut) else { return false };
+    names.retain(|name| name.as_str().is_some_and(&is_kept));
+    !names.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -39,12 +39,6 @@ pub enum RouteKind {
     TrafficSplit,
     /// `Mapping` of `getambassador.io`.
     Mapping,
-    /// `VirtualService` of `appmesh.k8s.aws`.
-    AppMeshVirtualService,
-    /// `VirtualRouter` of `appmesh.k8s.aws`.
-    AppMeshVirtualRouter,
-    /// `VirtualNode` of `appmesh.k8s.aws`.
-    AppMeshVirtualNode,
 }
 
 /// How a kind is called.
@@ -70,7 +64,7 @@ macro_rules! names {
 
 impl RouteKind {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 13] = [
         Self::Ingress,
         Self::VirtualService,
         Self::DestinationRule,
@@ -84,9 +78,6 @@ impl RouteKind {
         Self::ApisixRoute,
         Self::TrafficSplit,
         Self::Mapping,
-        Self::AppMeshVirtualService,
-        Self::AppMeshVirtualRouter,
-        Self::AppMeshVirtualNode,
     ];
 
     const fn names(self) -> Names {
@@ -127,15 +118,6 @@ impl RouteKind {
                 "trafficsplits"
             ),
             Self::Mapping => names!("Mapping", "getambassador.io", &["v3alpha1", "v2", "v1"], "mappings"),
-            Self::AppMeshVirtualService => {
-                names!("VirtualService", "appmesh.k8s.aws", &["v1beta2"], "virtualservices")
-            }
-            Self::AppMeshVirtualRouter => {
-                names!("VirtualRouter", "appmesh.k8s.aws", &["v1beta2"], "virtualrouters")
-            }
-            Self::AppMeshVirtualNode => {
-                names!("VirtualNode", "appmesh.k8s.aws", &["v1beta2"], "virtualnodes")
-            }
         }
     }
 
@@ -231,6 +213,16 @@ impl Need {
         match self {
             Self::One(one) => one == name,
             Self::All { kind, namespace } => (*kind, namespace) == (name.kind, &name.namespace),
+        }
+    }
+
+    /// Whether an object may be among those of both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::One(name)) => self.covers(name),
+            (Self::One(name), Self::All { .. }) => other.covers(name),
+            (Self::All { .. }, Self::All { .. }) => self == other,
         }
     }
 }

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::label::Label;
 use super::selector::Selector;
-use crate::traffic::RouteKind;
-use crate::traffic::plugin::Settings;
+use crate::traffic::plugin::{Settings, field_mut};
 use crate::traffic::routers::Problem;
+use crate::traffic::{RouteKind, RouteName};
 
 /// Prefix of the fields of each kind of route.
 const KINDS: [(RouteKind, &str); 4] = [
@@ -77,6 +77,27 @@ impl Config {
         }
         Self { namespace, chosen, label, problems }
     }
+}
+
+/// Leaves those routes in a configuration that are kept, and all that are chosen by label; whether any is.
+pub(in crate::traffic) fn retain(config: &mut Value, own: &str, is_in: &dyn Fn(&RouteName) -> bool) -> bool {
+    let namespace = Settings::new("", config).text("namespace").unwrap_or_else(|| own.to_owned());
+    for (kind, prefix) in KINDS {
+        let is_kept =
+            |name: Option<&str>| name.is_some_and(|name| is_in(&RouteName::new(kind, &namespace, name)));
+        if let Some(named) = field_mut(config, prefix).filter(|named| !is_kept(named.as_str())) {
+            // As good as absent, and so is the rule in it.
+            *named = Value::Null;
+            if let Some(rule) = field_mut(config, &format!("{prefix}RuleName")) {
+                *rule = Value::Null;
+            }
+        }
+        let several = field_mut(config, &format!("{prefix}s")).and_then(Value::as_array_mut);
+        if let Some(routes) = several {
+            routes.retain_mut(|route| is_kept(field_mut(route, "name").and_then(|name| name.as_str())));
+        }
+    }
+    !Config::read("", config, [own, ""]).chosen.is_empty()
 }
 
 fn read_named(settings: &mut Settings, kind: RouteKind, prefix: &str, chosen: &mut Vec<Chosen>) {

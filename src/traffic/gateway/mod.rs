@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+pub(super) use self::config::retain;
 use self::config::{By, Chosen, Config};
 use self::selector::Selector;
 use super::route::{at, items, text};

@@ -72,11 +72,10 @@ pub(super) type Place = (List, usize);
 impl Chosen {
     /// What a field of the Rollout says; the VirtualService may be in another namespace than the Rollout's.
     pub(super) fn read(field: String, spec: &IstioVirtualService, subject: &Subject) -> Self {
-        let (name, namespace) = spec.name.rsplit_once('.').unwrap_or((&spec.name, &subject.namespace));
         let is_chosen = |name: &&String| spec.routes.as_ref().is_some_and(|routes| routes.contains(name));
         Self {
             field,
-            route: RouteName::new(RouteKind::VirtualService, namespace, name),
+            route: route(&spec.name, &subject.namespace),
             http: spec.routes.clone().unwrap_or_default(),
             tls: spec.tls_routes.clone().unwrap_or_default(),
             tcp: spec.tcp_routes.clone().unwrap_or_default(),
@@ -176,6 +175,12 @@ impl Chosen {
         let (title, name) = (list.title(), &self.route.name);
         format!("Istio VirtualService has invalid {title} routes. Error: \"{name}\" {message}")
     }
+}
+
+/// The VirtualService that a field means: it names its namespace, too, where that is not the Rollout's.
+pub(super) fn route(name: &str, own: &str) -> RouteName {
+    let (name, namespace) = name.rsplit_once('.').unwrap_or((name, own));
+    RouteName::new(RouteKind::VirtualService, namespace, name)
 }
 
 /// Whether a route is only for requests with some header.

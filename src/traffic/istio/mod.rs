@@ -28,7 +28,7 @@ use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::session;
 use super::weighted::LARGEST_WEIGHT;
 use super::{Need, ObservedTraffic, RouteName, Routes, Session, TrafficTarget};
-use crate::api::traffic_routing::IstioTrafficRouting;
+use crate::api::traffic_routing::{IstioTrafficRouting, IstioVirtualService};
 use crate::units::Weight;
 
 /// The router.
@@ -227,6 +227,18 @@ impl Router for Istio {
             subsets.render(routes, &self.subject, target);
         }
     }
+}
+
+/// Leaves those VirtualServices in the fields that are kept; whether any is.
+pub(super) fn retain(
+    spec: &mut IstioTrafficRouting,
+    namespace: &str,
+    is_in: &dyn Fn(&RouteName) -> bool,
+) -> bool {
+    let is_kept = |found: &IstioVirtualService| is_in(&choice::route(&found.name, namespace));
+    spec.virtual_service.take_if(|found| !is_kept(found));
+    spec.virtual_services.iter_mut().for_each(|several| several.retain(is_kept));
+    spec.virtual_service.is_some() || spec.virtual_services.as_ref().is_some_and(|found| !found.is_empty())
 }
 
 /// Gives the roles in a route, and Experiments, their weights. What others have is stable's loss.
