@@ -5,7 +5,7 @@
 //! It asserts nothing. What is old is kept (nothing to do), still has pods or measures, or is beyond the limits of the
 //! spec.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -282,14 +282,9 @@ fn snapshot_of_run(samples: u32) -> RunSnapshot {
         result: Ok(analysis::Value::Numbers(vec![0.99])),
         metadata: BTreeMap::new(),
     };
-    RunSnapshot {
-        now: after(samples),
-        run: serde_json::from_value(run)
-            .unwrap_or_else(|error| unreachable!("the run is written above: {error}")),
-        secrets: BTreeMap::new(),
-        in_flight: BTreeSet::new(),
-        samples: (1..=samples).map(sample).collect(),
-    }
+    let run =
+        serde_json::from_value(run).unwrap_or_else(|error| unreachable!("the run is written above: {error}"));
+    RunSnapshot { samples: (1..=samples).map(sample).collect(), ..RunSnapshot::new(run, after(samples)) }
 }
 
 fn analysis_run(old: Old, number: u32) -> AnalysisRun {

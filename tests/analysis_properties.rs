@@ -9,11 +9,12 @@
 )]
 #![allow(clippy::needless_pass_by_value, reason = "objects of tests are written where they are passed")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use serin::analysis::{RunPlan, RunSnapshot, Sample, Value, condition, decide};
+use serin::analysis::condition::Condition;
+use serin::analysis::{RunPlan, RunSnapshot, Sample, Value, decide};
 use serin::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus};
 use serin::units::Timestamp;
 
@@ -22,13 +23,7 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn snapshot(spec: Json) -> RunSnapshot {
-    RunSnapshot {
-        now: at(0),
-        run: AnalysisRun::new("run", serde_json::from_value(spec).unwrap()),
-        secrets: BTreeMap::new(),
-        in_flight: BTreeSet::new(),
-        samples: Vec::new(),
-    }
+    RunSnapshot::new(AnalysisRun::new("run", serde_json::from_value(spec).unwrap()), at(0))
 }
 
 /// Writes the plan's status as the API server would: through text.
@@ -279,17 +274,18 @@ proptest! {
 
     #[test]
     fn any_text_is_judged_or_refused_in_one_line(text in "\\PC{0,60}") {
-        let judged = condition::holds(&text, &Value::Numbers(vec![1.0]), at(0));
+        let judged = Condition::parse(&text).and_then(|read| read.holds(&Value::Numbers(vec![1.0]), at(0)));
         prop_assert!(judged.is_ok() || !judged.unwrap_err().is_empty());
     }
 
     #[test]
     fn any_expression_ends_and_what_cannot_be_read_is_refused_both_before_and_during_a_run(text in expression()) {
         let value = Value::Numbers(vec![1.0, 0.5, f64::NAN]);
-        let judged = condition::holds(&text, &value, at(0));
-        if condition::check(&text).is_err() {
+        let judge = || Condition::parse(&text).and_then(|read| read.holds(&value, at(0)));
+        let judged = judge();
+        if Condition::parse(&text).is_err() {
             prop_assert!(judged.is_err());
         }
-        prop_assert_eq!(&judged, &condition::holds(&text, &value, at(0)));
+        prop_assert_eq!(&judged, &judge());
     }
 }

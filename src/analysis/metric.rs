@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::condition;
+use super::condition::Condition;
 use super::query::Thresholds;
 use crate::api::analysis_template::Metric;
 use crate::units::parse_duration;
@@ -70,9 +70,9 @@ pub struct MetricRules {
     /// Successes in a row that are enough; `None` when that rule is off.
     pub consecutive_success_limit: Option<u32>,
     /// True for success.
-    pub success_condition: Option<String>,
+    pub success_condition: Option<Condition>,
     /// True for failure.
-    pub failure_condition: Option<String>,
+    pub failure_condition: Option<Condition>,
     /// What a measurement without data counts as; `None` where the conditions say it.
     pub no_data: Option<NoData>,
     /// What Kayenta's score is judged by, in place of the conditions.
@@ -103,9 +103,9 @@ impl MetricRules {
         let consecutive_success_limit =
             limit("consecutiveSuccessLimit", metric.consecutive_success_limit.as_ref(), 0).filter(|n| *n > 0);
         let success_condition =
-            expression("successCondition", metric.success_condition.as_deref(), &mut problems);
+            condition("successCondition", metric.success_condition.as_deref(), &mut problems);
         let failure_condition =
-            expression("failureCondition", metric.failure_condition.as_deref(), &mut problems);
+            condition("failureCondition", metric.failure_condition.as_deref(), &mut problems);
         let no_data = no_data(metric.no_data.as_deref(), &mut problems);
         // What is wrong with them is told with the rest of the provider.
         let thresholds =
@@ -126,6 +126,26 @@ impl MetricRules {
             consecutive_success_limit,
             success_condition,
             failure_condition,
+        })
+    }
+
+    /// The same rules with other texts for those conditions that there are.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with such a text.
+    pub(super) fn with_conditions(
+        &self,
+        success: Option<&str>,
+        failure: Option<&str>,
+    ) -> Result<Self, String> {
+        let read = |known: &Option<Condition>, text: Option<&str>| {
+            known.as_ref().map(|_| Condition::parse(text.unwrap_or_default())).transpose()
+        };
+        Ok(Self {
+            success_condition: read(&self.success_condition, success)?,
+            failure_condition: read(&self.failure_condition, failure)?,
+            ..self.clone()
         })
     }
 
@@ -194,12 +214,9 @@ pub(super) fn number(name: &str, field: Option<&IntOrString>, problems: &mut Vec
     }
 }
 
-fn expression(name: &str, field: Option<&str>, problems: &mut Vec<FieldError>) -> Option<String> {
-    let text = field.filter(|text| !text.is_empty())?;
-    if let Err(why) = condition::check(text) {
-        problems.push(FieldError::new(name, format!("is wrong: {why}")));
-    }
-    Some(text.to_owned())
+fn condition(name: &str, field: Option<&str>, problems: &mut Vec<FieldError>) -> Option<Condition> {
+    let read = Condition::parse(field.filter(|text| !text.is_empty())?);
+    read.map_err(|why| problems.push(FieldError::new(name, format!("is wrong: {why}")))).ok()
 }
 
 #[cfg(test)]

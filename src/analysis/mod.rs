@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use metric::{FieldError, MetricRules};
 pub use query::Query;
 pub use secrets::{Secret, SecretKey, Secrets};
+pub use spec::RunSpec;
 pub use value::Value;
 
 use crate::api::analysis_run::Measurement;
@@ -48,6 +49,8 @@ pub struct RunSnapshot {
     pub now: Timestamp,
     /// The run: metadata, spec, and the status that was last seen.
     pub run: AnalysisRun,
+    /// The run's spec as it was read, in this pass or an earlier one.
+    pub spec: RunSpec,
     /// Secrets that were asked for, read for this pass; the error says why one cannot be read.
     pub secrets: Secrets,
     /// Metrics that are being measured, by name.
@@ -57,6 +60,14 @@ pub struct RunSnapshot {
 }
 
 impl RunSnapshot {
+    /// A run before anything was measured or asked for.
+    #[must_use]
+    pub fn new(run: AnalysisRun, now: Timestamp) -> Self {
+        let spec = RunSpec::read(&run.spec);
+        let (in_flight, samples) = (BTreeSet::new(), Vec::new());
+        Self { now, run, spec, secrets: Secrets::new(), in_flight, samples }
+    }
+
     /// The Job of a measurement of this run.
     fn job_of(&self, measurement: &Measurement) -> Option<String> {
         let name = measurement.metadata.as_ref()?.get(query::JOB_NAME)?;

@@ -30,9 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// The plan for a run that is not finished.
 pub(super) fn run(snapshot: &RunSnapshot) -> RunPlan {
     let status = snapshot.run.status.clone().unwrap_or_default();
-    match Spec::parse(&snapshot.run.spec) {
-        Ok(spec) => Pass::new(snapshot, &spec, status).plan(),
-        Err(problems) => refuse(snapshot, status, &problems),
+    match snapshot.spec.parsed() {
+        Ok(spec) => Pass::new(snapshot, spec, status).plan(),
+        Err(problems) => refuse(snapshot, status, problems),
     }
 }
 
@@ -50,7 +50,7 @@ fn refuse(snapshot: &RunSnapshot, mut status: AnalysisRunStatus, problems: &[Fie
 
 struct Pass<'a> {
     snapshot: &'a RunSnapshot,
-    spec: &'a Spec<'a>,
+    spec: &'a Spec,
     status: AnalysisRunStatus,
     started_at: Timestamp,
     /// Where in a second it measures.
@@ -59,7 +59,7 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(snapshot: &'a RunSnapshot, spec: &'a Spec<'a>, mut status: AnalysisRunStatus) -> Self {
+    fn new(snapshot: &'a RunSnapshot, spec: &'a Spec, mut status: AnalysisRunStatus) -> Self {
         let started_at = status.started_at.unwrap_or(snapshot.now.whole_seconds());
         status.started_at = Some(started_at);
         status.phase = Some(AnalysisPhase::Running);
@@ -168,12 +168,13 @@ impl<'a> Pass<'a> {
         match self.spec.arguments.resolve(&conditions, SecretSource::Read(&self.snapshot.secrets)) {
             Ok(filled) => {
                 // A condition that was written is one even if a secret makes it empty.
-                let filled = MetricRules {
-                    success_condition: rules.success_condition.as_ref().and(filled.value.success_condition),
-                    failure_condition: rules.failure_condition.as_ref().and(filled.value.failure_condition),
-                    ..rules.clone()
+                let Metric { success_condition, failure_condition, .. } = &filled.value;
+                let filled =
+                    rules.with_conditions(success_condition.as_deref(), failure_condition.as_deref());
+                let verdict = match filled {
+                    Ok(filled) => verdict::judge(&filled, &sample.result, now),
+                    Err(why) => verdict::judge(rules, &Err(why), now),
                 };
-                let verdict = verdict::judge(&filled, &sample.result, now);
                 Some(unless_quoting(verdict, rules, sample, &secrets, now))
             }
             Err(Unresolved::Wanted(secrets)) => {
@@ -296,7 +297,7 @@ impl<'a> Pass<'a> {
     /// Ends the run when it is ending, or when every metric that has an end, and every one that decides, is done.
     fn finish(&mut self) {
         let ending = self.is_ending();
-        let done = |(metric, rules, deciding): &(&Metric, MetricRules, Deciding)| {
+        let done = |(metric, rules, deciding): &(Metric, MetricRules, Deciding)| {
             let over = self.found(&metric.name).is_some_and(|found| found.phase.is_completed());
             over || (*deciding == Deciding::DryRun && rules.is_endless() && self.some_decide())
         };

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::analysis::query::JobEnd;
 use crate::analysis::secrets::{Home, Secret, SecretKey};
-use crate::analysis::{MeasureRequest, Query, RunPlan, RunSnapshot, Sample, Value, decide};
+use crate::analysis::{MeasureRequest, Query, RunPlan, RunSnapshot, RunSpec, Sample, Value, decide};
 use crate::api::analysis_run::MetricResult;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunStatus};
 use crate::units::Timestamp;
@@ -30,14 +30,7 @@ impl World {
     fn new(spec: serde_json::Value) -> Self {
         let mut run = AnalysisRun::new("run", serde_json::from_value(spec).unwrap());
         run.status = None;
-        let snapshot = RunSnapshot {
-            now: at(0),
-            run,
-            secrets: BTreeMap::new(),
-            in_flight: BTreeSet::new(),
-            samples: Vec::new(),
-        };
-        Self { snapshot, writes: 0, events: Vec::new() }
+        Self { snapshot: RunSnapshot::new(run, at(0)), writes: 0, events: Vec::new() }
     }
 
     /// One pass; the status is written and read back, as the API server would.
@@ -682,6 +675,7 @@ fn a_job_holds_no_secret_argument() {
     metrics[0].provider.job.as_mut().unwrap().spec = Some(spec);
     let token = json!([{"name": "token", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]);
     world.snapshot.run.spec.args = Some(serde_json::from_value(token).unwrap());
+    world.snapshot.spec = RunSpec::read(&world.snapshot.run.spec);
     world.pass();
     let message = world.snapshot.run.status.unwrap().message.unwrap();
     assert!(message.contains("metrics[0].provider.job uses the secret argument 'token'"), "{message}");

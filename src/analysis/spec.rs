@@ -1,6 +1,7 @@
 //! A run's spec, parsed: what it measures, with which arguments, and what it keeps.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use regex::Regex;
 
@@ -51,10 +52,40 @@ const OPEN_FIELDS: [&str; 30] = [
     "/provider/wavefront/address",
 ];
 
+/// A run's spec, read once for all passes over the run; copies share what was read.
+#[derive(Clone, Debug)]
+pub struct RunSpec(Arc<(AnalysisRunSpec, Result<Spec, Vec<FieldError>>)>);
+
+impl RunSpec {
+    /// Reads a spec, whatever is wrong with it.
+    #[must_use]
+    pub fn read(wire: &AnalysisRunSpec) -> Self {
+        Self(Arc::new((wire.clone(), Spec::parse(wire))))
+    }
+
+    /// Whether it was read from what a run says now.
+    #[must_use]
+    pub fn is_of(&self, wire: &AnalysisRunSpec) -> bool {
+        self.0.0 == *wire
+    }
+
+    /// Whether both are copies of what was read at one time.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What was read.
+    pub(super) fn parsed(&self) -> Result<&Spec, &[FieldError]> {
+        self.0.1.as_ref().map_err(Vec::as_slice)
+    }
+}
+
 /// A run's spec, parsed as far as it can be without secrets.
-pub(super) struct Spec<'a> {
+#[derive(Debug)]
+pub(super) struct Spec {
     /// Each metric as it was written, its rules, and whether it has a say.
-    pub(super) metrics: Vec<(&'a Metric, MetricRules, Deciding)>,
+    pub(super) metrics: Vec<(Metric, MetricRules, Deciding)>,
     /// The run's arguments.
     pub(super) arguments: Arguments,
     retention: Vec<(Regex, usize)>,
@@ -69,9 +100,9 @@ pub(super) enum Deciding {
     DryRun,
 }
 
-impl<'a> Spec<'a> {
+impl Spec {
     /// Parses a run's spec, every problem at once.
-    pub(super) fn parse(wire: &'a AnalysisRunSpec) -> Result<Self, Vec<FieldError>> {
+    pub(super) fn parse(wire: &AnalysisRunSpec) -> Result<Self, Vec<FieldError>> {
         let too_long = Lengths::from(wire).too_long();
         if !too_long.is_empty() {
             return Err(too_long);
@@ -93,7 +124,8 @@ impl<'a> Spec<'a> {
             match parse_metric(metric, &arguments) {
                 Ok(rules) => {
                     let dry = dry_run.iter().any(|pattern| pattern.is_match(&metric.name));
-                    metrics.push((metric, rules, if dry { Deciding::DryRun } else { Deciding::Yes }));
+                    let deciding = if dry { Deciding::DryRun } else { Deciding::Yes };
+                    metrics.push((metric.clone(), rules, deciding));
                 }
                 Err(found) => {
                     problems.extend(found.into_iter().map(|one| one.within(&format!("metrics[{index}]"))));

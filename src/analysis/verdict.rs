@@ -1,6 +1,6 @@
 //! How measurements are judged: one value, then one metric, then the whole run.
 
-use super::condition::{self, Outcome};
+use super::condition::{Condition, Outcome};
 use super::metric::{MetricRules, NoData};
 use super::query::{JobEnd, Thresholds};
 use super::value::Value;
@@ -57,8 +57,8 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
         (Some(_), _) => return Verdict::because(AnalysisPhase::Error, "the score is not a number"),
         (None, _) => {}
     }
-    let outcome = |condition: &Option<String>| {
-        condition.as_deref().map(|condition| condition::holds(condition, value, now)).transpose()
+    let outcome = |condition: &Option<Condition>| {
+        condition.as_ref().map(|condition| condition.holds(value, now)).transpose()
     };
     let (success, failure) = match (outcome(&rules.success_condition), outcome(&rules.failure_condition)) {
         (Err(why), _) | (_, Err(why)) => return Verdict::because(AnalysisPhase::Error, limited(&why)),

@@ -21,6 +21,7 @@ use super::measure::Measurements;
 use super::queue::Next;
 use super::reconcile::next_after;
 use super::records::forget_measurements;
+use super::specs::Specs;
 use super::store::{Identity, Key};
 use crate::analysis::secrets::Home;
 use crate::analysis::{self, RunPlan, RunSnapshot, SecretKey, Secrets};
@@ -44,6 +45,7 @@ pub(crate) struct Runs {
     pub(crate) writer: Arc<Writer>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) measurements: Arc<Measurements>,
+    pub(crate) specs: Specs,
     pub(crate) clock: Clock,
     pub(crate) resync: Duration,
     pub(crate) decide: DecideRun,
@@ -54,6 +56,7 @@ impl Runs {
     pub(crate) async fn pass(&self, key: &Key) -> Next {
         if self.caches.runs.get(key).is_none() {
             self.measurements.stop(key);
+            self.specs.forget(key);
             self.writer.unanswered.forget(Subject::AnalysisRun, key);
             self.metrics.forget(Subject::AnalysisRun, &key.namespace, &key.name);
             return Next::Forget;
@@ -75,7 +78,8 @@ impl Runs {
             let (in_flight, samples) = self.measurements.of(&known.identity);
             let run = known.value.run(&known.identity);
             self.settle(&known.identity, &run);
-            let snapshot = RunSnapshot { now: self.clock.now(), run, secrets, in_flight, samples };
+            let spec = self.specs.of(key, &run.spec);
+            let snapshot = RunSnapshot { now: self.clock.now(), run, spec, secrets, in_flight, samples };
             let plan = (self.decide)(&snapshot);
             let wanted = plan.secrets.clone();
             let next = self.next(&snapshot, &plan);
@@ -117,6 +121,7 @@ impl Runs {
         }
         if has_ended || is_completed(&snapshot.run) {
             self.measurements.stop(key);
+            self.specs.forget(key);
         }
         for request in plan.measure {
             self.measurements.begin(identity, request, &self.caches);

@@ -38,6 +38,7 @@ mod run;
 mod scrape;
 mod slots;
 mod snapshot;
+mod specs;
 mod stable_template;
 mod store;
 mod tombstones;

@@ -26,6 +26,7 @@ use super::measure::Measurements;
 use super::options::{Controllers, Options};
 use super::queue::Queue;
 use super::reconcile::{Decide, Rollouts};
+use super::specs::Specs;
 use super::store::Key;
 use super::unanswered::Unanswered;
 use super::{client, dispatch, http, routes, scrape, watch as watches, workloads};
@@ -311,6 +312,7 @@ impl Process {
             writer: Arc::clone(writer),
             metrics: Arc::clone(&self.metrics),
             measurements: Arc::new(Measurements::new(providers, self.options.analysis_passes, self.clock)),
+            specs: Specs::default(),
             clock: self.clock,
             resync: self.options.resync,
             decide,

@@ -7,7 +7,7 @@ use super::cluster::Cluster;
 use super::controller::{Controller, Stop, Write, backoff};
 use super::metrics::Reading;
 use super::simulation::Simulation;
-use crate::analysis::{self, RunPlan, RunSnapshot, Sample, Secrets, Value};
+use crate::analysis::{self, RunPlan, RunSnapshot, Sample, Value};
 use crate::units::Timestamp;
 
 /// How long a query takes.
@@ -53,11 +53,9 @@ impl Simulation {
         // A run that is not there any more is forgotten.
         let run = self.cluster.seen_runs().get(&name)?.clone();
         let plan = analysis::decide(&RunSnapshot {
-            now: self.cluster.controller_now(),
-            run,
-            secrets: Secrets::default(),
             in_flight: agenda.in_flight.keys().cloned().collect(),
             samples: agenda.samples.clone(),
+            ..RunSnapshot::new(run, self.cluster.controller_now())
         });
         let stop = self.apply_run(&name, &plan).err();
         match &stop {

@@ -14,9 +14,11 @@ mod tokens;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use absent::{Absence, Absences};
 use budget::{Budget, Variables};
+use strict::Place;
 
 use super::value::{Value, number_text};
 use crate::units::Timestamp;
@@ -26,18 +28,36 @@ pub const MAX_VALUES: usize = 10_000;
 /// Deepest nesting of an answer that a condition can look at.
 const MAX_DEPTH: usize = 14;
 
-/// Checks that an expression can be read and stays within the limits, without running it.
-///
-/// # Errors
-///
-/// One sentence that names the expression and what is wrong with it.
-pub fn check(expression: &str) -> Result<(), String> {
-    let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
-    scanned.statements.iter().try_for_each(|statement| {
-        compile(expression, &statement.text)?;
-        compile(expression, &statement.strict).map(drop)
-    })
+/// An expression that was read, to be applied to any number of values; copies share what was read.
+#[derive(Clone, Debug)]
+pub struct Condition(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    text: String,
+    statements: Vec<Statement>,
+    /// What one run of any part of it costs at most, in units of the budget.
+    cost: u64,
+    /// The places that the strict statements look at, by their number.
+    places: Vec<Place>,
 }
+
+/// One statement, whose value later ones know by its name.
+#[derive(Debug)]
+struct Statement {
+    name: Option<String>,
+    /// With an error for each value that does not exist.
+    strict: expr::Program,
+    as_nil: expr::Program,
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Condition {}
 
 /// What a condition says about a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,39 +68,87 @@ pub struct Outcome {
     pub absent: Option<String>,
 }
 
-/// Whether a condition holds for a value.
-///
-/// A field that does not exist, or is null, counts as nil, as the public API has it, and the outcome says so.
-///
-/// # Errors
-///
-/// One sentence a person understands: the condition cannot be read, takes too much work, does not give true or false,
-/// or cannot say anything about this value, for example because the query returned no data.
-pub fn holds(expression: &str, value: &Value, now: Timestamp) -> Result<Outcome, String> {
-    if value.len() > MAX_VALUES {
-        return Err(format!(
-            "the query returned {} values; a condition can look at {MAX_VALUES} at most",
-            value.len()
-        ));
+impl Condition {
+    /// Reads an expression and sees that it stays within the limits, without running it.
+    ///
+    /// # Errors
+    ///
+    /// One sentence that names the expression and what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let scanned = scan::scan(text).map_err(|why| refusal(text, &why))?;
+        let compiled = |statement: scan::Statement| {
+            let as_nil = compile(text, &statement.text)?;
+            Ok(Statement { name: statement.name, strict: compile(text, &statement.strict)?, as_nil })
+        };
+        let statements = scanned.statements.into_iter().map(compiled).collect::<Result<_, String>>()?;
+        let (cost, places) = (scanned.cost, scanned.places);
+        Ok(Self(Arc::new(Compiled { text: text.to_owned(), statements, cost, places })))
     }
-    if matches!(value, Value::Json(json) if depth(json) > MAX_DEPTH) {
-        return Err(format!("the answer is nested deeper than {MAX_DEPTH} levels; choose a part of it"));
+
+    /// Whether it holds for a value.
+    ///
+    /// A field that does not exist, or is null, counts as nil, as the public API has it, and the outcome says so.
+    ///
+    /// # Errors
+    ///
+    /// One sentence a person understands: the condition takes too much work, does not give true or false, or cannot say
+    /// anything about this value, for example because the query returned no data.
+    pub fn holds(&self, value: &Value, now: Timestamp) -> Result<Outcome, String> {
+        if value.len() > MAX_VALUES {
+            return Err(format!(
+                "the query returned {} values; a condition can look at {MAX_VALUES} at most",
+                value.len()
+            ));
+        }
+        if matches!(value, Value::Json(json) if depth(json) > MAX_DEPTH) {
+            return Err(format!("the answer is nested deeper than {MAX_DEPTH} levels; choose a part of it"));
+        }
+        let absences = Absences::new(&self.0.places);
+        let evaluated = self.evaluate(Reading::Strict, variables(value), &absences, now);
+        let Some(absence) = absences.into_first() else {
+            return truth(&self.0.text, value, evaluated).map(|holds| Outcome { holds, absent: None });
+        };
+        let why = without(value, &absence);
+        if value.is_empty() || !absence.is_nil {
+            return Err(why);
+        }
+        let as_nil = self.evaluate(Reading::AsNil, variables(value), &Absences::new(&[]), now);
+        match as_nil {
+            Ok(expr::Value::Bool(holds)) => Ok(Outcome { holds, absent: Some(why) }),
+            Ok(_) | Err(_) => Err(why),
+        }
     }
-    let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
-    let absences = Absences::new(&scanned.places);
-    let evaluated = evaluate(expression, &scanned, Reading::Strict, variables(value), &absences, now);
-    let Some(absence) = absences.into_first() else {
-        return truth(expression, value, evaluated).map(|holds| Outcome { holds, absent: None });
-    };
-    let why = without(value, &absence);
-    if value.is_empty() || !absence.is_nil {
-        return Err(why);
-    }
-    let absences = Absences::new(&[]);
-    let as_nil = evaluate(expression, &scanned, Reading::AsNil, variables(value), &absences, now);
-    match as_nil {
-        Ok(expr::Value::Bool(holds)) => Ok(Outcome { holds, absent: Some(why) }),
-        Ok(_) | Err(_) => Err(why),
+
+    /// Runs all statements. The error is the bare reason.
+    fn evaluate(
+        &self,
+        reading: Reading,
+        values: BTreeMap<String, expr::Value>,
+        absences: &Absences<'_>,
+        now: Timestamp,
+    ) -> Result<expr::Value, String> {
+        let budget = Budget::new(self.0.cost);
+        let environment = builtin::environment(&budget, absences, now);
+        let mut variables = Variables { values, budget: &budget };
+        let mut last = expr::Value::Nil;
+        for statement in &self.0.statements {
+            let program = match reading {
+                Reading::Strict => &statement.strict,
+                Reading::AsNil => &statement.as_nil,
+            };
+            let run = catch_unwind(AssertUnwindSafe(|| environment.run(program, &variables)));
+            last = match run {
+                Err(_) => return Err("it cannot be evaluated".to_owned()),
+                Ok(_) if budget.is_spent() => return Err(budget::Refused::TooMuchWork.to_string()),
+                Ok(Err(error)) => return Err(error.to_string()),
+                Ok(Ok(value)) => value,
+            };
+            if let Some(name) = &statement.name {
+                budget.check_size(&last).map_err(|refused| refused.to_string())?;
+                variables.values.insert(name.clone(), last.clone());
+            }
+        }
+        Ok(last)
     }
 }
 
@@ -159,9 +227,9 @@ fn depth(json: &serde_json::Value) -> usize {
 ///
 /// One sentence: the expression cannot be read, or does not give a time.
 pub fn time(expression: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let scanned = scan::scan(expression).map_err(|why| refusal(expression, &why))?;
-    let absences = Absences::new(&scanned.places);
-    match evaluate(expression, &scanned, Reading::Strict, BTreeMap::new(), &absences, now) {
+    let read = Condition::parse(expression)?;
+    let absences = Absences::new(&read.0.places);
+    match read.evaluate(Reading::Strict, BTreeMap::new(), &absences, now) {
         Ok(expr::Value::DateTime(time)) => Ok(Timestamp::from_millis(time.timestamp_millis())),
         Ok(other) => Err(format!(
             "'{expression}' must give a time, for example now() - duration(\"5m\"), but it gives {}",
@@ -219,40 +287,6 @@ enum Reading {
     AsNil,
 }
 
-/// Runs all statements. The error is the bare reason.
-fn evaluate(
-    expression: &str,
-    scanned: &scan::Scanned,
-    reading: Reading,
-    values: BTreeMap<String, expr::Value>,
-    absences: &Absences<'_>,
-    now: Timestamp,
-) -> Result<expr::Value, String> {
-    let budget = Budget::new(scanned.cost);
-    let environment = builtin::environment(&budget, absences, now);
-    let mut variables = Variables { values, budget: &budget };
-    let mut last = expr::Value::Nil;
-    for statement in &scanned.statements {
-        let text = match reading {
-            Reading::Strict => &statement.strict,
-            Reading::AsNil => &statement.text,
-        };
-        let program = compile(expression, text)?;
-        let run = catch_unwind(AssertUnwindSafe(|| environment.run(&program, &variables)));
-        last = match run {
-            Err(_) => return Err("it cannot be evaluated".to_owned()),
-            Ok(_) if budget.is_spent() => return Err(budget::Refused::TooMuchWork.to_string()),
-            Ok(Err(error)) => return Err(error.to_string()),
-            Ok(Ok(value)) => value,
-        };
-        if let Some(name) = &statement.name {
-            budget.check_size(&last).map_err(|refused| refused.to_string())?;
-            variables.values.insert(name.clone(), last.clone());
-        }
-    }
-    Ok(last)
-}
-
 fn describe(value: &expr::Value) -> String {
     match value {
         expr::Value::Float(number) => format!("the number {}", number_text(*number)),
@@ -272,8 +306,12 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000_000;
 
+    fn check(expression: &str) -> Result<(), String> {
+        Condition::parse(expression).map(drop)
+    }
+
     fn judged(expression: &str, value: &Value) -> Result<bool, String> {
-        let outcome = holds(expression, value, Timestamp::from_millis(NOW))?;
+        let outcome = Condition::parse(expression)?.holds(value, Timestamp::from_millis(NOW))?;
         outcome.absent.map_or(Ok(outcome.holds), Err)
     }
 
