@@ -17,6 +17,17 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// The type of the Kubernetes Event.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
 /// Which analysis of a rollout a run belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunKind {
@@ -176,6 +187,11 @@ pub enum Event {
         /// What the API server said.
         message: String,
     },
+    /// A notification could not be delivered for long.
+    NotificationFailed {
+        /// Which one, and why.
+        message: String,
+    },
     /// The rollout waits.
     Paused,
     /// The update was taken back.
@@ -226,6 +242,7 @@ impl Event {
             Self::RouteRestored => "TrafficRouteRestored",
             Self::RouterRefused { .. } => "TrafficRoutingError",
             Self::AnalysisRun { phase, .. } => analysis_run_reason(*phase),
+            Self::NotificationFailed { .. } => "NotificationFailed",
             Self::Paused => "RolloutPaused",
             Self::Aborted { .. } => "RolloutAborted",
             Self::Retried => "RolloutRetry",
@@ -259,6 +276,7 @@ impl Event {
             | Self::Advice { .. }
             | Self::WeightReverted { .. }
             | Self::RouterRefused { .. }
+            | Self::NotificationFailed { .. }
             | Self::Aborted { .. }
             | Self::DeadlineExceeded { .. } => Severity::Warning,
             Self::AnalysisRun { phase: AnalysisPhase::Failed | AnalysisPhase::Error, .. } => {
@@ -284,7 +302,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddedToInformer => f.write_str("Rollout is watched from now on"),
-            Self::InvalidSpec { message } | Self::Advice { message, .. } => f.write_str(message),
+            Self::InvalidSpec { message }
+            | Self::Advice { message, .. }
+            | Self::NotificationFailed { message } => f.write_str(message),
             Self::Updated { revision } => write!(f, "Rollout updated to revision {revision}"),
             Self::NewReplicaSetCreated { name, revision } => {
                 write!(f, "Created ReplicaSet {name} (revision {revision})")

@@ -15,6 +15,8 @@ pub mod rollout;
 
 pub mod experiment;
 
+pub mod notify;
+
 pub mod commands;
 pub mod sim;
 pub mod view;

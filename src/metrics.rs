@@ -3,6 +3,7 @@
 //! Labels that name an object appear only on figures of Rollouts, AnalysisRuns and Experiments, and go with the object. Figures that
 //! the caches know already are not kept here: whoever has them registers a collector, read when somebody scrapes.
 
+mod notices;
 mod updates;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::api::rollout_status::PendingNotification;
 use crate::rollout::status::Finished;
+use notices::Attempts;
 use updates::Updates;
 
 /// Upper ends of the buckets of a pass, in seconds.
@@ -94,11 +97,13 @@ struct ObjectFigures {
     passes: Histogram,
     errors: u64,
     events: BTreeMap<(&'static str, &'static str), u64>,
+    /// `None` before the first.
+    notices: Option<Attempts>,
 }
 
 impl Default for ObjectFigures {
     fn default() -> Self {
-        Self { passes: Histogram::new(PASS_BUCKETS), errors: 0, events: BTreeMap::new() }
+        Self { passes: Histogram::new(PASS_BUCKETS), errors: 0, events: BTreeMap::new(), notices: None }
     }
 }
 
@@ -137,6 +142,19 @@ impl Metrics {
     pub fn event(&self, namespace: &str, name: &str, r#type: &'static str, reason: &'static str) {
         self.figures(Subject::Rollout, namespace, name, |figures| {
             *figures.events.entry((r#type, reason)).or_default() += 1;
+        });
+    }
+
+    /// Notes an attempt to send a notification about a Rollout.
+    pub fn notified(
+        &self,
+        [namespace, name]: [&str; 2],
+        notification: &PendingNotification,
+        succeeded: bool,
+        took: Duration,
+    ) {
+        self.figures(Subject::Rollout, namespace, name, |figures| {
+            figures.notices.get_or_insert_default().note(notification, succeeded, took);
         });
     }
 
@@ -216,6 +234,7 @@ impl Collector for Metrics {
                 ConstGauge::new(figures.errors).encode(family.encode_family(&labels)?)?;
             }
         }
+        notices::encode(&mut encoder, &objects)?;
         encode_events(&mut encoder, &objects)
     }
 }

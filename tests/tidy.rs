@@ -12,20 +12,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up; a module may use those of its own layer and below.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["units"],
     &["api"],
     &["events"],
     &["analysis", "traffic"],
     &["rollout"],
     &["experiment"],
+    &["notify"],
     &["view", "commands", "sim"],
     &["providers", "controller", "metrics", "cli", "sandbox"],
 ];
 
 /// Modules that decide; they do no I/O and read no clock.
-const PURE: [&str; 10] =
-    ["units", "api", "events", "analysis", "traffic", "rollout", "experiment", "view", "commands", "sim"];
+const PURE: [&str; 11] = [
+    "units",
+    "api",
+    "events",
+    "analysis",
+    "traffic",
+    "rollout",
+    "experiment",
+    "notify",
+    "view",
+    "commands",
+    "sim",
+];
 
 /// What a pure module may not name.
 const IMPURE: [&str; 10] = [

@@ -75,6 +75,29 @@ pub struct RolloutStatus {
     pub blue_green: Option<BlueGreenStatus>,
     /// When the update started, paused and ended.
     pub duration: Option<DurationStatus>,
+    /// Notifications that were not delivered yet, the oldest first.
+    pub pending_notifications: Option<Vec<PendingNotification>>,
+}
+
+/// A notification that was not delivered yet. It is stored together with what it tells of, so that it is sent even if the
+/// controller ends first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingNotification {
+    /// Tells it from all others of the Rollout: the same when it is sent again.
+    pub id: String,
+    /// `Normal` or `Warning`, as the Event's.
+    pub r#type: String,
+    /// The Event's reason, for example `RolloutAborted`; the trigger is called after it.
+    pub reason: String,
+    /// The service that delivers it.
+    pub service: String,
+    /// Who gets it, as the service knows them; empty for a webhook.
+    pub recipient: String,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// When it happened.
+    pub at: Timestamp,
 }
 
 /// One reason the rollout is paused for.

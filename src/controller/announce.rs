@@ -118,7 +118,7 @@ impl Announcer {
         let about = Arc::new(about);
         let (namespace, name) = (text(about.namespace.as_ref()), text(about.name.as_ref()));
         for note in notes {
-            let (reason, severity) = (note.reason, severity(note.severity));
+            let (reason, severity) = (note.reason, note.severity.as_str());
             info!(kind = about.kind, namespace, name, reason, message = note.message, "announced");
             if about.kind.as_deref() == Some(&*Rollout::kind(&())) {
                 self.metrics.event(namespace, name, severity, reason);
@@ -200,20 +200,13 @@ fn render(announcement: &Announcement, sequence: u32) -> CoreEvent {
         involved_object: (**about).clone(),
         reason: Some(announcement.note.reason.to_owned()),
         message: Some(limited(&announcement.note.message, MESSAGE_LIMIT).to_owned()),
-        type_: Some(severity(announcement.note.severity).to_owned()),
+        type_: Some(announcement.note.severity.as_str().to_owned()),
         source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
         reporting_component: Some(COMPONENT.to_owned()),
         first_timestamp: time.clone(),
         last_timestamp: time,
         count: Some(1),
         ..CoreEvent::default()
-    }
-}
-
-const fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Normal => "Normal",
-        Severity::Warning => "Warning",
     }
 }
 

@@ -95,7 +95,10 @@ impl Writer {
     /// When the status cannot be written; nothing else was begun then.
     pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<Made, PassError> {
         let mut target = Target::rollout(rollout);
-        if let Some(status) = &plan.status {
+        let notices = &self.caches.notices;
+        let status =
+            notices.with_pending(&target.identity, rollout, plan.status.as_deref(), &plan.events, self.clock);
+        if let Some(status) = &status {
             let encode = |source| PassError::Encoding { object: target.identity.key.clone(), source };
             let stored = serde_json::to_value(rollout.status.as_ref()).map_err(encode)?;
             let next = serde_json::to_value(status).map_err(encode)?;

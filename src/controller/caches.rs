@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::departed::Departed;
+use super::notices::Notices;
 use super::queue::Queue;
 use super::records::{
     ANY_NAMESPACE, ExperimentRecord, ReplicaSetRecord, RolloutRecord, RunRecord, ServiceRecord,
@@ -77,6 +78,7 @@ pub(crate) struct Caches {
     pub(crate) rollout_queue: Queue<Key>,
     pub(crate) run_queue: Queue<Key>,
     pub(crate) experiment_queue: Queue<Key>,
+    pub(crate) notices: Notices,
     watched: BTreeSet<Watched>,
     complete: Mutex<BTreeSet<Watched>>,
     problems: Mutex<BTreeMap<Watched, String>>,
@@ -100,6 +102,7 @@ impl Caches {
             rollout_queue: Queue::new(),
             run_queue: Queue::new(),
             experiment_queue: Queue::new(),
+            notices: Notices::new(),
             watched: watched.into_iter().collect(),
             complete: Mutex::default(),
             problems: Mutex::default(),
@@ -232,6 +235,18 @@ impl Caches {
         self.rollout_queue.add(&change.key);
         if let Some(found) = self.rollouts.get(&change.key) {
             self.queue_experiments_of(&found.identity);
+            if found.value.has_pending_notices() {
+                self.notices.queue.add(&change.key);
+            }
+        }
+    }
+
+    /// Everything that waits for a notification is looked at.
+    pub(super) fn queue_pending_notices(&self) {
+        for found in self.rollouts.all() {
+            if found.value.has_pending_notices() {
+                self.notices.queue.add(&found.identity.key);
+            }
         }
     }
 

@@ -26,6 +26,7 @@ mod leader;
 mod lease;
 mod look;
 mod measure;
+mod notices;
 mod options;
 mod pods;
 mod queue;

@@ -142,7 +142,9 @@ impl Rollouts {
             ..memory
         };
         self.remember(key, remembered);
-        if !plan.is_idle() {
+        let notices = &self.caches.notices;
+        notices.settle(key, snapshot.rollout.status.as_ref());
+        if !plan.is_idle() || notices.has_delivered(key) {
             debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
             let creates = plan.creates_replica_set();
             let made = self.writer.carry_out(&snapshot.rollout, plan).await?;

@@ -37,10 +37,16 @@ pub(crate) struct Readable {
     json: Box<[u8]>,
     links: Vec<Link>,
     routes: Vec<Need>,
+    has_pending_notices: bool,
     pub(crate) figures: Figures,
 }
 
 impl RolloutRecord {
+    /// Whether its status tells of notifications that were not delivered.
+    pub(crate) fn has_pending_notices(&self) -> bool {
+        self.content.as_ref().is_ok_and(|found| found.has_pending_notices)
+    }
+
     /// Which Services of Experiments its route leads to, or may.
     pub(crate) fn route_to_experiments(&self) -> Route {
         let readable = self.content.as_ref().ok();
@@ -82,7 +88,9 @@ impl Readable {
         let figures = Figures::new(&rollout);
         let json = serde_json::to_vec(&rollout)
             .map_err(|error| Unreadable { error: error.to_string(), status: serde_json::Value::Null })?;
-        Ok(Self { json: json.into(), links, routes, figures })
+        let pending = rollout.status.as_ref().and_then(|status| status.pending_notifications.as_ref());
+        let has_pending_notices = pending.is_some_and(|pending| !pending.is_empty());
+        Ok(Self { json: json.into(), links, routes, has_pending_notices, figures })
     }
 
     /// The workload that it takes its pod template from.

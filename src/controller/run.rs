@@ -23,6 +23,7 @@ use super::dispatch::{Stop, stopped};
 use super::experiments::{DecideExperiment, Experiments};
 use super::leader::{Candidate, Fence, LeadershipLost};
 use super::measure::Measurements;
+use super::notices::{self, Notifier};
 use super::options::{Controllers, Options};
 use super::queue::Queue;
 use super::reconcile::{Decide, Rollouts};
@@ -34,6 +35,8 @@ use crate::metrics::Metrics;
 use crate::providers::{Cluster, ProviderOptions, Providers};
 use crate::{analysis, experiment, rollout};
 
+/// Rollouts for which notifications are sent at once.
+const NOTICES_AT_ONCE: usize = 10;
 /// How long what is under way may take at the end, besides passes: Events, the Lease.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -168,13 +171,16 @@ impl Process {
         watches::start(&client, &options, &caches, &mut background);
         background.spawn(workloads::follow(client.clone(), options.clone(), Arc::clone(&caches)));
         background.spawn(routes::follow(client.clone(), options.clone(), Arc::clone(&caches)));
+        if options.controllers == Controllers::All {
+            background.spawn(notices::follow(client.clone(), Arc::clone(&caches)));
+        }
         Ok((Self { options, client, caches, metrics, clock: Clock, stop }, background))
     }
 
     /// Waits for caches and leadership, works, and gives the leadership back.
     async fn work(mut self, cores: Cores) -> Result<(), RunError> {
         tokio::select! {
-            () = self.caches.synced() => info!("caches are complete"),
+            () = complete(&self.caches, self.options.controllers) => info!("caches are complete"),
             () = stopped(&mut self.stop) => return Ok(()),
         }
         let fence = Fence::closed();
@@ -259,8 +265,17 @@ impl Process {
             let queue: fn(&Experiments) -> &Queue<Key> = |experiments| &experiments.caches.experiment_queue;
             dispatch::run(experiments, queue, slots, self.stop.clone(), pass).await;
         };
+        let notices = async {
+            let told = notices::tell_problems(Arc::clone(&self.caches), Arc::clone(&writer), self.clock);
+            let (client, caches) = (self.client.clone(), Arc::clone(&self.caches));
+            let notifier = Arc::new(Notifier::new(client, caches, Arc::clone(&writer), providers.clone()));
+            let pass = |notifier: Arc<Notifier>, key| async move { notifier.pass(&key).await };
+            let queue: fn(&Notifier) -> &Queue<Key> = |notifier| &notifier.caches.notices.queue;
+            let sent = dispatch::run(notifier, queue, NOTICES_AT_ONCE, self.stop.clone(), pass);
+            tokio::select! { () = sent => {} () = told => {} }
+        };
         match self.options.controllers {
-            Controllers::All => drop(tokio::join!(rollouts, runs, experiments)),
+            Controllers::All => drop(tokio::join!(rollouts, runs, experiments, notices)),
             Controllers::Analysis => runs.await,
         }
     }
@@ -317,6 +332,14 @@ impl Process {
             resync: self.options.resync,
             decide,
         }
+    }
+}
+
+/// Waits for everything that the first pass looks at.
+async fn complete(caches: &Caches, controllers: Controllers) {
+    caches.synced().await;
+    if controllers == Controllers::All {
+        caches.notices.loaded().await;
     }
 }
 

@@ -45,10 +45,21 @@ pub(super) async fn ask(
     hidden: &mut Hidden,
 ) -> Result<Vec<u8>, String> {
     let (client, url) = shared.clients.for_metric(url, request.certificate)?;
-    headers::hide_userinfo(&client, &url, hidden);
-    let mut response = send(shared, request, &client, url.clone(), hidden).await?;
+    ask_with(shared, request, &client, url, hidden).await
+}
+
+/// The same by a client that may ask there.
+pub(super) async fn ask_with(
+    shared: &Shared,
+    request: &HttpRequest,
+    client: &reqwest::Client,
+    url: Url,
+    hidden: &mut Hidden,
+) -> Result<Vec<u8>, String> {
+    headers::hide_userinfo(client, &url, hidden);
+    let mut response = send(shared, request, client, url.clone(), hidden).await?;
     if response.status() == StatusCode::UNAUTHORIZED && forget_token(shared, request) {
-        response = send(shared, request, &client, url, hidden).await?;
+        response = send(shared, request, client, url, hidden).await?;
     }
     let status = response.status();
     let later = http::aside(&response);
@@ -86,6 +97,7 @@ async fn send(
         HttpMethod::Get => Method::GET,
         HttpMethod::Post => Method::POST,
         HttpMethod::Put => Method::PUT,
+        HttpMethod::Patch => Method::PATCH,
     };
     let mut sending = client.request(method, url);
     if let Some((content, body)) = &request.body {

@@ -5,6 +5,7 @@
 
 mod allowed;
 mod aws;
+mod deliver;
 mod exchange;
 mod google;
 mod headers;

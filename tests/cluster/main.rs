@@ -27,6 +27,7 @@ mod going_back;
 mod helm;
 mod history;
 mod model;
+mod notifications;
 #[path = "../docs/pages.rs"]
 #[allow(dead_code, reason = "other tests read more of a page")]
 mod pages;

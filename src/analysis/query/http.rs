@@ -34,6 +34,8 @@ pub enum HttpMethod {
     Post,
     /// With a body, if there is one.
     Put,
+    /// With a body, if there is one.
+    Patch,
 }
 
 /// A request. Any of its texts may hold a secret.
@@ -57,7 +59,7 @@ pub struct HttpRequest {
 
 impl HttpRequest {
     /// A request without body, headers and credentials.
-    pub(super) const fn get(url: String, timeout: Duration) -> Self {
+    pub(crate) const fn get(url: String, timeout: Duration) -> Self {
         Self {
             url,
             method: HttpMethod::Get,
@@ -70,13 +72,13 @@ impl HttpRequest {
     }
 
     /// A request with JSON as its body.
-    pub(super) fn post(url: String, body: &serde_json::Value, timeout: Duration) -> Self {
+    pub(crate) fn post(url: String, body: &serde_json::Value, timeout: Duration) -> Self {
         let body = Some((Some("application/json"), Secret::new(body.to_string())));
         Self { method: HttpMethod::Post, body, ..Self::get(url, timeout) }
     }
 
     /// The same with one more header.
-    pub(super) fn with_header(mut self, name: &str, value: String) -> Self {
+    pub(crate) fn with_header(mut self, name: &str, value: String) -> Self {
         self.headers.push((name.to_owned(), Secret::new(value)));
         self
     }

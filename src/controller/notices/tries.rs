@@ -1,0 +1,79 @@
+//! When a recipient that could not be reached is tried again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::super::store::Key;
+use crate::units::Timestamp;
+
+/// First and longest wait after a failure; in between, each is twice the one before.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(2));
+
+/// A service and a recipient.
+type To = (String, String);
+
+/// What went wrong until now, by Rollout.
+#[derive(Default)]
+pub(super) struct Tries(Mutex<HashMap<Key, BTreeMap<To, Failures>>>);
+
+/// Failures in a row.
+struct Failures {
+    wait: Duration,
+    next: Timestamp,
+}
+
+impl Tries {
+    /// How long to leave a recipient alone; `None` when it can be tried.
+    pub(super) fn wait(&self, rollout: &Key, to: &To, now: Timestamp) -> Option<Duration> {
+        let next = self.lock().get(rollout)?.get(to)?.next;
+        (next > now).then(|| next.since(now))
+    }
+
+    /// It could not be reached; when to try again.
+    pub(super) fn failed(&self, rollout: &Key, to: &To, now: Timestamp) -> Duration {
+        let mut all = self.lock();
+        let known = all.entry(rollout.clone()).or_default();
+        let before = known.get(to).map(|failures| failures.wait);
+        let wait = before.map_or(WAITS.0, |wait| wait.saturating_mul(2).min(WAITS.1));
+        known.insert(to.clone(), Failures { wait, next: now.plus(wait) });
+        wait
+    }
+
+    /// It was reached.
+    pub(super) fn succeeded(&self, rollout: &Key, to: &To) {
+        if let Some(known) = self.lock().get_mut(rollout) {
+            known.remove(to);
+        }
+    }
+
+    /// Nothing is pending any more.
+    pub(super) fn forget(&self, rollout: &Key) {
+        self.lock().remove(rollout);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, BTreeMap<To, Failures>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wait_is_longer_than_the_one_before_and_ends_with_a_success() {
+        let (tries, key) = (Tries::default(), Key::new("shop", "api"));
+        let (to, other) = (("slack".to_owned(), "ops".to_owned()), ("slack".to_owned(), "web".to_owned()));
+        let now = Timestamp::from_millis(0);
+        let waits: Vec<_> = (0..9).map(|_| tries.failed(&key, &to, now).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+        assert_eq!(tries.wait(&key, &to, now.plus(Duration::from_secs(20))), Some(Duration::from_secs(100)));
+        assert_eq!(tries.wait(&key, &other, now), None);
+        assert_eq!(tries.wait(&key, &to, now.plus(Duration::from_secs(120))), None);
+        tries.succeeded(&key, &to);
+        assert_eq!(tries.failed(&key, &to, now).as_secs(), 1);
+        tries.forget(&key);
+        assert!(tries.lock().is_empty());
+    }
+}

@@ -1,0 +1,222 @@
+//! What a service is sent: one HTTP request, made of its settings and of the part of the template that is for it.
+
+mod grafana;
+mod pager_duty;
+mod slack;
+mod teams;
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regex::{Captures, Regex};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::config::Config;
+use super::template::{self, Data};
+use crate::analysis::Secret;
+use crate::analysis::query::HttpRequest;
+use crate::analysis::secrets::redact;
+use crate::api::rollout_status::PendingNotification;
+use crate::units::Timestamp;
+
+/// How long a service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A kind of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Grafana: annotations of dashboards.
+    Grafana,
+    /// `PagerDuty`'s events.
+    PagerDuty,
+    /// Slack: messages in channels.
+    Slack,
+    /// Microsoft Teams: cards in channels.
+    Teams,
+    /// Any HTTP server.
+    Webhook,
+}
+
+impl Kind {
+    pub(super) fn parse(name: &str) -> Result<Self, String> {
+        match name {
+            "grafana" => Ok(Self::Grafana),
+            "pagerdutyv2" => Ok(Self::PagerDuty),
+            "slack" => Ok(Self::Slack),
+            "teams" => Ok(Self::Teams),
+            "webhook" => Ok(Self::Webhook),
+            other => Err(format!(
+                "'{other}' is not supported; slack, teams, pagerdutyv2, grafana and webhook are, the last for any HTTP server"
+            )),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Grafana => "grafana",
+            Self::PagerDuty => "pagerdutyv2",
+            Self::Slack => "slack",
+            Self::Teams => "teams",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    /// Whether an answer with a good status says that the notification was taken.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub fn accepts(self, body: &[u8]) -> Result<(), String> {
+        match self {
+            Self::Slack => slack::accepts(body),
+            Self::Grafana | Self::PagerDuty | Self::Teams | Self::Webhook => Ok(()),
+        }
+    }
+}
+
+/// A service of the ConfigMap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its kind.
+    pub kind: Kind,
+    /// What subscriptions call it.
+    pub name: String,
+    /// As written, with `$key` for keys of the Secret.
+    pub(super) settings: Value,
+}
+
+/// What one message to one recipient says.
+struct Notice<'a> {
+    recipient: &'a str,
+    /// Tells it from others, also when it is sent again.
+    id: String,
+    message: String,
+    /// The part of the template that is for the service, or nothing.
+    part: Value,
+    at: Timestamp,
+}
+
+/// The requests that deliver a notification, one for each template that its trigger sends. `about` is what templates know of
+/// the Rollout; `secrets` the Secret's keys.
+///
+/// # Errors
+/// Why it cannot be sent, until somebody changes the ConfigMap or the Secret.
+pub fn requests(
+    config: &Config,
+    pending: &PendingNotification,
+    about: &Value,
+    secrets: &BTreeMap<String, Secret>,
+) -> Result<(Kind, Vec<HttpRequest>), String> {
+    let PendingNotification { reason, service, .. } = pending;
+    let trigger = super::trigger(reason);
+    let templates = config.triggers.get(&trigger).ok_or_else(|| {
+        format!(
+            "trigger '{trigger}' is not configured: add trigger.{trigger} to the ConfigMap {}",
+            super::CONFIG_MAP
+        )
+    })?;
+    let service = config.services.get(service).ok_or_else(|| {
+        format!("service '{service}' is not configured: add it to the ConfigMap {}", super::CONFIG_MAP)
+    })?;
+    let mut known = about.clone();
+    known["recipient"] = json!(pending.recipient);
+    known["context"] = json!(config.context);
+    known["secrets"] = secrets.iter().map(|(key, secret)| (key.clone(), json!(secret.reveal()))).collect();
+    known["event"] = json!({
+        "id": pending.id, "type": pending.r#type, "reason": reason, "message": pending.message, "time": pending.at,
+    });
+    let data = Data::new(&known)?;
+    let settings = filled(&service.settings, secrets);
+    let hidden: Vec<_> = secrets.values().map(|secret| Secret::new(secret.reveal().trim_end())).collect();
+    let request = |(number, name): (usize, &String)| {
+        let entry = config.templates.get(name).ok_or_else(|| format!("there is no template.{name}"))?;
+        let notice = service.notice(number, entry, pending, &data);
+        let request = notice.and_then(|notice| service.request(settings.clone(), &notice));
+        let why = |why: String| format!("template.{name} for service {}: {why}", service.name);
+        // What does not fit into a field is quoted.
+        request.map_err(|problem| redact(&why(problem), &hidden))
+    };
+    let requests = templates.iter().enumerate().map(request).collect::<Result<_, String>>()?;
+    Ok((service.kind, requests))
+}
+
+impl Service {
+    fn notice<'a>(
+        &self,
+        number: usize,
+        entry: &Value,
+        pending: &'a PendingNotification,
+        data: &Data,
+    ) -> Result<Notice<'a>, String> {
+        let part = entry.get(self.kind.name()).unwrap_or(&Value::Null);
+        let part = match self.kind {
+            Kind::Webhook => part.get(&self.name).unwrap_or(&Value::Null),
+            Kind::Grafana | Kind::PagerDuty | Kind::Slack | Kind::Teams => part,
+        };
+        let message = template::render(entry.get("message").unwrap_or(&Value::Null), data)?;
+        Ok(Notice {
+            recipient: &pending.recipient,
+            id: format!("{}-{number}", pending.id),
+            message: message.as_str().unwrap_or_default().to_owned(),
+            part: template::render(part, data)?,
+            at: pending.at,
+        })
+    }
+
+    fn request(&self, settings: Value, notice: &Notice<'_>) -> Result<HttpRequest, String> {
+        match self.kind {
+            Kind::Grafana => grafana::request(&read(settings)?, notice, &read_part(notice)?),
+            Kind::PagerDuty => pager_duty::request(&read(settings)?, notice, &read_part(notice)?),
+            Kind::Slack => slack::request(&read(settings)?, notice, read_part(notice)?),
+            Kind::Teams => teams::request(&read(settings)?, notice, read_part(notice)?),
+            Kind::Webhook => webhook::request(read(settings)?, notice, read_part(notice)?),
+        }
+    }
+}
+
+/// Settings, all of whose fields have to be known.
+fn read<T: DeserializeOwned>(settings: Value) -> Result<T, String> {
+    serde_json::from_value(settings).map_err(|error| format!("its settings are wrong: {error}"))
+}
+
+fn read_part<T: DeserializeOwned + Default>(notice: &Notice<'_>) -> Result<T, String> {
+    if notice.part.is_null() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(notice.part.clone())
+        .map_err(|error| format!("its part for the service is wrong: {error}"))
+}
+
+/// JSON that a template comes to, as the value of a field.
+fn json_of(field: &str, text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("{field} is no JSON once it is rendered: {error}"))
+}
+
+/// Settings with the keys of the Secret put in for `$key`; one that the Secret does not have stays.
+fn filled(settings: &Value, secrets: &BTreeMap<String, Secret>) -> Value {
+    match settings {
+        Value::String(text) => Value::String(filled_text(text, secrets)),
+        Value::Array(items) => items.iter().map(|item| filled(item, secrets)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), filled(value, secrets))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => settings.clone(),
+    }
+}
+
+fn filled_text(text: &str, secrets: &BTreeMap<String, Secret>) -> String {
+    // A pattern that is written here is one.
+    let Ok(reference) = Regex::new(r"\$([-._a-zA-Z0-9]+)") else { return text.to_owned() };
+    let value = |found: &Captures<'_>| {
+        let key = found.get(1).map_or("", |key| key.as_str());
+        let whole = found.get(0).map_or("", |whole| whole.as_str());
+        secrets
+            .get(key)
+            .map_or_else(|| whole.to_owned(), |secret| secret.reveal().trim_end_matches('\n').to_owned())
+    };
+    reference.replace_all(text, value).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

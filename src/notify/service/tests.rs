@@ -1,0 +1,159 @@
+use super::*;
+use crate::analysis::query::HttpMethod;
+
+/// What a service with these settings is sent, by a template with this part.
+fn sent(key: &str, settings: &str, template: &str, recipient: &str) -> Result<HttpRequest, String> {
+    let data = [
+        (format!("service.{key}"), settings.to_owned()),
+        ("trigger.on-rollout-aborted".to_owned(), "- send: [aborted]".to_owned()),
+        ("template.aborted".to_owned(), template.to_owned()),
+    ];
+    let config = Config::parse(&data.into());
+    assert_eq!(config.problems, Vec::<String>::new());
+    let pending = PendingNotification {
+        id: "7-0-0".to_owned(),
+        r#type: "Warning".to_owned(),
+        reason: "RolloutAborted".to_owned(),
+        service: key.rsplit('.').next().unwrap().to_owned(),
+        recipient: recipient.to_owned(),
+        message: "it failed".to_owned(),
+        at: Timestamp::from_millis(1_700_000_000_000),
+    };
+    let secrets = [("token".to_owned(), Secret::new("s3cret\n"))].into();
+    let about = json!({"rollout": {"metadata": {"name": "api"}}});
+    requests(&config, &pending, &about, &secrets).map(|(_, mut requests)| requests.remove(0))
+}
+
+fn body(request: &HttpRequest) -> Value {
+    serde_json::from_str(request.body.as_ref().unwrap().1.reveal()).unwrap()
+}
+
+fn header<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
+    request.headers.iter().find(|(known, _)| known == name).unwrap().1.reveal()
+}
+
+#[test]
+fn slack_gets_a_message_with_the_template_s_attachments() {
+    let template = "
+message: '{{.rollout.metadata.name}}: {{.event.message}}'
+slack:
+  attachments: '[{\"title\": \"{{.rollout.metadata.name}}\"}]'
+";
+    let settings = "{token: $token, username: serin, icon: ':bird:', apiURL: 'http://localhost:1/api/'}";
+    let request = sent("slack", settings, template, "ops").unwrap();
+    assert_eq!(request.url, "http://localhost:1/api/chat.postMessage");
+    assert_eq!(header(&request, "Authorization"), "Bearer s3cret");
+    let expected = json!({
+        "channel": "ops", "text": "api: it failed", "username": "serin", "icon_emoji": ":bird:",
+        "attachments": [{"title": "api"}],
+    });
+    assert_eq!(body(&request), expected);
+    let broken = sent("slack", "token: x", "slack: {blocks: '[{'}", "ops").unwrap_err();
+    assert!(broken.starts_with("template.aborted for service slack: slack.blocks is no JSON"), "{broken}");
+    assert_eq!(Kind::Slack.accepts(br#"{"ok": true}"#), Ok(()));
+    let refused = Kind::Slack.accepts(br#"{"ok": false, "error": "channel_not_found"}"#);
+    assert_eq!(refused, Err("it says channel_not_found".to_owned()));
+}
+
+#[test]
+fn teams_gets_a_card_at_the_recipient_s_address() {
+    let template = "
+message: text
+teams: {title: '{{.rollout.metadata.name}}', themeColor: '#f00', facts: '[{\"name\": \"a\", \"value\": \"b\"}]'}
+";
+    let settings = "recipientUrls: {web: 'http://localhost:1/$token'}";
+    let request = sent("teams", settings, template, "web").unwrap();
+    assert_eq!(request.url, "http://localhost:1/s3cret");
+    let expected = json!({
+        "@type": "MessageCard", "@context": "https://schema.org/extensions", "text": "text", "title": "api",
+        "themeColor": "#f00", "sections": [{"facts": [{"name": "a", "value": "b"}]}],
+    });
+    assert_eq!(body(&request), expected);
+    let unknown = sent("teams", settings, template, "other").unwrap_err();
+    assert!(unknown.contains("recipientUrls has no 'other'"), "{unknown}");
+}
+
+#[test]
+fn pager_duty_gets_one_alert_however_often_it_is_sent() {
+    let settings = "serviceKeys: {shop: $token}";
+    let template = "{message: '{{.event.message}}', pagerdutyv2: {severity: critical, component: api}}";
+    let request = sent("pagerdutyv2", settings, template, "shop").unwrap();
+    assert_eq!(request.url, "https://events.pagerduty.com/v2/enqueue");
+    let payload = json!({
+        "summary": "it failed", "severity": "critical", "source": "serin", "component": "api",
+        "timestamp": "2023-11-14T22:13:20Z",
+    });
+    let expected = json!({
+        "routing_key": "s3cret", "event_action": "trigger", "dedup_key": "7-0-0-0", "payload": payload,
+    });
+    assert_eq!(body(&request), expected);
+}
+
+#[test]
+fn grafana_gets_an_annotation_with_the_tags_of_recipient_and_template() {
+    let settings = "{apiUrl: 'http://localhost:1/api', apiKey: $token}";
+    let request = sent("grafana", settings, "{message: down, grafana: {tags: c}}", "a|b").unwrap();
+    assert_eq!(
+        (request.url.as_str(), header(&request, "Authorization")),
+        ("http://localhost:1/api/annotations", "Bearer s3cret")
+    );
+    assert_eq!(
+        body(&request),
+        json!({"time": 1_700_000_000_000_i64, "tags": ["a", "b", "c"], "text": "down"})
+    );
+}
+
+#[test]
+fn a_webhook_gets_what_its_part_of_the_template_says() {
+    let settings = "
+url: http://localhost:1/base/
+headers: [{name: X-Key, value: $token}]
+basicAuth: {username: me, password: $token}
+";
+    let template = "
+webhook:
+  ci: {method: POST, path: '/{{.rollout.metadata.name}}', body: '{\"text\": {{printf \"%q\" .event.message}}}'}
+  other: {method: PUT}
+";
+    let request = sent("webhook.ci", settings, template, "").unwrap();
+    assert_eq!((request.url.as_str(), request.method), ("http://localhost:1/base/api", HttpMethod::Post));
+    assert_eq!(body(&request), json!({"text": "it failed"}));
+    assert_eq!((header(&request, "X-Key"), header(&request, "Idempotency-Key")), ("s3cret", "7-0-0-0"));
+    assert!(request.credentials.is_some());
+    let plain = sent("webhook.ci", "url: http://localhost:1", "message: x", "").unwrap();
+    assert_eq!((plain.url.as_str(), plain.method, plain.body), ("http://localhost:1", HttpMethod::Get, None));
+}
+
+#[test]
+fn settings_that_are_not_known_are_refused_by_name_and_secrets_are_not_shown() {
+    let refused = |key: &str, settings: &str, template: &str| sent(key, settings, template, "x").unwrap_err();
+    let unknown = refused("slack", "{token: $token, signingSecret: $token}", "message: x");
+    assert!(unknown.contains("unknown field `signingSecret`") && !unknown.contains("s3cret"), "{unknown}");
+    let kind = refused("webhook.ci", "{url: x, headers: $token}", "message: x");
+    assert!(kind.contains("*****") && !kind.contains("s3cret"), "{kind}");
+    let part = refused("slack", "token: x", "slack: {groupingKey: a}");
+    assert!(part.contains("unknown field `groupingKey`"), "{part}");
+}
+
+#[test]
+fn a_trigger_or_a_service_that_is_not_configured_is_named() {
+    let pending = PendingNotification {
+        id: String::new(),
+        r#type: "Normal".to_owned(),
+        reason: "RolloutPaused".to_owned(),
+        service: "slack".to_owned(),
+        recipient: String::new(),
+        message: String::new(),
+        at: Timestamp::from_millis(0),
+    };
+    let refused = |data: &[(&str, &str)]| {
+        let data = data.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        requests(&Config::parse(&data), &pending, &json!({}), &BTreeMap::new()).unwrap_err()
+    };
+    assert!(
+        refused(&[])
+            .starts_with("trigger 'on-rollout-paused' is not configured: add trigger.on-rollout-paused")
+    );
+    let without_service = [("trigger.on-rollout-paused", "- send: [a]"), ("template.a", "message: b")];
+    assert!(refused(&without_service).starts_with("service 'slack' is not configured"));
+}
