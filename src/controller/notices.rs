@@ -211,10 +211,10 @@ impl Notifier {
 
     async fn deliver(&self, one: &PendingNotification, known: &Known) -> Result<(), String> {
         let secrets = known.secrets.as_ref().map_err(Clone::clone)?;
-        let (kind, requests) = service::requests(&known.config.config, one, &known.about, secrets)?;
+        let deliveries = service::deliveries(&known.config.config, one, &known.about, secrets)?;
         let hidden: Vec<_> = secrets.values().cloned().collect();
-        for request in requests {
-            self.providers.deliver(kind, &request, &hidden).await?;
+        for delivery in deliveries {
+            self.providers.deliver(&delivery, &hidden, self.clock.now()).await?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
-//! What a service is sent: one HTTP request, made of its settings and of the part of the template that is for it.
+//! What a service is sent: an HTTP request or a mail, made of its settings and of the part of the template that is for it.
 
+mod email;
+mod github;
 mod grafana;
 mod pager_duty;
 mod slack;
@@ -13,6 +15,8 @@ use regex::{Captures, Regex};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub use self::email::{Encryption, Mail};
+pub use self::github::CommitStatus;
 use super::config::Config;
 use super::template::{self, Data};
 use crate::analysis::Secret;
@@ -24,9 +28,29 @@ use crate::units::Timestamp;
 /// How long a service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How a notification is delivered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delivery {
+    /// By one request.
+    Http {
+        /// The request.
+        request: HttpRequest,
+        /// Whose answer it gets.
+        kind: Kind,
+    },
+    /// By an app of GitHub's.
+    CommitStatus(CommitStatus),
+    /// By mail.
+    Mail(Mail),
+}
+
 /// A kind of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Mail.
+    Email,
+    /// GitHub: the status of a commit.
+    GitHub,
     /// Grafana: annotations of dashboards.
     Grafana,
     /// `PagerDuty`'s events.
@@ -42,19 +66,23 @@ pub enum Kind {
 impl Kind {
     pub(super) fn parse(name: &str) -> Result<Self, String> {
         match name {
+            "email" => Ok(Self::Email),
+            "github" => Ok(Self::GitHub),
             "grafana" => Ok(Self::Grafana),
             "pagerdutyv2" => Ok(Self::PagerDuty),
             "slack" => Ok(Self::Slack),
             "teams" => Ok(Self::Teams),
             "webhook" => Ok(Self::Webhook),
             other => Err(format!(
-                "'{other}' is not supported; slack, teams, pagerdutyv2, grafana and webhook are, the last for any HTTP server"
+                "'{other}' is not supported; slack, teams, email, pagerdutyv2, grafana, github and webhook are, the last for any HTTP server"
             )),
         }
     }
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Email => "email",
+            Self::GitHub => "github",
             Self::Grafana => "grafana",
             Self::PagerDuty => "pagerdutyv2",
             Self::Slack => "slack",
@@ -70,7 +98,9 @@ impl Kind {
     pub fn accepts(self, body: &[u8]) -> Result<(), String> {
         match self {
             Self::Slack => slack::accepts(body),
-            Self::Grafana | Self::PagerDuty | Self::Teams | Self::Webhook => Ok(()),
+            Self::Email | Self::GitHub | Self::Grafana | Self::PagerDuty | Self::Teams | Self::Webhook => {
+                Ok(())
+            }
         }
     }
 }
@@ -97,17 +127,17 @@ struct Notice<'a> {
     at: Timestamp,
 }
 
-/// The requests that deliver a notification, one for each template that its trigger sends. `about` is what templates know of
+/// What delivers a notification, once for each template that its trigger sends. `about` is what templates know of
 /// the Rollout; `secrets` the Secret's keys.
 ///
 /// # Errors
 /// Why it cannot be sent, until somebody changes the ConfigMap or the Secret.
-pub fn requests(
+pub fn deliveries(
     config: &Config,
     pending: &PendingNotification,
     about: &Value,
     secrets: &BTreeMap<String, Secret>,
-) -> Result<(Kind, Vec<HttpRequest>), String> {
+) -> Result<Vec<Delivery>, String> {
     let PendingNotification { reason, service, .. } = pending;
     let trigger = super::trigger(reason);
     let templates = config.triggers.get(&trigger).ok_or_else(|| {
@@ -129,16 +159,15 @@ pub fn requests(
     let data = Data::new(&known)?;
     let settings = filled(&service.settings, secrets);
     let hidden: Vec<_> = secrets.values().map(|secret| Secret::new(secret.reveal().trim_end())).collect();
-    let request = |(number, name): (usize, &String)| {
+    let delivery = |(number, name): (usize, &String)| {
         let entry = config.templates.get(name).ok_or_else(|| format!("there is no template.{name}"))?;
         let notice = service.notice(number, entry, pending, &data);
-        let request = notice.and_then(|notice| service.request(settings.clone(), &notice));
+        let delivery = notice.and_then(|notice| service.delivery(settings.clone(), &notice));
         let why = |why: String| format!("template.{name} for service {}: {why}", service.name);
         // What does not fit into a field is quoted.
-        request.map_err(|problem| redact(&why(problem), &hidden))
+        delivery.map_err(|problem| redact(&why(problem), &hidden))
     };
-    let requests = templates.iter().enumerate().map(request).collect::<Result<_, String>>()?;
-    Ok((service.kind, requests))
+    templates.iter().enumerate().map(delivery).collect()
 }
 
 impl Service {
@@ -152,7 +181,7 @@ impl Service {
         let part = entry.get(self.kind.name()).unwrap_or(&Value::Null);
         let part = match self.kind {
             Kind::Webhook => part.get(&self.name).unwrap_or(&Value::Null),
-            Kind::Grafana | Kind::PagerDuty | Kind::Slack | Kind::Teams => part,
+            Kind::Email | Kind::GitHub | Kind::Grafana | Kind::PagerDuty | Kind::Slack | Kind::Teams => part,
         };
         let message = template::render(entry.get("message").unwrap_or(&Value::Null), data)?;
         Ok(Notice {
@@ -164,14 +193,22 @@ impl Service {
         })
     }
 
-    fn request(&self, settings: Value, notice: &Notice<'_>) -> Result<HttpRequest, String> {
-        match self.kind {
+    fn delivery(&self, settings: Value, notice: &Notice<'_>) -> Result<Delivery, String> {
+        let request = match self.kind {
+            Kind::Email => {
+                return email::mail(read(settings)?, notice, read_part(notice)?).map(Delivery::Mail);
+            }
+            Kind::GitHub => {
+                let status = github::commit_status(read(settings)?, notice, &read_part(notice)?);
+                return status.map(Delivery::CommitStatus);
+            }
             Kind::Grafana => grafana::request(&read(settings)?, notice, &read_part(notice)?),
             Kind::PagerDuty => pager_duty::request(&read(settings)?, notice, &read_part(notice)?),
             Kind::Slack => slack::request(&read(settings)?, notice, read_part(notice)?),
             Kind::Teams => teams::request(&read(settings)?, notice, read_part(notice)?),
             Kind::Webhook => webhook::request(read(settings)?, notice, read_part(notice)?),
-        }
+        };
+        Ok(Delivery::Http { request: request?, kind: self.kind })
     }
 }
 

@@ -3,6 +3,14 @@ use crate::analysis::query::HttpMethod;
 
 /// What a service with these settings is sent, by a template with this part.
 fn sent(key: &str, settings: &str, template: &str, recipient: &str) -> Result<HttpRequest, String> {
+    match delivered(key, settings, template, recipient)? {
+        Delivery::Http { request, .. } => Ok(request),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same of a service that is no HTTP server, too.
+fn delivered(key: &str, settings: &str, template: &str, recipient: &str) -> Result<Delivery, String> {
     let data = [
         (format!("service.{key}"), settings.to_owned()),
         ("trigger.on-rollout-aborted".to_owned(), "- send: [aborted]".to_owned()),
@@ -21,7 +29,7 @@ fn sent(key: &str, settings: &str, template: &str, recipient: &str) -> Result<Ht
     };
     let secrets = [("token".to_owned(), Secret::new("s3cret\n"))].into();
     let about = json!({"rollout": {"metadata": {"name": "api"}}});
-    requests(&config, &pending, &about, &secrets).map(|(_, mut requests)| requests.remove(0))
+    deliveries(&config, &pending, &about, &secrets).map(|mut all| all.remove(0))
 }
 
 fn body(request: &HttpRequest) -> Value {
@@ -148,7 +156,7 @@ fn a_trigger_or_a_service_that_is_not_configured_is_named() {
     };
     let refused = |data: &[(&str, &str)]| {
         let data = data.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        requests(&Config::parse(&data), &pending, &json!({}), &BTreeMap::new()).unwrap_err()
+        deliveries(&Config::parse(&data), &pending, &json!({}), &BTreeMap::new()).unwrap_err()
     };
     assert!(
         refused(&[])
@@ -156,4 +164,61 @@ fn a_trigger_or_a_service_that_is_not_configured_is_named() {
     );
     let without_service = [("trigger.on-rollout-paused", "- send: [a]"), ("template.a", "message: b")];
     assert!(refused(&without_service).starts_with("service 'slack' is not configured"));
+}
+
+#[test]
+fn a_mail_has_the_template_s_subject_and_body() {
+    let settings = "{host: mail.shop, port: 587, from: serin@shop.example, username: me, password: $token}";
+    let template =
+        "{message: m, email: {subject: '{{.rollout.metadata.name}} failed', body: '{{.event.message}}'}}";
+    let Delivery::Mail(mail) = delivered("email", settings, template, "ops@shop.example").unwrap() else {
+        panic!("no mail")
+    };
+    let login = Some(("me".to_owned(), Secret::new("s3cret")));
+    assert_eq!((mail.host.as_str(), mail.port, mail.login), ("mail.shop", 587, login));
+    assert_eq!((mail.subject.as_str(), mail.body.as_str()), ("api failed", "it failed"));
+    assert_eq!((mail.to.as_str(), mail.encryption), ("ops@shop.example", Encryption::WhenOffered));
+    let plain = "{host: mail.shop, port: 465, from: a@b.c}";
+    let Delivery::Mail(mail) = delivered("email", plain, "message: \"first\\nsecond\"", "x@y.z").unwrap()
+    else {
+        panic!("no mail")
+    };
+    assert_eq!((mail.subject.as_str(), mail.body.as_str()), ("first", "first\nsecond"));
+    assert_eq!(mail.encryption, Encryption::FromTheBeginning);
+    let half =
+        delivered("email", "{host: h, port: 25, from: a@b.c, username: me}", "message: x", "x").unwrap_err();
+    assert!(half.contains("come together"), "{half}");
+}
+
+#[test]
+fn github_gets_the_status_of_the_commit_that_the_template_names() {
+    let settings =
+        "{appID: 12, installationID: '34', privateKey: $token, enterpriseBaseURL: 'http://localhost:1/'}";
+    let template = "
+message: '{{.event.message}}'
+github:
+  repoURLPath: https://github.com/shop/web.git
+  revisionPath: 0a1b2c
+  status: {state: failure, label: delivery, targetURL: 'http://shop'}
+";
+    let Delivery::CommitStatus(wanted) = delivered("github", settings, template, "").unwrap() else {
+        panic!("no status")
+    };
+    assert_eq!((wanted.app.as_str(), wanted.key), ("12", Secret::new("s3cret")));
+    assert_eq!(wanted.token.url, "http://localhost:1/app/installations/34/access_tokens");
+    assert_eq!(wanted.status.url, "http://localhost:1/repos/shop/web/statuses/0a1b2c");
+    let expected = json!({"state": "failure", "context": "delivery", "description": "it failed", "target_url": "http://shop"});
+    assert_eq!(body(&wanted.status), expected);
+    for (part, problem) in [
+        ("repoURLPath: x", "is no repository's URL"),
+        ("revisionPath: main", "which is no commit"),
+        ("status: {state: bad}", "not one of error, failure, pending, success"),
+        ("deployment: {}", "unknown field `deployment`"),
+    ] {
+        let field = part.split(':').next().unwrap();
+        let lines = template.lines().filter(|line| !line.trim_start().starts_with(&format!("{field}:")));
+        let broken = format!("{}\n  {part}\n", lines.collect::<Vec<_>>().join("\n"));
+        let why = delivered("github", settings, &broken, "").unwrap_err();
+        assert!(why.contains(problem), "{why}");
+    }
 }
