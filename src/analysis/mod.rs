@@ -63,7 +63,7 @@ impl RunSnapshot {
     /// A run before anything was measured or asked for.
     #[must_use]
     pub fn new(run: AnalysisRun, now: Timestamp) -> Self {
-        let spec = RunSpec::read(&run.spec);
+        let spec = RunSpec::new(&run.spec);
         let (in_flight, samples) = (BTreeSet::new(), Vec::new());
         Self { now, run, spec, secrets: Secrets::new(), in_flight, samples }
     }

@@ -173,7 +173,7 @@ impl<'a> Pass<'a> {
                     rules.with_conditions(success_condition.as_deref(), failure_condition.as_deref());
                 let verdict = match filled {
                     Ok(filled) => verdict::judge(&filled, &sample.result, now),
-                    Err(why) => verdict::judge(rules, &Err(why), now),
+                    Err(why) => verdict::judge_without(rules, &sample.result, &why),
                 };
                 Some(unless_quoting(verdict, rules, sample, &secrets, now))
             }

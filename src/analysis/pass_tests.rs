@@ -675,7 +675,7 @@ fn a_job_holds_no_secret_argument() {
     metrics[0].provider.job.as_mut().unwrap().spec = Some(spec);
     let token = json!([{"name": "token", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]);
     world.snapshot.run.spec.args = Some(serde_json::from_value(token).unwrap());
-    world.snapshot.spec = RunSpec::read(&world.snapshot.run.spec);
+    world.snapshot.spec = RunSpec::new(&world.snapshot.run.spec);
     world.pass();
     let message = world.snapshot.run.status.unwrap().message.unwrap();
     assert!(message.contains("metrics[0].provider.job uses the secret argument 'token'"), "{message}");

@@ -1,7 +1,7 @@
 //! A run's spec, parsed: what it measures, with which arguments, and what it keeps.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
 
@@ -52,32 +52,39 @@ const OPEN_FIELDS: [&str; 30] = [
     "/provider/wavefront/address",
 ];
 
-/// A run's spec, read once for all passes over the run; copies share what was read.
+/// A run's spec, read once for all passes over the run, and not before one needs it; copies share what was read.
 #[derive(Clone, Debug)]
-pub struct RunSpec(Arc<(AnalysisRunSpec, Result<Spec, Vec<FieldError>>)>);
+pub struct RunSpec(Arc<Reading>);
+
+#[derive(Debug)]
+struct Reading {
+    wire: AnalysisRunSpec,
+    parsed: OnceLock<Result<Spec, Vec<FieldError>>>,
+}
 
 impl RunSpec {
-    /// Reads a spec, whatever is wrong with it.
+    /// A spec, whatever is wrong with it.
     #[must_use]
-    pub fn read(wire: &AnalysisRunSpec) -> Self {
-        Self(Arc::new((wire.clone(), Spec::parse(wire))))
+    pub fn new(wire: &AnalysisRunSpec) -> Self {
+        Self(Arc::new(Reading { wire: wire.clone(), parsed: OnceLock::new() }))
     }
 
-    /// Whether it was read from what a run says now.
+    /// Whether it is what a run says now.
     #[must_use]
     pub fn is_of(&self, wire: &AnalysisRunSpec) -> bool {
-        self.0.0 == *wire
+        self.0.wire == *wire
     }
 
-    /// Whether both are copies of what was read at one time.
+    /// Whether both are copies of what is read at one time.
     #[cfg(test)]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// What was read.
+    /// What it says.
     pub(super) fn parsed(&self) -> Result<&Spec, &[FieldError]> {
-        self.0.1.as_ref().map_err(Vec::as_slice)
+        let parsed = self.0.parsed.get_or_init(|| Spec::parse(&self.0.wire));
+        parsed.as_ref().map_err(Vec::as_slice)
     }
 }
 

@@ -46,16 +46,8 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
         Ok(value) => value,
         Err(why) => return Verdict::because(AnalysisPhase::Error, limited(why)),
     };
-    if let Value::Job(end) = value {
-        return ended(end);
-    }
-    if let (true, Some(policy)) = (value.is_no_data(), rules.no_data) {
-        return without_data(policy, value);
-    }
-    match (rules.thresholds, value) {
-        (Some(thresholds), Value::Number(score)) => return scored(thresholds, *score),
-        (Some(_), _) => return Verdict::because(AnalysisPhase::Error, "the score is not a number"),
-        (None, _) => {}
+    if let Some(verdict) = before_conditions(rules, value) {
+        return verdict;
     }
     let outcome = |condition: &Option<Condition>| {
         condition.as_ref().map(|condition| condition.holds(value, now)).transpose()
@@ -87,6 +79,27 @@ pub fn judge(rules: &MetricRules, measured: &Result<Value, String>, now: Timesta
         return Verdict::because(phase, "the query returned no data, and the conditions allow for that");
     }
     Verdict::of(phase)
+}
+
+/// The same where a condition cannot be read, because of what was put into it; it counts only where it would be applied.
+#[must_use]
+pub fn judge_without(rules: &MetricRules, measured: &Result<Value, String>, why: &str) -> Verdict {
+    let known = measured.as_ref().ok().and_then(|value| before_conditions(rules, value));
+    known.unwrap_or_else(|| Verdict::because(AnalysisPhase::Error, limited(why)))
+}
+
+/// The verdict of what comes before any condition; `None` where the conditions say.
+fn before_conditions(rules: &MetricRules, value: &Value) -> Option<Verdict> {
+    if let Value::Job(end) = value {
+        return Some(ended(end));
+    }
+    if let (true, Some(policy)) = (value.is_no_data(), rules.no_data) {
+        return Some(without_data(policy, value));
+    }
+    match (rules.thresholds?, value) {
+        (thresholds, Value::Number(score)) => Some(scored(thresholds, *score)),
+        _ => Some(Verdict::because(AnalysisPhase::Error, "the score is not a number")),
+    }
 }
 
 /// A measurement that found nothing, as the metric has it; `Pending` for one that is taken again.

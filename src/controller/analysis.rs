@@ -102,6 +102,7 @@ impl Runs {
         let key = &identity.key;
         if plan.delete {
             debug!(run = %key, "outlived");
+            self.specs.forget(key);
             return self.writer.delete_run(key).await;
         }
         let has_ended =
@@ -235,9 +236,14 @@ fn is_completed(run: &AnalysisRun) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher::Event;
     use serde_json::json;
+    use tokio::task::JoinSet;
 
+    use super::super::apply::tests::writer;
+    use super::super::stub;
     use super::*;
+    use crate::providers::{ProviderOptions, Providers};
 
     #[test]
     fn a_secret_that_lacks_a_key_or_is_not_text_is_told_without_its_content() {
@@ -249,5 +255,49 @@ mod tests {
         assert_eq!(read("good"), Ok(Some(analysis::Secret::new("secret"))));
         assert_eq!(read("none"), Ok(None));
         assert_eq!(read("bad").unwrap_err(), "key 'bad' of Secret 'auth' is not text");
+    }
+
+    #[tokio::test]
+    async fn a_spec_is_kept_until_its_run_has_ended_or_is_gone() {
+        let caches = Arc::new(Caches::new([]));
+        let mut tasks = JoinSet::new();
+        let writer = Arc::new(writer(stub::client(|_| stub::refused(404, "api")), &mut tasks));
+        let providers = Providers::new(ProviderOptions::default());
+        let runs = Runs {
+            client: writer.client.clone(),
+            caches: Arc::clone(&caches),
+            metrics: Arc::default(),
+            measurements: Arc::new(Measurements::new(providers, 1, Clock)),
+            specs: Specs::default(),
+            clock: Clock,
+            resync: Duration::from_mins(5),
+            decide: analysis::decide,
+            writer,
+        };
+        let run = |version: &str, phase: &str| {
+            let metric = json!({"name": "m", "initialDelay": "1h", "provider": {"prometheus": {"address": "http://localhost:1", "query": "up"}}});
+            let metadata =
+                json!({"name": "api", "namespace": "shop", "uid": "1", "resourceVersion": version});
+            let status = json!({"phase": phase, "startedAt": Clock.now().whole_seconds()});
+            serde_json::from_value(
+                json!({"metadata": metadata, "spec": {"metrics": [metric]}, "status": status}),
+            )
+            .unwrap()
+        };
+        let key = Key::new("shop", "api");
+        caches.run_event(Event::Apply(run("1", "Running")));
+        runs.pass(&key).await;
+        let known = runs.specs.known(&key).unwrap();
+        caches.run_event(Event::Apply(run("2", "Running")));
+        runs.pass(&key).await;
+        assert!(runs.specs.known(&key).unwrap().is_same(&known), "it was read again");
+        caches.run_event(Event::Apply(run("3", "Failed")));
+        runs.pass(&key).await;
+        assert!(runs.specs.known(&key).is_none());
+        caches.run_event(Event::Apply(run("4", "Running")));
+        runs.pass(&key).await;
+        caches.run_event(Event::Delete(run("5", "Running")));
+        runs.pass(&key).await;
+        assert!(runs.specs.known(&key).is_none());
     }
 }

@@ -13,6 +13,7 @@ use super::apply::Writer;
 use super::balancers::Balancers;
 use super::caches::Caches;
 use super::clock::Clock;
+use super::departed::Rest;
 use super::error::{Class, PassError};
 use super::queue::Next;
 use super::records::{Readable, RolloutRecord};
@@ -93,13 +94,17 @@ impl Rollouts {
     async fn let_go_of_namesake(&self, key: &Key, known: &Stored<RolloutRecord>) -> bool {
         let namesake = self.caches.departed(key).filter(|gone| gone.0.uid != known.identity.uid);
         let Some(namesake) = namesake else { return false };
-        let Some(apart) = namesake.1.apart_from(&known.value, &namesake.0) else {
-            self.caches.forget_departed(&namesake.0);
-            return false;
+        let rest = match self.caches.rest_of(&namesake, &(known.identity.clone(), &known.value)) {
+            Rest::This(rest) => *rest,
+            Rest::Unknown => return true,
+            Rest::Nothing => {
+                self.caches.forget_departed(&namesake.0);
+                return false;
+            }
         };
         // What is remembered is about the one that is there.
         let memory = self.memory(key);
-        self.let_go(key, &(namesake.0.clone(), apart)).await;
+        self.let_go(key, &(namesake.0.clone(), rest)).await;
         self.remember(key, memory);
         self.caches.departed(key).is_some()
     }
@@ -117,7 +122,9 @@ impl Rollouts {
         let mut snapshot = self.seen(identity, readable, &mut memory).await?;
         let now = snapshot.now;
         self.writer.settle(identity, || serde_json::to_value(&snapshot.rollout.status).unwrap_or_default());
-        if let Some(balancers) = &self.balancers {
+        // What is known of load balancers is about the Rollout that is there.
+        let is_there = snapshot.rollout.metadata.deletion_timestamp.is_none();
+        if let Some(balancers) = self.balancers.as_ref().filter(|_| is_there) {
             balancers.look(identity, &mut snapshot);
         }
         trace!(rollout = %key, ?snapshot, "snapshot");
@@ -317,6 +324,7 @@ pub(super) mod tests {
     use crate::controller::caches::Watched;
     use crate::controller::stub;
     use crate::rollout;
+    use crate::traffic::RouteKind;
 
     /// Passes over what these caches hold.
     pub(in crate::controller) fn rollouts(
@@ -338,8 +346,8 @@ pub(super) mod tests {
     }
 
     /// A Rollout is gone, and one of its name with this router is there; whether the one before is still remembered after a
-    /// pass, and when the next is.
-    async fn after_a_pass(routing: Value) -> (bool, Next) {
+    /// pass, and when the next is. Which Ingresses there are is known, or not yet.
+    async fn after_a_pass(routing: Value, are_known: bool) -> (bool, Next) {
         let object = |uid: &str, version: &str, routing: &Value| {
             serde_json::from_value(json!({
                 "metadata": {"name": "web", "namespace": "shop", "uid": uid, "resourceVersion": version},
@@ -354,6 +362,9 @@ pub(super) mod tests {
         caches.rollout_event(Event::Apply(object("1", "1", &before)));
         caches.rollout_event(Event::Delete(object("1", "2", &before)));
         caches.rollout_event(Event::Apply(object("2", "3", &routing)));
+        if are_known {
+            caches.list_routes(RouteKind::Ingress, "shop", std::iter::empty());
+        }
         let mut tasks = JoinSet::new();
         let rollouts = rollouts(&caches, stub::client(|_| stub::refused(404, "web")), &mut tasks);
         let key = Key::new("shop", "web");
@@ -390,13 +401,16 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn a_rollout_looks_after_the_route_of_one_that_had_its_name() {
-        let (is_remembered, _) = after_a_pass(json!({"nginx": {"stableIngress": "shop"}})).await;
+        let routing = json!({"nginx": {"stableIngress": "shop"}});
+        let (is_remembered, _) = after_a_pass(routing.clone(), true).await;
         assert!(!is_remembered);
+        let (is_remembered, _) = after_a_pass(routing, false).await;
+        assert!(is_remembered, "a label may choose anything");
     }
 
     #[tokio::test]
     async fn the_route_of_one_that_had_the_name_of_a_rollout_is_put_in_order_too() {
-        let (is_remembered, next) = after_a_pass(json!({"nginx": {"stableIngress": "other"}})).await;
+        let (is_remembered, next) = after_a_pass(json!({"nginx": {"stableIngress": "other"}}), false).await;
         assert!(is_remembered, "nobody knows what its Ingress says");
         assert!(matches!(next, Next::After(wait) if wait <= NAMESAKE_PATIENCE));
     }

@@ -154,17 +154,14 @@ impl Caches {
                 Need::One(name) => {
                     let Some(found) = store.get(&key(name)) else { continue };
                     routes.held.extend(found.value.hold.as_ref().map(|_| name.clone()));
-                    let object = found.value.object(&found.identity);
-                    routes.objects.extend(object.map(|object| (name.clone(), object)));
+                    routes.add(name.clone(), found.value.object(&found.identity));
                 }
                 Need::All { namespace, .. } => {
                     let link = Link::Namespace(namespace.as_str().into());
                     for found in store.linked(&link) {
                         let name = RouteName::new(kind, namespace, &found.identity.key.name);
                         routes.held.extend(found.value.hold.as_ref().map(|_| name.clone()));
-                        routes
-                            .objects
-                            .extend(found.value.object(&found.identity).map(|object| (name, object)));
+                        routes.add(name, found.value.object(&found.identity));
                     }
                 }
             }
@@ -268,5 +265,31 @@ async fn watch(kind: RouteKind, client: Client, namespace: Option<String>, cache
         // What was seen may not be there any more, or be served in another version.
         caches.routes.forget(kind);
         caches.queue_routed(kind);
+    }
+}
+
+#[cfg(test)]
+impl Caches {
+    /// All objects of a kind, each labelled `app` with its name; the one that is called `going` is being deleted.
+    pub(crate) fn list_routes<'a>(
+        &self,
+        kind: RouteKind,
+        namespace: &str,
+        names: impl Iterator<Item = &'a str>,
+    ) {
+        self.route_event(kind, Event::Init);
+        for name in names {
+            let deleted = (name == "going").then_some("2026-01-01T00:00:00Z");
+            let metadata = serde_json::json!({
+                "name": name, "namespace": namespace, "uid": name, "resourceVersion": "1", "labels": {"app": name},
+                "deletionTimestamp": deleted,
+            });
+            let object = serde_json::json!({"apiVersion": "v1", "kind": kind.as_str(), "metadata": metadata});
+            self.route_event(
+                kind,
+                Event::InitApply(serde_json::from_value(object).unwrap_or_else(|_| unreachable!())),
+            );
+        }
+        self.route_event(kind, Event::InitDone);
     }
 }

@@ -89,14 +89,20 @@ pub(crate) fn rollout(
     settings: &Settings,
 ) -> Result<Snapshot, serde_json::Error> {
     let rollout: Rollout = readable.rollout(identity)?;
-    // A route that is not there any more has nothing to let go, and one that cannot be let go must not hold an abort up.
     let is_late = memory.leaving_since.is_some_and(|since| now.since(since) >= LEAVING_PATIENCE);
+    // One that cannot be let go must not hold an abort up.
     let left = traffic::with_route_left(&rollout).filter(|_| !is_late);
+    // What is gone has nothing to let go, and what remains may be what the spec names by now.
     let left = left.and_then(|left| remaining(caches, &left));
+    let left = left.filter(|left| !traffic::name_one_route(&rollout, left));
     let leaves_route = left.is_some();
-    let is_leaving = rollout.metadata.deletion_timestamp.is_some();
-    let left = left.or_else(|| if is_leaving { remaining(caches, &rollout) } else { None });
-    let rollout = left.unwrap_or(rollout);
+    let rollout = match left {
+        Some(left) => left,
+        None if rollout.metadata.deletion_timestamp.is_some() => {
+            remaining(caches, &rollout).unwrap_or(rollout)
+        }
+        None => rollout,
+    };
     let namespace = &identity.key.namespace;
     let owned = owned_by(OwnerKind::Rollout, identity);
     let replica_sets = caches.replica_sets.linked(&owned);
@@ -134,11 +140,12 @@ pub(crate) fn rollout(
 /// A Rollout that lets its route go, without those objects that are gone; `None` where all are.
 fn remaining(caches: &Caches, rollout: &Rollout) -> Option<Rollout> {
     let objects = caches.routes(&Routers::of(rollout).needs());
-    match () {
-        () if objects.are_gone() => None,
-        () if objects.are_known() => traffic::without(rollout, &|name| objects.get(name).is_none()),
-        () => Some(rollout.clone()),
+    if !objects.are_known() {
+        return Some(rollout.clone());
     }
+    let rest = traffic::keeping(rollout, &|name| objects.exists(name))?;
+    // Those that are chosen by label may all be gone, too.
+    Routers::of(&rest).edits(&objects).any(|name| objects.exists(&name)).then_some(rest)
 }
 
 /// The templates that are named, and those that they name, each under the name it was reached by.
@@ -174,6 +181,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::controller::records::RolloutRecord;
+    use crate::traffic::{Need, RouteKind};
 
     #[test]
     fn what_is_let_go_is_remembered_until_the_status_names_another_route() {
@@ -190,5 +199,59 @@ mod tests {
         // Given up, and not in the status yet.
         assert_eq!(begun.leaving_since(&rollout(&route), false, at(300)), Some(at(10)));
         assert_eq!(begun.leaving_since(&rollout(&json!(null)), false, at(301)), None);
+    }
+
+    /// The objects that remain of a route with these proxies, where some are there and one is being deleted.
+    fn remains(proxies: &[&str], there: Option<&[&str]>) -> Option<Vec<String>> {
+        let caches = Caches::new([]);
+        if let Some(there) = there {
+            caches.list_routes(RouteKind::HttpProxy, "shop", there.iter().copied());
+        }
+        let routing = json!({"plugins": {"argoproj-labs/contour": {"httpProxies": proxies}}});
+        let canary = json!({"canaryService": "canary", "stableService": "stable", "trafficRouting": routing});
+        let rollout = json!({"metadata": {"name": "api", "namespace": "shop"}, "spec": {"strategy": {"canary": canary}}});
+        let rest = remaining(&caches, &serde_json::from_value(rollout).unwrap())?;
+        let name = |need| match need {
+            Need::One(name) => name.name,
+            Need::All { kind, .. } => kind.as_str().to_owned(),
+        };
+        Some(Routers::of(&rest).needs().into_iter().map(name).collect())
+    }
+
+    #[test]
+    fn what_is_gone_is_left_out_and_what_is_not_known_or_going_is_not() {
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(remains(&["a", "b"], None), names(&["a", "b"]), "nothing is listed yet");
+        assert_eq!(remains(&["a", "b"], Some(&["b", "c"])), names(&["b"]));
+        assert_eq!(remains(&["a"], Some(&["b"])), None);
+        assert_eq!(
+            remains(&["a", "going"], Some(&["a", "going"])),
+            names(&["a", "going"]),
+            "proxies may follow it still"
+        );
+    }
+
+    #[test]
+    fn a_route_of_which_all_that_the_spec_names_remains_is_not_left() {
+        let proxies = |names: &[&str]| {
+            json!({"canaryService": "canary", "stableService": "stable",
+                "trafficRouting": {"plugins": {"argoproj-labs/contour": {"httpProxies": names}}}})
+        };
+        let leaves = |had: &[&str], names: &[&str]| {
+            let caches = Caches::new([]);
+            caches.list_routes(RouteKind::HttpProxy, "shop", ["a", "b"].into_iter());
+            let object = json!({
+                "metadata": {"name": "api", "namespace": "shop", "uid": "1", "resourceVersion": "1"},
+                "spec": {"strategy": {"canary": proxies(names)}}, "status": {"canary": {"route": proxies(had)}},
+            });
+            let (identity, record) = RolloutRecord::new(serde_json::from_value(object).unwrap());
+            let (readable, now) = (record.content.unwrap(), Timestamp::from_millis(0));
+            let made =
+                super::rollout(&caches, &identity, &readable, &Memory::default(), now, &Settings::default());
+            made.unwrap().leaves_route
+        };
+        assert!(!leaves(&["a", "gone"], &["a"]), "nothing of it is left behind");
+        assert!(leaves(&["a", "b"], &["a"]) && leaves(&["a", "gone"], &["b"]));
+        assert!(!leaves(&["gone"], &["a"]));
     }
 }

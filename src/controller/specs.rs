@@ -1,4 +1,5 @@
-//! Specs of AnalysisRuns: read in the first pass over a run, and used in all others.
+//! Specs of AnalysisRuns: read in the first pass over a run, and used in all others. There are as many as runs that have not
+//! ended.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ impl Specs {
         if let Some(known) = self.lock().get(run).filter(|known| known.is_of(wire)) {
             return known.clone();
         }
-        let read = RunSpec::read(wire);
+        let read = RunSpec::new(wire);
         self.lock().insert(run.clone(), read.clone());
         read
     }
@@ -25,6 +26,12 @@ impl Specs {
     /// No pass needs it any more.
     pub(crate) fn forget(&self, run: &Key) {
         self.lock().remove(run);
+    }
+
+    /// What was read of a run's spec.
+    #[cfg(test)]
+    pub(crate) fn known(&self, run: &Key) -> Option<RunSpec> {
+        self.lock().get(run).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, RunSpec>> {

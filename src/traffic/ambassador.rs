@@ -38,7 +38,7 @@ impl Ambassador {
     }
 
     fn canary_of(&self, stable: &str) -> RouteName {
-        RouteName::made(RouteKind::Mapping, &self.subject.namespace, &format!("{stable}-canary"))
+        copy(&self.subject.namespace, stable)
     }
 
     /// The service of a stable Mapping, with another name in the place of the stable Service's; `None` where it leads
@@ -90,19 +90,20 @@ impl Ambassador {
     }
 
     /// The canary's share by its Mapping; `None` for one without a weight that makes sense.
-    fn shares(&self, stable: &Value, canary: Option<&Value>) -> Option<ObservedTraffic> {
+    fn shares(&self, stable: Option<&Value>, canary: Option<&Value>) -> Option<ObservedTraffic> {
         let whole = u64::from(Weight::FULL.get());
         let percent = canary.map_or(Some(0), |canary| at(canary, &["spec", "weight"]).as_u64())?;
         let pair = [percent, whole.checked_sub(percent)?];
         let observed = Split { pair, others: 0 }.observed(self.subject.names(), self.subject.scale);
-        let is_behind = canary.is_some_and(|canary| self.renewed(stable, canary) != *canary);
+        let is_behind =
+            stable.zip(canary).is_some_and(|(stable, canary)| self.renewed(stable, canary) != *canary);
         Some(if is_behind { ObservedTraffic::unclear_with(observed.shares) } else { observed })
     }
 
     fn observe_one(&self, routes: &Routes, name: &str) -> Option<ObservedTraffic> {
-        let stable = routes.get(&self.route(name))?;
-        let shares = self.shares(stable, routes.get(&self.canary_of(name)));
-        Some(shares.unwrap_or_else(ObservedTraffic::unclear))
+        let (stable, canary) = (routes.get(&self.route(name)), routes.get(&self.canary_of(name)));
+        stable.or(canary)?;
+        Some(self.shares(stable, canary).unwrap_or_else(ObservedTraffic::unclear))
     }
 
     fn problem_of(&self, routes: &Routes, index: usize, name: &str) -> Option<String> {
@@ -169,8 +170,14 @@ impl Router for Ambassador {
         // Rounded down, so that reading it gives the same share again, which is rounded up.
         let percent = target.weight.get() * Weight::FULL.get() / target.scale.get().max(1);
         for (_, name) in &self.mappings {
-            let Some(stable) = routes.get(&self.route(name)) else { continue };
             let canary = self.canary_of(name);
+            let Some(stable) = routes.get(&self.route(name)) else {
+                // Without its original it would get all requests of its prefix that no other Mapping has.
+                if !routes.is_anothers(&canary, &self.subject.rollout) {
+                    routes.edit(&canary, |known| set(known, &["spec", "weight"], Some(json!(percent))));
+                }
+                continue;
+            };
             let Some(known) = self.own(routes, stable, &canary) else { continue };
             let mut mapping = self.canary_mapping(stable, known, &target.canary.name, &json!(percent));
             let copied: Vec<&str> = fields(stable, LABELS).map(|(key, _)| key.as_str()).collect();
@@ -179,6 +186,11 @@ impl Router for Ambassador {
             routes.objects.insert(canary, mapping);
         }
     }
+}
+
+/// The canary Mapping of a stable one.
+pub(super) fn copy(namespace: &str, stable: &str) -> RouteName {
+    RouteName::made(RouteKind::Mapping, namespace, &format!("{stable}-canary"))
 }
 
 /// The labels of a copy: its original's, and those that it did not get from there.
@@ -355,5 +367,18 @@ mod tests {
         ambassador.render(&mut known, &target(0, 100));
         assert_eq!(share(&ambassador, &known), Some(0));
         assert_eq!(controller(known.get(&name).unwrap()), Controller::Nobody);
+    }
+
+    #[test]
+    fn a_canary_mapping_whose_original_is_gone_loses_its_share() {
+        let ambassador = ambassador();
+        let mut known = with(&ambassador, "web");
+        ambassador.render(&mut known, &target(20, 100));
+        known.objects.remove(&ambassador.route(STABLE));
+        assert_eq!(share(&ambassador, &known), Some(20));
+        ambassador.render(&mut known, &target(0, 100));
+        assert_eq!(share(&ambassador, &known), Some(0));
+        known.objects.clear();
+        assert!(ambassador.observe(&known).is_none());
     }
 }

@@ -59,6 +59,12 @@ pub fn with_route_left(rollout: &Rollout) -> Option<Rollout> {
     Some(left)
 }
 
+/// Whether both name the same route: the same objects with the same destinations.
+#[must_use]
+pub fn name_one_route(one: &Rollout, other: &Rollout) -> bool {
+    route_of(one).zip(route_of(other)).is_some_and(|(one, other)| is_same(&one, &other))
+}
+
 fn carried(rollout: &Rollout) -> Option<&CanaryRoute> {
     rollout.status.as_ref()?.canary.as_ref()?.route.as_deref()
 }

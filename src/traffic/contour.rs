@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::plugin::{Settings, retain_texts};
+use super::plugin::{self, Settings};
 use super::report::Report;
 use super::route::{at, items, set, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
@@ -19,13 +19,6 @@ use crate::units::Weight;
 pub(super) const NAME: &str = "argoproj-labs/contour";
 /// The field that holds its configuration.
 const FIELD: &str = "plugins.argoproj-labs/contour";
-
-/// Leaves those proxies in a configuration that are kept; whether any is.
-pub(super) fn retain(config: &mut Value, own: &str, is_in: &dyn Fn(&RouteName) -> bool) -> bool {
-    let namespace = Settings::new(FIELD, config).text("namespace").unwrap_or_else(|| own.to_owned());
-    let is_kept = |name: &str| is_in(&RouteName::new(RouteKind::HttpProxy, &namespace, name));
-    retain_texts(config, "httpProxies", is_kept)
-}
 
 /// The router.
 #[derive(Debug)]
@@ -41,7 +34,7 @@ pub(super) struct Contour {
 impl Contour {
     pub(super) fn new(subject: Subject, config: &PluginConfig) -> Self {
         let mut settings = Settings::new(FIELD, &config.0);
-        let namespace = settings.text("namespace").unwrap_or_else(|| subject.namespace.clone());
+        let namespace = namespace(&mut settings, &subject.namespace);
         let proxies = settings.texts("httpProxies");
         let field = settings.place("httpProxies");
         let mut problems = settings.finish();
@@ -149,6 +142,18 @@ impl Router for Contour {
             routes.edit(&self.route(name), |proxy| self.render_proxy(proxy, target));
         }
     }
+}
+
+/// Reduces a configuration to those proxies that are kept; whether any is.
+pub(super) fn reduce(config: &mut Value, own: &str, keeps: &dyn Fn(&RouteName) -> bool) -> bool {
+    let namespace = namespace(&mut Settings::new(FIELD, config), own);
+    let keeps = |name: &str| keeps(&RouteName::new(RouteKind::HttpProxy, &namespace, name));
+    plugin::reduce(config, "httpProxies", keeps)
+}
+
+/// Where the proxies are: beside the Rollout, unless the configuration says otherwise.
+fn namespace(settings: &mut Settings, own: &str) -> String {
+    settings.text("namespace").unwrap_or_else(|| own.to_owned())
 }
 
 fn is_mirror(backend: &Value) -> bool {

@@ -29,10 +29,10 @@ use std::collections::BTreeMap;
 
 pub use self::alb::verification;
 pub(crate) use self::asked::container_ports;
-pub use self::carried::{kept_route, route_of, with_route_left};
+pub use self::carried::{kept_route, name_one_route, route_of, with_route_left};
 pub use self::istio::subsets;
 pub use self::managed::{Managed, ManagedRoute, Rule, of_step};
-pub use self::remaining::without;
+pub use self::remaining::keeping;
 use self::report::Report;
 pub use self::route::{Need, RouteKind, RouteName, Routes};
 pub use self::routers::{Abilities, PLUGINS, Problem, Router, Routers, SUPPORTED, Subject};

@@ -57,8 +57,7 @@ impl Nginx {
     }
 
     fn canary_of(&self, stable: &str) -> RouteName {
-        let Subject { rollout, namespace, .. } = &self.subject;
-        RouteName::made(RouteKind::Ingress, namespace, &format!("{rollout}-{stable}-canary"))
+        copy(&self.subject.namespace, &self.subject.rollout, stable)
     }
 
     fn annotation(&self, key: &str) -> String {
@@ -102,12 +101,16 @@ impl Nginx {
     /// The canary Ingress for a share.
     fn canary_ingress(&self, stable: &Value, ingress: Value, target: &TrafficTarget) -> Value {
         let mut ingress = self.canary_of_stable(stable, ingress, &target.canary.name);
+        self.set_weight(&mut ingress, target);
+        ingress
+    }
+
+    fn set_weight(&self, ingress: &mut Value, target: &TrafficTarget) {
         let total = (target.scale != Weight::FULL).then(|| json!(target.scale.to_string()));
         let weight = Some(json!(target.weight.to_string()));
         for (key, value) in [("canary-weight", weight), ("canary-weight-total", total)] {
-            set(&mut ingress, &["metadata", "annotations", &self.annotation(key)], value);
+            set(ingress, &["metadata", "annotations", &self.annotation(key)], value);
         }
-        ingress
     }
 
     /// The canary Ingress as it follows from the stable one, with whatever share it has.
@@ -207,13 +210,27 @@ impl Router for Nginx {
 
     fn render(&self, routes: &mut Routes, target: &TrafficTarget) {
         for (_, name) in &self.ingresses {
-            let Some(stable) = routes.get(&self.route(name)) else { continue };
             let canary = self.canary_of(name);
-            let Some(known) = routes.own(&canary, &self.subject) else { continue };
-            let ingress = self.canary_ingress(stable, known, target);
-            routes.objects.insert(canary, ingress);
+            let ingress = match (routes.get(&self.route(name)), routes.get(&canary)) {
+                (Some(stable), _) => {
+                    routes.own(&canary, &self.subject).map(|known| self.canary_ingress(stable, known, target))
+                }
+                // The controller goes by hosts and paths: another stable Ingress of the same would share with it.
+                (None, Some(known)) if !routes.is_anothers(&canary, &self.subject.rollout) => {
+                    let mut known = known.clone();
+                    self.set_weight(&mut known, target);
+                    Some(known)
+                }
+                (None, _) => None,
+            };
+            routes.objects.extend(ingress.map(|ingress| (canary, ingress)));
         }
     }
+}
+
+/// The canary Ingress of a stable one.
+pub(super) fn copy(namespace: &str, rollout: &str, stable: &str) -> RouteName {
+    RouteName::made(RouteKind::Ingress, namespace, &format!("{rollout}-{stable}-canary"))
 }
 
 fn leading_to(path: &Value, service: &str) -> Value {
@@ -227,51 +244,58 @@ mod tests {
     use super::*;
     use crate::traffic::Destination;
 
+    /// The router of a Rollout, and its Ingresses with a share of 20.
+    fn with_canary() -> (Nginx, Routes) {
+        let subject = Subject {
+            rollout: "web".to_owned(),
+            namespace: "shop".to_owned(),
+            canary: "canary".to_owned(),
+            stable: "stable".to_owned(),
+            scale: Weight::FULL,
+            ..Subject::default()
+        };
+        let spec = json!({
+            "stableIngress": "shop", "additionalIngressAnnotations": {"canary-weight-total": "1000"},
+        });
+        let nginx = Nginx::new(subject, &serde_json::from_value(spec).unwrap());
+        let path = json!({"host": "shop.example", "http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "stable", "port": {"number": 80}}}},
+        ]}});
+        let ingress = json!({"spec": {"ingressClassName": "nginx", "rules": [path]}});
+        let mut routes = Routes { objects: [(nginx.route("shop"), ingress)].into(), ..Routes::default() };
+        nginx.render(&mut routes, &target(20));
+        (nginx, routes)
+    }
+
+    fn target(weight: u32) -> TrafficTarget {
+        let to = |name: &str| Destination { name: name.to_owned(), ..Destination::default() };
+        TrafficTarget {
+            canary: to("canary"),
+            stable: to("stable"),
+            weight: Weight::observed(weight),
+            scale: Weight::FULL,
+            managed: vec![],
+            experiments: vec![],
+        }
+    }
+
     #[test]
     fn a_canary_ingress_that_has_fallen_behind_the_stable_one_is_put_right() {
         let check = |edit: &dyn Fn(&mut Value, &mut Value), expected: Option<u32>| {
-            let subject = Subject {
-                rollout: "web".to_owned(),
-                namespace: "shop".to_owned(),
-                canary: "canary".to_owned(),
-                stable: "stable".to_owned(),
-                scale: Weight::FULL,
-                ..Subject::default()
-            };
-            let spec = json!({
-                "stableIngress": "shop", "additionalIngressAnnotations": {"canary-weight-total": "1000"},
-            });
-            let nginx = Nginx::new(subject, &serde_json::from_value(spec).unwrap());
-            let path = |host: &str| {
-                json!({"host": host, "http": {"paths": [
-                    {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "stable", "port": {"number": 80}}}},
-                ]}})
-            };
+            let (nginx, mut routes) = with_canary();
             let [stable, canary] = [nginx.route("shop"), nginx.canary_of("shop")];
-            let ingress = json!({"spec": {"ingressClassName": "nginx", "rules": [path("shop.example")]}});
-            let mut routes = Routes { objects: [(stable.clone(), ingress)].into(), ..Routes::default() };
-            let to = |name: &str| Destination { name: name.to_owned(), ..Destination::default() };
-            let target = TrafficTarget {
-                canary: to("canary"),
-                stable: to("stable"),
-                weight: Weight::observed(20),
-                scale: Weight::FULL,
-                managed: vec![],
-                experiments: vec![],
-            };
             let share = |routes: &Routes| {
                 let observed = nginx.observe(routes).unwrap();
                 assert_eq!(observed.shares["canary"], 20, "what can be read counts in any case");
                 (!observed.is_unclear).then_some(20)
             };
-            nginx.render(&mut routes, &target);
             assert_eq!(share(&routes), Some(20));
             let mut ingresses = [&stable, &canary].map(|name| routes.get(name).unwrap().clone());
             let [of_stable, of_canary] = &mut ingresses;
             edit(of_stable, of_canary);
             routes.objects.extend([stable, canary].into_iter().zip(ingresses));
             assert_eq!(share(&routes), expected, "{routes:?}");
-            nginx.render(&mut routes, &target);
+            nginx.render(&mut routes, &target(20));
             assert_eq!(share(&routes), Some(20));
         };
         let set = |value: &mut Value, pointer: &str, to: Value| *value.pointer_mut(pointer).unwrap() = to;
@@ -280,5 +304,19 @@ mod tests {
         check(&|_, canary| set(canary, "/spec/ingressClassName", json!("other")), None);
         check(&|_, canary| set(canary, "/spec/rules/0/http/paths/0/path", json!("/other")), None);
         check(&|stable, _| stable["spec"]["tls"] = json!([{"hosts": ["shop.example"]}]), None);
+    }
+
+    #[test]
+    fn a_canary_ingress_whose_stable_one_is_gone_loses_its_share() {
+        let (nginx, mut known) = with_canary();
+        known.objects.remove(&nginx.route("shop"));
+        assert_eq!(nginx.observe(&known).unwrap().shares["canary"], 20);
+        nginx.render(&mut known, &target(0));
+        assert_eq!(nginx.observe(&known).unwrap().shares["canary"], 0);
+        let (nginx, mut known) = with_canary();
+        known.objects.remove(&nginx.route("shop"));
+        known.objects.remove(&nginx.canary_of("shop"));
+        nginx.render(&mut known, &target(0));
+        assert!(known.objects.is_empty(), "none is made");
     }
 }

@@ -103,16 +103,17 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// A field of a configuration, whatever the case of its name.
+/// A field of a configuration as [`Settings`] reads it: whatever the case of its name, and not null.
 pub(super) fn field_mut<'v>(config: &'v mut Value, name: &str) -> Option<&'v mut Value> {
-    let fields = config.as_object_mut()?;
-    fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    let fields = config.as_object_mut()?.iter_mut();
+    let mut fields = fields.filter(|(known, value)| known.eq_ignore_ascii_case(name) && !value.is_null());
+    fields.next_back().map(|(_, value)| value)
 }
 
-/// Leaves those names in a list of a configuration that are kept; whether any is.
-pub(super) fn retain_texts(config: &mut Value, list: &str, is_kept: impl Fn(&str) -> bool) -> bool {
+/// Reduces a list of a configuration to those names that are kept; whether any is.
+pub(super) fn reduce(config: &mut Value, list: &str, keeps: impl Fn(&str) -> bool) -> bool {
     let Some(names) = field_mut(config, list).and_then(Value::as_array_mut) else { return false };
-    names.retain(|name| name.as_str().is_some_and(&is_kept));
+    names.retain(|name| name.as_str().is_some_and(&keeps));
     !names.is_empty()
 }
 

@@ -1,25 +1,27 @@
 //! A route without some of its objects: those that are gone, or that somebody else looks after by now. What remains of it can
-//! then be brought to what is wanted, whatever became of the rest.
+//! then be brought to what is wanted, as long as each object that remains can be made sense of.
 
 use serde_json::Value;
 
 use super::route::{RouteKind, RouteName};
 use super::routers::Routers;
-use super::{contour, gateway, istio, skipper};
+use super::{ambassador, contour, gateway, istio, nginx, skipper};
 use crate::api::Rollout;
 use crate::api::traffic_routing::TrafficRouting;
 
-/// The Rollout as if its spec named none of the objects that are out; `None` where no router remains. A copy that is made of
-/// an object goes with that: a canary Ingress without the stable one gets no requests. Objects by label stay.
+/// The Rollout as if its spec named only objects that are kept; `None` where no router remains. An object stays named as long
+/// as the copy that was made of it is kept, which sends requests by itself. Objects by label stay.
 #[must_use]
-pub fn without(rollout: &Rollout, is_out: &dyn Fn(&RouteName) -> bool) -> Option<Rollout> {
+pub fn keeping(rollout: &Rollout, keeps: &dyn Fn(&RouteName) -> bool) -> Option<Rollout> {
     let mut rest = rollout.clone();
-    let namespace = rollout.metadata.namespace.clone().unwrap_or_default();
-    let name = rollout.metadata.name.clone().unwrap_or_default();
     let routing = rest.spec.strategy.as_mut()?.canary.as_mut()?.traffic_routing.as_mut()?;
-    let kept = Kept { namespace: &namespace, is_out };
-    kept.leave_out_fields(routing, &name);
-    kept.leave_out_plugins(routing);
+    let kept = Kept {
+        namespace: rollout.metadata.namespace.as_deref().unwrap_or_default(),
+        rollout: rollout.metadata.name.as_deref().unwrap_or_default(),
+        keeps,
+    };
+    kept.reduce(routing);
+    kept.reduce_plugins(routing);
     (!Routers::of(&rest).is_empty()).then_some(rest)
 }
 
@@ -27,53 +29,58 @@ pub fn without(rollout: &Rollout, is_out: &dyn Fn(&RouteName) -> bool) -> Option
 struct Kept<'a> {
     /// The Rollout's.
     namespace: &'a str,
-    is_out: &'a dyn Fn(&RouteName) -> bool,
+    rollout: &'a str,
+    keeps: &'a dyn Fn(&RouteName) -> bool,
 }
 
 impl Kept<'_> {
-    fn has(&self, kind: RouteKind, name: &str) -> bool {
-        !(self.is_out)(&RouteName::new(kind, self.namespace, name))
+    fn keeps(&self, kind: RouteKind, name: &str) -> bool {
+        (self.keeps)(&RouteName::new(kind, self.namespace, name))
     }
 
-    /// Brings a field with one name and a field with several to what is kept; whether that is anything.
-    fn retain(&self, kind: RouteKind, one: &mut Option<String>, several: &mut Option<Vec<String>>) -> bool {
-        let is_named = |name: &String| !name.is_empty() && self.has(kind, name);
-        *one = one.take().filter(is_named);
-        several.iter_mut().for_each(|names| names.retain(is_named));
-        one.is_some() || several.as_ref().is_some_and(|names| !names.is_empty())
-    }
-
-    fn leave_out_fields(&self, routing: &mut TrafficRouting, rollout: &str) {
-        routing.istio.take_if(|spec| !istio::retain(spec, self.namespace, &|name| !(self.is_out)(name)));
-        routing.nginx.take_if(|spec| {
-            !self.retain(RouteKind::Ingress, &mut spec.stable_ingress, &mut spec.stable_ingresses)
-        });
-        routing.alb.take_if(|spec| !self.retain(RouteKind::Ingress, &mut spec.ingress, &mut spec.ingresses));
-        routing.ambassador.take_if(|spec| !self.retain(RouteKind::Mapping, &mut None, &mut spec.mappings));
+    fn reduce(&self, routing: &mut TrafficRouting) {
+        let by_name = |kind| move |name: &str| self.keeps(kind, name);
+        let ingress = by_name(RouteKind::Ingress);
+        let with_copy =
+            |name: &str| ingress(name) || (self.keeps)(&nginx::copy(self.namespace, self.rollout, name));
+        let mapping = |name: &str| {
+            self.keeps(RouteKind::Mapping, name) || (self.keeps)(&ambassador::copy(self.namespace, name))
+        };
+        routing.istio.take_if(|spec| !istio::reduce(spec, self.namespace, self.keeps));
+        routing
+            .nginx
+            .take_if(|spec| !reduce(&mut spec.stable_ingress, &mut spec.stable_ingresses, &with_copy));
+        routing.alb.take_if(|spec| !reduce(&mut spec.ingress, &mut spec.ingresses, &ingress));
+        routing.ambassador.take_if(|spec| !reduce(&mut None, &mut spec.mappings, &mapping));
         routing.smi.take_if(|spec| {
             let given = spec.traffic_split_name.as_deref().filter(|name| !name.is_empty());
-            !self.has(RouteKind::TrafficSplit, given.unwrap_or(rollout))
+            !self.keeps(RouteKind::TrafficSplit, given.unwrap_or(self.rollout))
         });
-        routing.traefik.take_if(|spec| {
-            !self.retain(RouteKind::TraefikService, &mut spec.weighted_traefik_service_name, &mut None)
-        });
+        let service = by_name(RouteKind::TraefikService);
+        routing.traefik.take_if(|spec| !reduce(&mut spec.weighted_traefik_service_name, &mut None, &service));
         routing.apisix.take_if(|spec| {
-            spec.route.as_ref().is_none_or(|route| !self.has(RouteKind::ApisixRoute, &route.name))
+            spec.route.as_ref().is_none_or(|route| !self.keeps(RouteKind::ApisixRoute, &route.name))
         });
     }
 
-    fn leave_out_plugins(&self, routing: &mut TrafficRouting) {
-        let is_in = |name: &RouteName| !(self.is_out)(name);
-        let keeps = |plugin: &str, config: &mut Value| match plugin {
-            gateway::NAME => gateway::retain(config, self.namespace, &is_in),
-            contour::NAME => contour::retain(config, self.namespace, &is_in),
-            skipper::NAME => skipper::retain(config, self.namespace, &is_in),
+    fn reduce_plugins(&self, routing: &mut TrafficRouting) {
+        let remains = |plugin: &str, config: &mut Value| match plugin {
+            gateway::NAME => gateway::reduce(config, self.namespace, self.keeps),
+            contour::NAME => contour::reduce(config, self.namespace, self.keeps),
+            skipper::NAME => skipper::reduce(config, self.namespace, self.keeps),
             _ => true,
         };
         if let Some(plugins) = &mut routing.plugins {
-            plugins.retain(|plugin, config| keeps(plugin, &mut config.0));
+            plugins.retain(|plugin, config| remains(plugin, &mut config.0));
         }
     }
+}
+
+/// Reduces a field with one name and a field with several to what is kept; whether that is anything.
+fn reduce(one: &mut Option<String>, several: &mut Option<Vec<String>>, keeps: &dyn Fn(&str) -> bool) -> bool {
+    one.take_if(|name| name.is_empty() || !keeps(name));
+    several.iter_mut().for_each(|names| names.retain(|name| !name.is_empty() && keeps(name)));
+    one.is_some() || several.as_ref().is_some_and(|names| !names.is_empty())
 }
 
 #[cfg(test)]
@@ -90,7 +97,7 @@ mod tests {
             "metadata": {"name": "api", "namespace": "shop"}, "spec": {"strategy": {"canary": canary}},
         }))
         .unwrap();
-        let rest = without(&rollout, &|name| out.contains(&name.to_string().as_str()))?;
+        let rest = keeping(&rollout, &|name| !out.contains(&name.to_string().as_str()))?;
         let named = |need| match need {
             Need::One(name) => name.to_string(),
             Need::All { kind, .. } => format!("every {}", kind.as_str()),
@@ -103,7 +110,15 @@ mod tests {
         let two = |one: &str, other: &str| Some(vec![one.to_owned(), other.to_owned()]);
         let nginx = json!({"nginx": {"stableIngress": "a", "stableIngresses": ["b", "c"]}});
         assert_eq!(
-            needed(&nginx, &["Ingress shop/a", "Ingress shop/c", "Ingress other/b"]),
+            needed(
+                &nginx,
+                &[
+                    "Ingress shop/a",
+                    "Ingress shop/api-a-canary",
+                    "Ingress shop/c",
+                    "Ingress shop/api-c-canary"
+                ]
+            ),
             two("Ingress shop/b", "Ingress shop/api-b-canary")
         );
         let istio = json!({"istio": {"virtualService": {"name": "a"}, "virtualServices": [{"name": "b.mesh"}, {"name": "c"}]}});
@@ -127,11 +142,16 @@ mod tests {
 
     #[test]
     fn nothing_remains_where_everything_is_out() {
+        let nginx = json!({"nginx": {"stableIngress": "a"}});
+        let ambassador = json!({"ambassador": {"mappings": ["a"]}});
+        assert_eq!(needed(&nginx, &["Ingress shop/a", "Ingress shop/api-a-canary"]), None);
+        assert_eq!(needed(&ambassador, &["Mapping shop/a", "Mapping shop/a-canary"]), None);
+        // A copy sends requests by itself.
+        assert!(needed(&nginx, &["Ingress shop/a"]).is_some());
+        assert!(needed(&ambassador, &["Mapping shop/a"]).is_some());
         for (routing, out) in [
-            (json!({"nginx": {"stableIngress": "a"}}), "Ingress shop/a"),
             (json!({"alb": {"ingresses": ["a"], "servicePort": 80}}), "Ingress shop/a"),
             (json!({"istio": {"virtualServices": [{"name": "a"}]}}), "VirtualService shop/a"),
-            (json!({"ambassador": {"mappings": ["a"]}}), "Mapping shop/a"),
             (json!({"smi": {}}), "TrafficSplit shop/api"),
             (json!({"smi": {"trafficSplitName": "a"}}), "TrafficSplit shop/a"),
             (json!({"traefik": {"weightedTraefikServiceName": "a"}}), "TraefikService shop/a"),

@@ -215,16 +215,6 @@ impl Need {
             Self::All { kind, namespace } => (*kind, namespace) == (name.kind, &name.namespace),
         }
     }
-
-    /// Whether an object may be among those of both.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        match (self, other) {
-            (_, Self::One(name)) => self.covers(name),
-            (Self::One(name), Self::All { .. }) => other.covers(name),
-            (Self::All { .. }, Self::All { .. }) => self == other,
-        }
-    }
 }
 
 /// The objects that a router needs, as far as they are known. A router changes traffic by editing them.
@@ -232,6 +222,8 @@ impl Need {
 pub struct Routes {
     /// Objects as the API server shows them; one that does not exist is absent.
     pub objects: BTreeMap<RouteName, Value>,
+    /// Objects that are being deleted: nobody edits them any more, and routers may still follow them.
+    pub going: BTreeSet<RouteName>,
     /// Kinds that have not been listed yet, so that nothing can be said about their objects.
     pub unlisted: BTreeSet<RouteKind>,
     /// Kinds that cannot be listed, with what is in the way.
@@ -243,16 +235,24 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// Adds an object; `None` for one that is being deleted.
+    pub(crate) fn add(&mut self, name: RouteName, object: Option<Value>) {
+        match object {
+            Some(object) => drop(self.objects.insert(name, object)),
+            None => drop(self.going.insert(name)),
+        }
+    }
+
     /// An object; `None` while there is none.
     #[must_use]
     pub fn get(&self, name: &RouteName) -> Option<&Value> {
         self.objects.get(name)
     }
 
-    /// Whether none of the objects exists. One that cannot be made sense of does.
+    /// Whether an object may still be followed by a router; known only where its kind is.
     #[must_use]
-    pub fn are_gone(&self) -> bool {
-        self.are_known() && self.objects.is_empty()
+    pub fn exists(&self, name: &RouteName) -> bool {
+        self.objects.contains_key(name) || self.going.contains(name)
     }
 
     /// Whether every kind is known, so that an absent object does not exist.

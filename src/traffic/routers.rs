@@ -304,9 +304,14 @@ impl Routers {
         Some(ObservedTraffic { is_held: self.held(routes).next().is_some(), ..together })
     }
 
+    /// The objects that any of them edits.
+    pub fn edits(&self, routes: &Routes) -> impl Iterator<Item = RouteName> {
+        self.0.iter().flat_map(|router| router.edits(routes))
+    }
+
     /// Objects of users whose fields are noted as ours.
     pub fn held(&self, routes: &Routes) -> impl Iterator<Item = RouteName> {
-        self.0.iter().flat_map(|router| router.edits(routes)).filter(|name| routes.held.contains(name))
+        self.edits(routes).filter(|name| routes.held.contains(name))
     }
 
     /// What has to be asked elsewhere to know whether they do what their objects say.

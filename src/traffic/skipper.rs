@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::plugin::{Settings, retain_texts};
+use super::plugin::{self, Settings};
 use super::route::{at, items, text};
 use super::routers::{Abilities, Problem, Router, Subject, both};
 use super::weighted::{LARGEST_WEIGHT, Split, even, set_weight};
@@ -20,12 +20,6 @@ use crate::units::Weight;
 pub(super) const NAME: &str = "zalando/skipper";
 /// The field that holds its configuration.
 const FIELD: &str = "plugins.zalando/skipper";
-
-/// Leaves those groups in a configuration that are kept; whether any is.
-pub(super) fn retain(config: &mut Value, own: &str, is_in: &dyn Fn(&RouteName) -> bool) -> bool {
-    let is_kept = |name: &str| is_in(&RouteName::new(RouteKind::RouteGroup, own, name));
-    retain_texts(config, "routeGroups", is_kept)
-}
 
 /// The router.
 #[derive(Debug)]
@@ -148,6 +142,12 @@ impl Router for Skipper {
             routes.edit(&self.route(name), |group| self.render_group(group, target));
         }
     }
+}
+
+/// Reduces a configuration to those groups that are kept; whether any is.
+pub(super) fn reduce(config: &mut Value, own: &str, keeps: &dyn Fn(&RouteName) -> bool) -> bool {
+    let keeps = |name: &str| keeps(&RouteName::new(RouteKind::RouteGroup, own, name));
+    plugin::reduce(config, "routeGroups", keeps)
 }
 
 fn services(group: &Value) -> Services<'_> {

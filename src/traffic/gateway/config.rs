@@ -58,7 +58,7 @@ impl Config {
     pub(super) fn read(path: &str, value: &Value, rollout: [&str; 2]) -> Self {
         let mut settings = Settings::new(path, value);
         let [own, name] = rollout;
-        let namespace = settings.text("namespace").unwrap_or_else(|| own.to_owned());
+        let namespace = namespace(&mut settings, own);
         let mut chosen = Vec::new();
         for (kind, prefix) in KINDS {
             read_named(&mut settings, kind, prefix, &mut chosen);
@@ -79,12 +79,17 @@ impl Config {
     }
 }
 
-/// Leaves those routes in a configuration that are kept, and all that are chosen by label; whether any is.
-pub(in crate::traffic) fn retain(config: &mut Value, own: &str, is_in: &dyn Fn(&RouteName) -> bool) -> bool {
-    let namespace = Settings::new("", config).text("namespace").unwrap_or_else(|| own.to_owned());
+/// Where the routes are: beside the Rollout, unless the configuration says otherwise.
+fn namespace(settings: &mut Settings, own: &str) -> String {
+    settings.text("namespace").unwrap_or_else(|| own.to_owned())
+}
+
+/// Reduces a configuration to those routes that are kept, and all that are chosen by label; whether any is.
+pub(in crate::traffic) fn reduce(config: &mut Value, own: &str, keeps: &dyn Fn(&RouteName) -> bool) -> bool {
+    let namespace = namespace(&mut Settings::new("", config), own);
     for (kind, prefix) in KINDS {
         let is_kept =
-            |name: Option<&str>| name.is_some_and(|name| is_in(&RouteName::new(kind, &namespace, name)));
+            |name: Option<&str>| name.is_some_and(|name| keeps(&RouteName::new(kind, &namespace, name)));
         if let Some(named) = field_mut(config, prefix).filter(|named| !is_kept(named.as_str())) {
             // As good as absent, and so is the rule in it.
             *named = Value::Null;

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-pub(super) use self::config::retain;
+pub(super) use self::config::reduce;
 use self::config::{By, Chosen, Config};
 use self::selector::Selector;
 use super::route::{at, items, text};

@@ -229,13 +229,13 @@ impl Router for Istio {
     }
 }
 
-/// Leaves those VirtualServices in the fields that are kept; whether any is.
-pub(super) fn retain(
+/// Reduces the fields to those VirtualServices that are kept; whether any is.
+pub(super) fn reduce(
     spec: &mut IstioTrafficRouting,
     namespace: &str,
-    is_in: &dyn Fn(&RouteName) -> bool,
+    keeps: &dyn Fn(&RouteName) -> bool,
 ) -> bool {
-    let is_kept = |found: &IstioVirtualService| is_in(&choice::route(&found.name, namespace));
+    let is_kept = |found: &IstioVirtualService| keeps(&choice::route(&found.name, namespace));
     spec.virtual_service.take_if(|found| !is_kept(found));
     spec.virtual_services.iter_mut().for_each(|several| several.retain(is_kept));
     spec.virtual_service.is_some() || spec.virtual_services.as_ref().is_some_and(|found| !found.is_empty())
