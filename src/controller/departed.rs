@@ -29,8 +29,9 @@ impl RolloutRecord {
     fn with_carried_route(&self, identity: &Identity) -> Option<Rollout> {
         let whole = self.content.as_ref().ok()?.rollout(identity).ok()?;
         let mut whole = traffic::with_route_left(&whole).unwrap_or(whole);
-        let status = whole.status.as_mut().and_then(|status| status.canary.as_mut());
-        status.into_iter().for_each(|canary| canary.route = None);
+        if let Some(canary) = whole.status.as_mut().and_then(|status| status.canary.as_mut()) {
+            canary.route = None;
+        }
         Some(whole)
     }
 }
@@ -164,6 +165,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands beside what may be nothing")]
     fn names(names: &[&str]) -> Option<Vec<String>> {
         Some(names.iter().map(|name| (*name).to_owned()).collect())
     }

@@ -1,4 +1,4 @@
-//! The ConfigMap: `trigger.<name>`, `template.<name>`, `service.<kind>[.<name>]`, `subscriptions` and `context`.
+//! The `ConfigMap`: `trigger.<name>`, `template.<name>`, `service.<kind>[.<name>]`, `subscriptions` and `context`.
 //!
 //! What is wrong with one entry concerns that entry alone: it is as good as absent, and named.
 
@@ -36,7 +36,7 @@ struct Sending {
 }
 
 impl Config {
-    /// Reads the entries of the ConfigMap.
+    /// Reads the entries of the `ConfigMap`.
     #[must_use]
     pub fn parse(data: &BTreeMap<String, String>) -> Self {
         let mut config = Self::default();

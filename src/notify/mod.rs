@@ -1,5 +1,5 @@
 //! Notifications: which announcements about a Rollout somebody wants to hear of, and what they are sent. In the form that
-//! other controllers of this API have them: triggers, templates, services and subscriptions in one ConfigMap, secrets in one
+//! other controllers of this API have them: triggers, templates, services and subscriptions in one `ConfigMap`, secrets in one
 //! Secret, and subscriptions in annotations of Rollouts.
 //!
 //! An announcement that somebody has subscribed to is written into the status of its Rollout together with what it tells of,
@@ -20,11 +20,11 @@ pub mod config;
 pub mod outbox;
 pub mod service;
 mod subscription;
-pub mod template;
+mod template;
 
 pub use config::Config;
 
-/// Name of the ConfigMap, in the controller's namespace.
+/// Name of the `ConfigMap`, in the controller's namespace.
 pub const CONFIG_MAP: &str = "argo-rollouts-notification-configmap";
 /// Name of the Secret, in the controller's namespace.
 pub const SECRET: &str = "argo-rollouts-notification-secret";

@@ -1,4 +1,4 @@
-//! Who gets what: annotations of a Rollout, and what the ConfigMap gives to all.
+//! Who gets what: annotations of a Rollout, and what the `ConfigMap` gives to all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub(super) struct Destination {
     pub(super) recipient: String,
 }
 
-/// A subscription of the ConfigMap.
+/// A subscription of the `ConfigMap`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Subscription {
     destinations: Vec<Destination>,

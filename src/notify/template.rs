@@ -1,9 +1,10 @@
 //! Templates are Go's `text/template` in every text of an entry, with the Rollout, its AnalysisRuns, the recipient, the
-//! context of the ConfigMap, the keys of the Secret, and the event.
+//! context of the `ConfigMap`, the keys of the Secret, and the event.
 //!
 //! Absent on purpose: functions that Go's library does not have, but for `upper` and `lower`.
 
 use gotmpl::Template;
+use serde::Serialize;
 use serde_json::Value;
 
 /// Most iterations of all loops of one template.
@@ -12,15 +13,15 @@ const MAX_ITERATIONS: u64 = 10_000;
 const MAX_LENGTH: usize = 100_000;
 
 /// What templates know.
-pub struct Data(gotmpl::Value);
+pub(super) struct Data(gotmpl::Value);
 
 impl Data {
-    /// From JSON with the fields `rollout`, `analysisRuns`, `recipient`, `context`, `secrets` and `event`.
+    /// What templates know, by its names there.
     ///
     /// # Errors
-    /// When it is no object of them.
-    pub fn new(json: &Value) -> Result<Self, String> {
-        gotmpl::to_value(json).map(Self).map_err(|error| error.to_string())
+    /// When a template could not know it.
+    pub(super) fn new(known: &impl Serialize) -> Result<Self, String> {
+        gotmpl::to_value(known).map(Self).map_err(|error| error.to_string())
     }
 }
 

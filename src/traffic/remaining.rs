@@ -79,7 +79,9 @@ impl Kept<'_> {
 /// Reduces a field with one name and a field with several to what is kept; whether that is anything.
 fn reduce(one: &mut Option<String>, several: &mut Option<Vec<String>>, keeps: &dyn Fn(&str) -> bool) -> bool {
     one.take_if(|name| name.is_empty() || !keeps(name));
-    several.iter_mut().for_each(|names| names.retain(|name| !name.is_empty() && keeps(name)));
+    if let Some(names) = several {
+        names.retain(|name| !name.is_empty() && keeps(name));
+    }
     one.is_some() || several.as_ref().is_some_and(|names| !names.is_empty())
 }
 

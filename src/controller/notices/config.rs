@@ -1,4 +1,4 @@
-//! Follows the ConfigMap of notifications, which need not exist.
+//! Follows the `ConfigMap` of notifications, which need not exist.
 
 use std::sync::Arc;
 

@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
         assert_eq!(tries.wait(&key, &to, now.plus(Duration::from_secs(20))), Some(Duration::from_secs(100)));
         assert_eq!(tries.wait(&key, &other, now), None);
-        assert_eq!(tries.wait(&key, &to, now.plus(Duration::from_secs(120))), None);
+        assert_eq!(tries.wait(&key, &to, now.plus(Duration::from_mins(2))), None);
         tries.succeeded(&key, &to);
         assert_eq!(tries.failed(&key, &to, now).as_secs(), 1);
         tries.forget(&key);

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_with::skip_serializing_none;
 use url::Url;
 
 use super::{Notice, PATIENCE};
@@ -53,6 +54,16 @@ struct Status {
     target_url: Option<String>,
 }
 
+/// What GitHub takes.
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Body<'a> {
+    state: &'a str,
+    context: &'a str,
+    description: String,
+    target_url: Option<&'a str>,
+}
+
 /// The status of a commit, and who sets it.
 #[derive(Clone, PartialEq)]
 pub struct CommitStatus {
@@ -88,10 +99,8 @@ pub(super) fn commit_status(
     }
     let label = part.status.label.as_deref().unwrap_or("serin");
     let description: String = notice.message.chars().take(DESCRIPTION).collect();
-    let mut body = json!({"state": state, "context": label, "description": description});
-    if let Some(url) = &part.status.target_url {
-        body["target_url"] = json!(url);
-    }
+    let target_url = part.status.target_url.as_deref();
+    let body = json!(Body { state, context: label, description, target_url });
     let api = settings.enterprise_base_url.as_deref().unwrap_or(API).trim_end_matches('/');
     let installation = number("installationID", &settings.installation_id)?;
     let token = format!("{api}/app/installations/{installation}/access_tokens");

@@ -21,11 +21,11 @@ pub(super) struct Part {
     tags: Option<String>,
 }
 
-pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: &Part) -> Result<HttpRequest, String> {
+pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: &Part) -> HttpRequest {
     let tags = notice.recipient.split('|').chain(part.tags.iter().flat_map(|tags| tags.split('|')));
     let tags: Vec<_> = tags.map(str::trim).filter(|tag| !tag.is_empty()).collect();
     let body = json!({"time": notice.at.as_millis(), "tags": tags, "text": notice.message});
     let url = format!("{}/annotations", settings.api_url.trim_end_matches('/'));
-    Ok(HttpRequest::post(url, &body, PATIENCE)
-        .with_header("Authorization", format!("Bearer {}", settings.api_key)))
+    HttpRequest::post(url, &body, PATIENCE)
+        .with_header("Authorization", format!("Bearer {}", settings.api_key))
 }

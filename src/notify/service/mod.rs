@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use regex::{Captures, Regex};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -39,7 +40,7 @@ pub enum Delivery {
         kind: Kind,
     },
     /// By an app of GitHub's.
-    CommitStatus(CommitStatus),
+    CommitStatus(Box<CommitStatus>),
     /// By mail.
     Mail(Mail),
 }
@@ -105,7 +106,7 @@ impl Kind {
     }
 }
 
-/// A service of the ConfigMap.
+/// A service of the `ConfigMap`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Its kind.
@@ -127,11 +128,23 @@ struct Notice<'a> {
     at: Timestamp,
 }
 
+/// What templates know.
+#[derive(Serialize)]
+struct Known<'a> {
+    /// The Rollout and its runs.
+    #[serde(flatten)]
+    about: &'a Value,
+    recipient: &'a str,
+    context: &'a BTreeMap<String, String>,
+    secrets: BTreeMap<&'a str, &'a str>,
+    event: Value,
+}
+
 /// What delivers a notification, once for each template that its trigger sends. `about` is what templates know of
 /// the Rollout; `secrets` the Secret's keys.
 ///
 /// # Errors
-/// Why it cannot be sent, until somebody changes the ConfigMap or the Secret.
+/// Why it cannot be sent, until somebody changes the `ConfigMap` or the Secret.
 pub fn deliveries(
     config: &Config,
     pending: &PendingNotification,
@@ -149,14 +162,16 @@ pub fn deliveries(
     let service = config.services.get(service).ok_or_else(|| {
         format!("service '{service}' is not configured: add it to the ConfigMap {}", super::CONFIG_MAP)
     })?;
-    let mut known = about.clone();
-    known["recipient"] = json!(pending.recipient);
-    known["context"] = json!(config.context);
-    known["secrets"] = secrets.iter().map(|(key, secret)| (key.clone(), json!(secret.reveal()))).collect();
-    known["event"] = json!({
+    let event = json!({
         "id": pending.id, "type": pending.r#type, "reason": reason, "message": pending.message, "time": pending.at,
     });
-    let data = Data::new(&known)?;
+    let data = Data::new(&Known {
+        about,
+        recipient: &pending.recipient,
+        context: &config.context,
+        secrets: secrets.iter().map(|(key, secret)| (key.as_str(), secret.reveal())).collect(),
+        event,
+    })?;
     let settings = filled(&service.settings, secrets);
     let hidden: Vec<_> = secrets.values().map(|secret| Secret::new(secret.reveal().trim_end())).collect();
     let delivery = |(number, name): (usize, &String)| {
@@ -200,13 +215,13 @@ impl Service {
             }
             Kind::GitHub => {
                 let status = github::commit_status(read(settings)?, notice, &read_part(notice)?);
-                return status.map(Delivery::CommitStatus);
+                return status.map(|status| Delivery::CommitStatus(Box::new(status)));
             }
-            Kind::Grafana => grafana::request(&read(settings)?, notice, &read_part(notice)?),
+            Kind::Grafana => Ok(grafana::request(&read(settings)?, notice, &read_part(notice)?)),
             Kind::PagerDuty => pager_duty::request(&read(settings)?, notice, &read_part(notice)?),
-            Kind::Slack => slack::request(&read(settings)?, notice, read_part(notice)?),
-            Kind::Teams => teams::request(&read(settings)?, notice, read_part(notice)?),
-            Kind::Webhook => webhook::request(read(settings)?, notice, read_part(notice)?),
+            Kind::Slack => slack::request(&read(settings)?, notice, &read_part(notice)?),
+            Kind::Teams => teams::request(&read(settings)?, notice, &read_part(notice)?),
+            Kind::Webhook => Ok(webhook::request(read(settings)?, notice, read_part(notice)?)),
         };
         Ok(Delivery::Http { request: request?, kind: self.kind })
     }

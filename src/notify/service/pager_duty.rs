@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_with::skip_serializing_none;
 
 use super::{Notice, PATIENCE};
 use crate::analysis::query::HttpRequest;
+use crate::units::Timestamp;
 
 /// Where `PagerDuty` takes events.
 const API: &str = "https://events.pagerduty.com";
@@ -34,28 +36,49 @@ pub(super) struct Part {
     dedup_key: Option<String>,
 }
 
+/// What the API takes.
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Alert<'a> {
+    routing_key: &'a str,
+    event_action: &'static str,
+    dedup_key: &'a str,
+    payload: Payload<'a>,
+    client_url: Option<&'a str>,
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Payload<'a> {
+    summary: &'a str,
+    severity: &'a str,
+    source: &'a str,
+    timestamp: Timestamp,
+    component: Option<&'a str>,
+    group: Option<&'a str>,
+    class: Option<&'a str>,
+}
+
 pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: &Part) -> Result<HttpRequest, String> {
     let recipient = notice.recipient;
     let key = settings.service_keys.get(recipient);
     let key = key.ok_or_else(|| format!("serviceKeys has no '{recipient}': add it, or correct the name"))?;
-    let mut payload = json!({
-        "summary": part.summary.as_deref().unwrap_or(&notice.message),
-        "severity": part.severity.as_deref().unwrap_or("warning"),
-        "source": part.source.as_deref().unwrap_or("serin"),
-        "timestamp": notice.at,
-    });
-    for (field, value) in [("component", &part.component), ("group", &part.group), ("class", &part.class)] {
-        if let Some(text) = value {
-            payload[field] = json!(text);
-        }
-    }
-    // What is sent again is one alert.
-    let dedup_key = part.dedup_key.as_ref().unwrap_or(&notice.id);
-    let mut body =
-        json!({"routing_key": key, "event_action": "trigger", "dedup_key": dedup_key, "payload": payload});
-    if let Some(url) = &part.url {
-        body["client_url"] = json!(url);
-    }
+    let alert = Alert {
+        routing_key: key,
+        event_action: "trigger",
+        // What is sent again is one alert.
+        dedup_key: part.dedup_key.as_deref().unwrap_or(&notice.id),
+        payload: Payload {
+            summary: part.summary.as_deref().unwrap_or(&notice.message),
+            severity: part.severity.as_deref().unwrap_or("warning"),
+            source: part.source.as_deref().unwrap_or("serin"),
+            timestamp: notice.at,
+            component: part.component.as_deref(),
+            group: part.group.as_deref(),
+            class: part.class.as_deref(),
+        },
+        client_url: part.url.as_deref(),
+    };
     let api = settings.api_url.as_deref().unwrap_or(API).trim_end_matches('/');
-    Ok(HttpRequest::post(format!("{api}/v2/enqueue"), &body, PATIENCE))
+    Ok(HttpRequest::post(format!("{api}/v2/enqueue"), &json!(alert), PATIENCE))
 }

@@ -1,7 +1,8 @@
 //! Slack: `chat.postMessage` of its Web API.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use serde_with::skip_serializing_none;
 
 use super::{Notice, PATIENCE, json_of};
 use crate::analysis::query::HttpRequest;
@@ -29,30 +30,51 @@ pub(super) struct Part {
     blocks: Option<String>,
 }
 
-pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: Part) -> Result<HttpRequest, String> {
-    let mut body = json!({"channel": notice.recipient, "text": notice.message});
-    for (field, value) in [("attachments", part.attachments), ("blocks", part.blocks)] {
-        if let Some(text) = value {
-            body[field] = json_of(&format!("slack.{field}"), &text)?;
-        }
-    }
-    if let Some(username) = &settings.username {
-        body["username"] = json!(username);
-    }
-    if let Some(icon) = &settings.icon {
-        let field = if icon.starts_with(':') { "icon_emoji" } else { "icon_url" };
-        body[field] = json!(icon);
-    }
+/// What `chat.postMessage` takes.
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Message<'a> {
+    channel: &'a str,
+    text: &'a str,
+    attachments: Option<Value>,
+    blocks: Option<Value>,
+    username: Option<&'a str>,
+    icon_emoji: Option<&'a str>,
+    icon_url: Option<&'a str>,
+}
+
+/// What it answers.
+#[derive(Deserialize)]
+struct Answer {
+    ok: bool,
+    error: Option<String>,
+}
+
+pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: &Part) -> Result<HttpRequest, String> {
+    let json = |field, text: &Option<String>| text.as_ref().map(|text| json_of(field, text)).transpose();
+    let (icon_emoji, icon_url) = match settings.icon.as_deref() {
+        Some(icon) if icon.starts_with(':') => (Some(icon), None),
+        icon => (None, icon),
+    };
+    let message = Message {
+        channel: notice.recipient,
+        text: &notice.message,
+        attachments: json("slack.attachments", &part.attachments)?,
+        blocks: json("slack.blocks", &part.blocks)?,
+        username: settings.username.as_deref(),
+        icon_emoji,
+        icon_url,
+    };
     let api = settings.api_url.as_deref().unwrap_or(API).trim_end_matches('/');
-    let request = HttpRequest::post(format!("{api}/chat.postMessage"), &body, PATIENCE);
+    let request = HttpRequest::post(format!("{api}/chat.postMessage"), &json!(message), PATIENCE);
     Ok(request.with_header("Authorization", format!("Bearer {}", settings.token)))
 }
 
 /// Slack answers 200 to what it does not take, too.
 pub(super) fn accepts(body: &[u8]) -> Result<(), String> {
-    let answer: Value = serde_json::from_slice(body).map_err(|_| "its answer is no JSON".to_owned())?;
-    if answer["ok"] == json!(true) {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| "its answer is no JSON".to_owned())?;
+    if answer.ok {
         return Ok(());
     }
-    Err(format!("it says {}", answer["error"].as_str().unwrap_or("nothing about why it does not take it")))
+    Err(format!("it says {}", answer.error.as_deref().unwrap_or("nothing about why it does not take it")))
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use serde_with::skip_serializing_none;
 
 use super::{Notice, PATIENCE, json_of};
 use crate::analysis::query::HttpRequest;
@@ -30,7 +31,24 @@ pub(super) struct Part {
     template: Option<String>,
 }
 
-pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: Part) -> Result<HttpRequest, String> {
+/// A message card.
+#[skip_serializing_none]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Card<'a> {
+    #[serde(rename = "@type")]
+    r#type: &'static str,
+    #[serde(rename = "@context")]
+    context: &'static str,
+    text: &'a str,
+    title: Option<&'a str>,
+    summary: Option<&'a str>,
+    theme_color: Option<&'a str>,
+    sections: Option<Vec<Value>>,
+    potential_action: Option<Value>,
+}
+
+pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: &Part) -> Result<HttpRequest, String> {
     let recipient = notice.recipient;
     let url = settings.recipient_urls.get(recipient);
     let url =
@@ -38,32 +56,33 @@ pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: Part) -> R
     Ok(HttpRequest::post(url.clone(), &card(notice, part)?, PATIENCE))
 }
 
-fn card(notice: &Notice<'_>, part: Part) -> Result<Value, String> {
-    if let Some(whole) = part.template {
-        return json_of("teams.template", &whole);
+fn card(notice: &Notice<'_>, part: &Part) -> Result<Value, String> {
+    if let Some(whole) = &part.template {
+        return json_of("teams.template", whole);
     }
-    let mut card = json!({
-        "@type": "MessageCard", "@context": "https://schema.org/extensions",
-        "text": part.text.as_deref().unwrap_or(&notice.message),
-    });
-    for (field, value) in [("title", part.title), ("summary", part.summary), ("themeColor", part.theme_color)]
-    {
-        if let Some(text) = value {
-            card[field] = json!(text);
-        }
-    }
-    let mut sections = match &part.sections {
-        Some(text) => json_of("teams.sections", text)?,
-        None => json!([]),
+    let action = part.potential_action.as_ref();
+    let sections = sections(part)?;
+    Ok(json!(Card {
+        r#type: "MessageCard",
+        context: "https://schema.org/extensions",
+        text: part.text.as_deref().unwrap_or(&notice.message),
+        title: part.title.as_deref(),
+        summary: part.summary.as_deref(),
+        theme_color: part.theme_color.as_deref(),
+        sections: (!sections.is_empty()).then_some(sections),
+        potential_action: action.map(|text| json_of("teams.potentialAction", text)).transpose()?,
+    }))
+}
+
+/// The sections of the template, and one of its facts.
+fn sections(part: &Part) -> Result<Vec<Value>, String> {
+    let mut sections = match part.sections.as_ref().map(|text| json_of("teams.sections", text)).transpose()? {
+        None => vec![],
+        Some(Value::Array(sections)) => sections,
+        Some(_) => return Err("teams.sections is no list once it is rendered".to_owned()),
     };
-    if let (Some(facts), Some(sections)) = (&part.facts, sections.as_array_mut()) {
+    if let Some(facts) = &part.facts {
         sections.push(json!({"facts": json_of("teams.facts", facts)?}));
     }
-    if sections.as_array().is_none_or(|sections| !sections.is_empty()) {
-        card["sections"] = sections;
-    }
-    if let Some(actions) = &part.potential_action {
-        card["potentialAction"] = json_of("teams.potentialAction", actions)?;
-    }
-    Ok(card)
+    Ok(sections)
 }

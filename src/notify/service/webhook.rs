@@ -49,7 +49,7 @@ enum Method {
     Patch,
 }
 
-pub(super) fn request(settings: Settings, notice: &Notice<'_>, part: Part) -> Result<HttpRequest, String> {
+pub(super) fn request(settings: Settings, notice: &Notice<'_>, part: Part) -> HttpRequest {
     let path = part.path.unwrap_or_default();
     let url = match path.trim_start_matches('/') {
         "" => settings.url,
@@ -75,5 +75,5 @@ pub(super) fn request(settings: Settings, notice: &Notice<'_>, part: Part) -> Re
             .map(|user| Credentials::Basic { username: user.username, password: Secret::new(user.password) }),
         ..HttpRequest::get(url, PATIENCE)
     };
-    Ok(request.with_header("Idempotency-Key", notice.id.clone()))
+    request.with_header("Idempotency-Key", notice.id.clone())
 }

@@ -6,6 +6,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::analysis::Secret;
@@ -16,6 +17,12 @@ use crate::units::Timestamp;
 const LIFETIME: i64 = 300;
 /// By how many seconds clocks may differ.
 const SKEW: i64 = 60;
+
+/// What GitHub answers.
+#[derive(Deserialize)]
+struct Answer {
+    token: String,
+}
 
 /// What the app signs to ask for a token.
 ///
@@ -45,7 +52,6 @@ pub(super) fn signed(wanted: &CommitStatus, now: Timestamp) -> Result<Secret, St
 /// # Errors
 /// When there is none.
 pub(super) fn token(body: &[u8]) -> Result<Secret, String> {
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-    let token = answer["token"].as_str().map(Secret::new);
-    token.ok_or_else(|| "its answer holds no token".to_owned())
+    let answer: Result<Answer, _> = serde_json::from_slice(body);
+    answer.map(|answer| Secret::new(answer.token)).map_err(|_| "its answer holds no token".to_owned())
 }

@@ -74,7 +74,12 @@ async fn a_commit_gets_its_status_by_a_token_that_the_app_has_signed_for() {
     };
     let wanted = |key: &str| {
         let (key, app) = (Secret::new(key), "12".to_owned());
-        Delivery::CommitStatus(CommitStatus { app, key, token: request("token"), status: request("status") })
+        Delivery::CommitStatus(Box::new(CommitStatus {
+            app,
+            key,
+            token: request("token"),
+            status: request("status"),
+        }))
     };
     assert_eq!(deliver(&wanted(KEY)).await, Ok(()));
     let [asked, set] = &server.seen()[..] else { panic!("two requests") };
