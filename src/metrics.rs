@@ -3,6 +3,7 @@
 //! Labels that name an object appear only on figures of Rollouts, AnalysisRuns and Experiments, and go with the object. Figures that
 //! the caches know already are not kept here: whoever has them registers a collector, read when somebody scrapes.
 
+mod delivery;
 mod notices;
 mod updates;
 
@@ -18,12 +19,16 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::api::RolloutStatus;
 use crate::api::rollout_status::PendingNotification;
+use crate::events::AbortCause;
 use crate::rollout::status::Finished;
+use crate::units::Timestamp;
+use delivery::Delivery;
 use notices::Attempts;
 use updates::Updates;
 
@@ -97,13 +102,20 @@ struct ObjectFigures {
     passes: Histogram,
     errors: u64,
     events: BTreeMap<(&'static str, &'static str), u64>,
+    delivery: Delivery,
     /// `None` before the first.
     notices: Option<Attempts>,
 }
 
 impl Default for ObjectFigures {
     fn default() -> Self {
-        Self { passes: Histogram::new(PASS_BUCKETS), errors: 0, events: BTreeMap::new(), notices: None }
+        Self {
+            passes: Histogram::new(PASS_BUCKETS),
+            errors: 0,
+            events: BTreeMap::new(),
+            delivery: Delivery::default(),
+            notices: None,
+        }
     }
 }
 
@@ -115,6 +127,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
     events_lost: Counter,
+    leader: Gauge,
     updates: Updates,
     objects: Mutex<Objects>,
 }
@@ -158,9 +171,30 @@ impl Metrics {
         });
     }
 
-    /// Notes how long an update took, now that it has ended.
-    pub fn update_finished(&self, update: &Finished) {
+    /// Counts an update that was taken back.
+    pub fn aborted(&self, namespace: &str, name: &str, cause: AbortCause) {
+        self.figures(Subject::Rollout, namespace, name, |figures| figures.delivery.aborted(cause));
+    }
+
+    /// Notes how an update of a Rollout ended and how long it took.
+    pub fn update_finished(&self, namespace: &str, name: &str, update: &Finished) {
         self.updates.observe(update);
+        let completion = update.completion;
+        self.figures(Subject::Rollout, namespace, name, |figures| figures.delivery.finished(completion));
+    }
+
+    /// Notes the status that a Rollout has now.
+    pub fn status(&self, namespace: &str, name: &str, status: &RolloutStatus, now: Timestamp) {
+        self.figures(Subject::Rollout, namespace, name, |figures| {
+            if let Some(outage) = figures.delivery.status(status, now) {
+                self.updates.restored(outage);
+            }
+        });
+    }
+
+    /// From now on this process makes passes; it ends when it no longer may.
+    pub fn leads(&self) {
+        self.leader.set(1);
     }
 
     /// Counts an announcement that could not be made.
@@ -204,6 +238,8 @@ impl Metrics {
             "Events that could not be created",
             self.events_lost.clone(),
         );
+        let leader = "Whether this replica makes passes (1) or stands by (0)";
+        registry.register("controller_leader", leader, self.leader.clone());
         self.updates.register(&mut registry);
         registry.register_collector(Box::new(self));
         registry.register_collector(Box::new(Process));
@@ -235,7 +271,12 @@ impl Collector for Metrics {
             }
         }
         notices::encode(&mut encoder, &objects)?;
-        encode_events(&mut encoder, &objects)
+        encode_events(&mut encoder, &objects)?;
+        let rollouts = objects.iter().filter(|((of, _, _), _)| *of == Subject::Rollout);
+        let rollouts: Vec<delivery::Shown<'_>> = rollouts
+            .map(|((_, namespace, name), figures)| (namespace.as_str(), name.as_str(), &figures.delivery))
+            .collect();
+        delivery::encode(&mut encoder, &rollouts)
     }
 }
 
@@ -357,11 +398,22 @@ mod tests {
             "rollout_reconcile_count{namespace=\"shop\",name=\"web\"} 1",
             "rollout_reconcile_error{namespace=\"shop\",name=\"web\"} 1",
             "controller_pass_errors_total{kind=\"rollout\",category=\"conflict\"} 1",
+            // Nothing of the kind has happened, and an increase has to show the first.
+            "rollout_aborts_total{namespace=\"shop\",name=\"web\",cause=\"analysis\"} 0",
+            "rollout_updates_total{namespace=\"shop\",name=\"web\",result=\"Promoted\"} 0",
         ] {
             assert!(before.contains(line), "{line} not in {before}");
         }
         metrics.forget(Subject::Rollout, "shop", "web");
         assert!(!text(&metrics).contains("shop"));
+    }
+
+    #[test]
+    fn a_replica_tells_whether_it_leads() {
+        let metrics = Arc::new(Metrics::default());
+        assert!(text(&metrics).contains("controller_leader 0\n"));
+        metrics.leads();
+        assert!(text(&metrics).contains("controller_leader 1\n"));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::error::code;
 use super::store::Identity;
 use crate::analysis::RunEvent;
 use crate::api::Rollout;
-use crate::events::{Event, Severity};
+use crate::events::{AbortCause, Event, Severity};
 use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
@@ -54,17 +54,23 @@ pub(crate) struct Note {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) severity: Severity,
+    /// What has taken an update back, where it tells of that.
+    pub(crate) abort: Option<AbortCause>,
 }
 
 impl From<Event> for Note {
     fn from(event: Event) -> Self {
-        Self { reason: event.reason(), message: event.to_string(), severity: event.severity() }
+        let abort = match &event {
+            Event::Aborted { why, .. } => Some(why.cause),
+            _ => None,
+        };
+        Self { reason: event.reason(), message: event.to_string(), severity: event.severity(), abort }
     }
 }
 
 impl From<RunEvent> for Note {
     fn from(event: RunEvent) -> Self {
-        Self { reason: event.reason, message: event.message, severity: event.severity }
+        Self { reason: event.reason, message: event.message, severity: event.severity, abort: None }
     }
 }
 
@@ -122,6 +128,9 @@ impl Announcer {
             info!(kind = about.kind, namespace, name, reason, message = note.message, "announced");
             if about.kind.as_deref() == Some(&*Rollout::kind(&())) {
                 self.metrics.event(namespace, name, severity, reason);
+                if let Some(cause) = note.abort {
+                    self.metrics.aborted(namespace, name, cause);
+                }
             }
             let until = Instant::now() + KEEP;
             let announcement = Announcement { about: Arc::clone(&about), note, at: clock.now(), until };

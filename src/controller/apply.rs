@@ -37,7 +37,7 @@ use super::clock::Clock;
 use super::difference::difference;
 use super::error::{PassError, code};
 use super::leader::{Fence, Permit};
-use super::store::Identity;
+use super::store::{Identity, Key};
 use super::unanswered::Unanswered;
 use super::wire::RolloutObject;
 use crate::api::Rollout;
@@ -104,7 +104,9 @@ impl Writer {
             let next = serde_json::to_value(status).map_err(encode)?;
             target.identity.version =
                 self.write_status(&target.identity, &stored, &next, &plan.events).await?;
-            plan.finished.iter().for_each(|update| self.metrics.update_finished(update));
+            let Key { namespace, name } = &target.identity.key;
+            plan.finished.iter().for_each(|update| self.metrics.update_finished(namespace, name, update));
+            self.metrics.status(namespace, name, status, self.clock.now());
         }
         let (made, failed) = self.make(&mut target, &plan.stages).await;
         let traffic = made.iter().find_map(|effect| match effect {

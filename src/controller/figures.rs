@@ -1,10 +1,15 @@
 //! What the metrics show of each object, in the words that dashboards of this API know. Every word is from a closed set,
 //! except names.
 
+mod standing;
+
+use crate::api::analysis_run::MetricResult;
 use crate::api::analysis_template::Metric;
 use crate::api::metric_provider::MetricProvider;
 use crate::api::traffic_routing::TrafficRouting;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisTemplateSpec, Rollout, RolloutStatus};
+
+pub(crate) use standing::Standing;
 
 /// Where a Rollout stands, as its metrics call it: not the phase of its status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +67,7 @@ impl RolloutPhase {
 }
 
 /// What the metrics show of a Rollout.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     pub(crate) strategy: &'static str,
     pub(crate) traffic_router: String,
@@ -71,6 +76,7 @@ pub(crate) struct Figures {
     pub(crate) available: i32,
     pub(crate) updated: i32,
     pub(crate) unavailable: i32,
+    pub(crate) standing: Standing,
 }
 
 impl Figures {
@@ -94,6 +100,7 @@ impl Figures {
             available,
             updated: status.updated_replicas.unwrap_or_default(),
             unavailable: all.saturating_sub(available).max(0),
+            standing: Standing::new(rollout, status),
         }
     }
 
@@ -127,6 +134,10 @@ pub(crate) struct MetricFigures {
     pub(crate) provider: &'static str,
     /// Whether it is measured without deciding, and its phase; `None` in a template, and before the first measurement.
     pub(crate) result: Option<(bool, AnalysisPhase)>,
+    /// The latest value that was measured, where it is one finite number.
+    pub(crate) value: Option<f64>,
+    /// How many measurements had each verdict.
+    pub(crate) measurements: [(AnalysisPhase, i32); 4],
 }
 
 impl MetricFigures {
@@ -134,9 +145,14 @@ impl MetricFigures {
     pub(crate) fn of_run(run: &AnalysisRun) -> Vec<Self> {
         let results = || run.status.iter().filter_map(|status| status.metric_results.as_ref()).flatten();
         let result = |name: &str| results().find(|result| result.name == name);
-        let figures = |metric: &Metric| Self {
-            result: result(&metric.name).map(|result| (result.dry_run == Some(true), result.phase)),
-            ..Self::new(metric)
+        let figures = |metric: &Metric| match result(&metric.name) {
+            Some(result) => Self {
+                result: Some((result.dry_run == Some(true), result.phase)),
+                value: latest_number(result),
+                measurements: measurements(Some(result)),
+                ..Self::new(metric)
+            },
+            None => Self::new(metric),
         };
         run.spec.metrics.iter().flatten().map(figures).collect()
     }
@@ -147,8 +163,33 @@ impl MetricFigures {
     }
 
     fn new(metric: &Metric) -> Self {
-        Self { metric: metric.name.clone(), provider: provider(&metric.provider), result: None }
+        Self {
+            metric: metric.name.clone(),
+            provider: provider(&metric.provider),
+            result: None,
+            value: None,
+            measurements: measurements(None),
+        }
     }
+}
+
+/// The latest value of a metric; Prometheus gives a list even where there is one number.
+fn latest_number(result: &MetricResult) -> Option<f64> {
+    let value = result.measurements.iter().flatten().rev().find_map(|measured| measured.value.as_deref())?;
+    let value = value.trim();
+    let inner = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
+    inner.trim().parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+/// Measurements of a metric by verdict.
+fn measurements(result: Option<&MetricResult>) -> [(AnalysisPhase, i32); 4] {
+    let count = |of: fn(&MetricResult) -> Option<i32>| result.and_then(of).unwrap_or_default();
+    [
+        (AnalysisPhase::Successful, count(|result| result.successful)),
+        (AnalysisPhase::Failed, count(|result| result.failed)),
+        (AnalysisPhase::Inconclusive, count(|result| result.inconclusive)),
+        (AnalysisPhase::Error, count(|result| result.error)),
+    ]
 }
 
 /// The name of a provider.
@@ -228,10 +269,26 @@ mod tests {
             "status": {"phase": "Running", "metricResults": [{"name": "a", "phase": "Failed", "dryRun": true}]},
         }))
         .unwrap();
-        let shown =
-            |metric: &str, provider, result| MetricFigures { metric: metric.to_owned(), provider, result };
-        let expected =
-            [shown("a", "Prometheus", Some((true, AnalysisPhase::Failed))), shown("b", "NewRelic", None)];
-        assert_eq!(MetricFigures::of_run(&run), expected);
+        let figures = MetricFigures::of_run(&run);
+        let shown: Vec<_> =
+            figures.iter().map(|of| (of.metric.as_str(), of.provider, of.result, of.value)).collect();
+        let failed = Some((true, AnalysisPhase::Failed));
+        assert_eq!(shown, [("a", "Prometheus", failed, None), ("b", "NewRelic", None, None)]);
+    }
+
+    #[test]
+    fn the_latest_value_of_a_metric_is_shown_where_it_is_a_number() {
+        let latest = |values: Value| {
+            let measured = |value: &Value| json!({"phase": "Successful", "value": value});
+            let measurements: Vec<_> = values.as_array().unwrap().iter().map(measured).collect();
+            let result = json!({"name": "a", "phase": "Running", "measurements": measurements});
+            latest_number(&serde_json::from_value(result).unwrap())
+        };
+        assert_eq!(latest(json!(["[0.5]", "[0.75]"])), Some(0.75));
+        assert_eq!(latest(json!(["3"])), Some(3.0));
+        assert_eq!(latest(json!(["3", null])), Some(3.0));
+        for none in [json!([]), json!(["[1,2]"]), json!(["NaN"]), json!(["true"]), json!(["{\"a\":1}"])] {
+            assert_eq!(latest(none.clone()), None, "{none}");
+        }
     }
 }

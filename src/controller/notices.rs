@@ -274,6 +274,7 @@ pub(crate) async fn tell_problems(caches: Arc<Caches>, writer: Arc<Writer>, cloc
             reason: "InvalidNotificationConfig",
             message: problem.clone(),
             severity: crate::events::Severity::Warning,
+            abort: None,
         };
         let notes: Vec<_> = loaded.config.problems.iter().map(note).collect();
         if let Some(about) = &loaded.about {

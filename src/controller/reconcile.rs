@@ -129,6 +129,9 @@ impl Rollouts {
         }
         trace!(rollout = %key, ?snapshot, "snapshot");
         let plan = (self.decide)(&snapshot);
+        if let (None, Some(status)) = (&plan.status, &snapshot.rollout.status) {
+            self.metrics.status(&key.namespace, &key.name, status, now);
+        }
         let wake = plan.wake.map(|wake| wake.at);
         let pending = (plan.counts_pending && plan.status.is_none())
             .then(|| memory.counts_pending_since.unwrap_or(snapshot.now));

@@ -212,6 +212,7 @@ impl Process {
         fence: Fence,
         lost: impl Future<Output = LeadershipLost>,
     ) -> Result<(), RunError> {
+        self.metrics.leads();
         let mut announcements = JoinSet::new();
         let announcer = Announcer::start(&self.client, &self.metrics, &mut announcements);
         let writer = Arc::new(Writer {

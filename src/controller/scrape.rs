@@ -1,5 +1,7 @@
 //! Figures that the caches know, rendered when somebody scrapes; they cost nothing in between.
 
+mod standing;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,7 +37,9 @@ impl fmt::Debug for Objects {
 
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        rollouts(&mut encoder, &self.0.rollouts.all())?;
+        let all = self.0.rollouts.all();
+        rollouts(&mut encoder, &all)?;
+        standing::encode(&mut encoder, &self.0, &all)?;
         runs(&mut encoder, &self.0.runs.all())?;
         let templates = self.0.templates.all().into_iter().chain(self.0.cluster_templates.all());
         self::templates(&mut encoder, &templates.collect::<Vec<_>>())?;
@@ -183,6 +187,32 @@ fn run_metrics(encoder: &mut DescriptorEncoder, all: &[Stored<RunRecord>]) -> fm
             whether(phase == current, family.encode_family(&labels)?)?;
         }
     }
+    let (name, help) = ("analysis_run_metric_value", "The latest value of a metric of an AnalysisRun");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (key, figures) in metrics() {
+        let Some(value) = figures.value else { continue };
+        let labels = [
+            ("namespace", &*key.namespace),
+            ("name", &*key.name),
+            ("metric", &figures.metric),
+            ("type", figures.provider),
+        ];
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    let (name, help) = ("analysis_run_metric_measurements", "Measurements of a metric of an AnalysisRun");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (key, figures) in metrics().filter(|(_, figures)| figures.result.is_some()) {
+        for (phase, count) in figures.measurements {
+            let labels = [
+                ("namespace", &*key.namespace),
+                ("name", &*key.name),
+                ("metric", &figures.metric),
+                ("type", figures.provider),
+                ("phase", phase.as_str()),
+            ];
+            ConstGauge::new(i64::from(count)).encode(family.encode_family(&labels)?)?;
+        }
+    }
     Ok(())
 }
 
@@ -230,10 +260,13 @@ mod tests {
         let caches = Arc::new(Caches::new([]));
         let aborted = json!([{"type": "Progressing", "status": "False", "reason": "RolloutAborted"}]);
         caches.rollout_event(Event::Apply(read(
-            json!({"spec": {"replicas": 3, "strategy": {"canary": {}}}, "status": {"conditions": aborted}}),
+            json!({"spec": {"replicas": 3, "strategy": {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}}},
+                "status": {"conditions": aborted, "stableRS": "a", "currentPodHash": "b", "currentStepIndex": 1,
+                    "replicas": 4, "updatedReplicas": 1}}),
         )));
         let metrics = json!([{"name": "errors", "provider": {"prometheus": {}}}]);
-        let results = json!([{"name": "errors", "phase": "Failed"}]);
+        let results = json!([{"name": "errors", "phase": "Failed", "failed": 1,
+            "measurements": [{"phase": "Failed", "value": "[0.25]"}]}]);
         caches.run_event(Event::Apply(read(
             json!({"spec": {"metrics": metrics}, "status": {"phase": "Failed", "metricResults": results}}),
         )));
@@ -246,6 +279,15 @@ mod tests {
         for series in [
             r#"rollout_info{N,strategy="canary",traffic_router="",phase="Abort"} 1"#,
             "rollout_info_replicas_desired{N} 3",
+            r#"rollout_weight{N,role="canary"} 25.0"#,
+            r#"rollout_weight{N,role="stable"} 75.0"#,
+            "rollout_current_step{N} 1",
+            "rollout_steps{N} 2",
+            r#"rollout_revision_info{N,revision="",role="canary",hash="b"} 1"#,
+            r#"rollout_revision_info{N,revision="",role="stable",hash="a"} 1"#,
+            r#"analysis_run_metric_value{N,metric="errors",type="Prometheus"} 0.25"#,
+            r#"analysis_run_metric_measurements{N,metric="errors",type="Prometheus",phase="Failed"} 1"#,
+            r#"analysis_run_metric_measurements{N,metric="errors",type="Prometheus",phase="Error"} 0"#,
             r#"rollout_phase{N,strategy="canary",phase="Abort"} 1"#,
             r#"rollout_phase{N,strategy="canary",phase="Completed"} 0"#,
             r#"analysis_run_info{N,phase="Failed"} 1"#,

@@ -1,4 +1,6 @@
-//! How long updates take, by how they ended; no label names an object.
+//! How long updates take, by how they ended, and outages after them; no label names an object.
+
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -24,12 +26,13 @@ pub(super) struct Updates {
     whole: Times,
     progression: Times,
     paused: Times,
+    restored: Histogram,
 }
 
 impl Default for Updates {
     fn default() -> Self {
         let times = || Times::new_with_constructor(|| Histogram::new(BUCKETS));
-        Self { whole: times(), progression: times(), paused: times() }
+        Self { whole: times(), progression: times(), paused: times(), restored: Histogram::new(BUCKETS) }
     }
 }
 
@@ -42,6 +45,11 @@ impl Updates {
         {
             times.get_or_create(&labels).observe(time.as_secs_f64());
         }
+    }
+
+    /// Notes how long it took after an abort until the Rollout was healthy again.
+    pub(super) fn restored(&self, outage: Duration) {
+        self.restored.observe(outage.as_secs_f64());
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -60,13 +68,16 @@ impl Updates {
         ] {
             registry.register(name, help, times.clone());
         }
+        registry.register(
+            "rollout_time_to_restore_seconds",
+            "Seconds from an abort until the Rollout was healthy again",
+            self.restored.clone(),
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use prometheus_client::encoding::text::encode;
 
     use super::*;
@@ -80,11 +91,13 @@ mod tests {
             took: Duration::from_secs(100),
             paused: Duration::from_secs(40),
         });
+        updates.restored(Duration::from_secs(70));
         let mut registry = Registry::default();
         updates.register(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
+            "rollout_time_to_restore_seconds_sum 70.0",
             "rollout_duration_seconds_sum{status=\"Promoted\"} 100.0",
             "rollout_progression_duration_seconds_sum{status=\"Promoted\"} 60.0",
             "rollout_manual_pause_duration_seconds_sum{status=\"Promoted\"} 40.0",

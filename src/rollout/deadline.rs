@@ -5,6 +5,7 @@ use super::status::{self, Counts};
 use super::targets::ProgressClock;
 use super::valid::OnDeadline;
 use super::world::{self, World};
+use crate::events::{AbortCause, AbortReason};
 use crate::units::Timestamp;
 
 /// Why a pass looks again although nothing has changed.
@@ -75,9 +76,9 @@ pub fn is_stuck(world: &World, progress: &Progress, clock: ProgressClock) -> boo
 
 /// Why the update must be aborted for its deadline; `None` while it need not be.
 #[must_use]
-pub fn abort(world: &World, progress: &Progress) -> Option<String> {
+pub fn abort(world: &World, progress: &Progress) -> Option<AbortReason> {
     let aborts = world.spec.on_deadline == OnDeadline::Abort && is_exceeded(world, progress);
-    aborts.then(|| stuck_message(world, progress))
+    aborts.then(|| AbortReason { cause: AbortCause::Deadline, text: stuck_message(world, progress) })
 }
 
 /// What is said of an update past its deadline.

@@ -28,7 +28,7 @@ use crate::api::experiment::INVALID_EXPERIMENT_SPEC;
 use crate::api::labels::{EXPERIMENT_STEP, STEP_INDEX};
 use crate::api::rollout::PodMetadata;
 use crate::api::{AnalysisPhase, Condition, Experiment};
-use crate::events::Event;
+use crate::events::{AbortCause, AbortReason, Event};
 use crate::units::Weight;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -104,7 +104,7 @@ impl Version {
 #[derive(Debug)]
 pub enum Watched {
     /// It failed, and why.
-    Failed(String),
+    Failed(AbortReason),
     /// The bookkeeping moved.
     Moved(Box<Progress>, Vec<Event>),
     /// It is going on.
@@ -191,7 +191,7 @@ pub fn is_undecided(world: &World, progress: &Progress) -> bool {
 
 /// Why the recorded Experiment failed, where nothing else of it counts now; `None` if it has not.
 #[must_use]
-pub fn failure(world: &World, progress: &Progress) -> Option<String> {
+pub fn failure(world: &World, progress: &Progress) -> Option<AbortReason> {
     let found = find(world.snapshot, progress.experiment.as_ref()?)?;
     let has_failed = matches!(phase(found), Some(AnalysisPhase::Failed | AnalysisPhase::Error));
     (has_failed && !belongs_elsewhere(world, progress, found)).then(|| why(found))
@@ -324,10 +324,11 @@ fn undecided(world: &World, progress: &Progress, step: &StepExperiment) -> Watch
     Watched::Going(Going { keep: progress.experiment.clone(), ..Going::default() })
 }
 
-fn why(found: &Experiment) -> String {
+fn why(found: &Experiment) -> AbortReason {
     let name = found.metadata.name.as_deref().unwrap_or_default();
     let phase = phase(found).map_or("", AnalysisPhase::as_str);
     let message = found.status.as_ref().and_then(|status| status.message.as_ref());
     let message = message.map(|message| format!(": {message}")).unwrap_or_default();
-    format!("Experiment analysis phase is error/failed: Experiment '{name}' is {phase}{message}")
+    let text = format!("Experiment analysis phase is error/failed: Experiment '{name}' is {phase}{message}");
+    AbortReason { cause: AbortCause::Experiment, text }
 }

@@ -23,7 +23,7 @@ use crate::api::labels::STEP_INDEX;
 use crate::api::rollout::{PodMetadata, RolloutAnalysis, RolloutAnalysisBackground};
 use crate::api::rollout_status::AnalysisRunRef;
 use crate::api::{AnalysisPhase, AnalysisRun, AnalysisRunSpec};
-use crate::events::{Event, RunKind};
+use crate::events::{AbortCause, AbortReason, Event, RunKind};
 
 /// One analysis of a spec, with its templates merged and its arguments resolved.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Analysis {
 #[derive(Debug)]
 pub enum Watched {
     /// It failed, and why.
-    Failed(String),
+    Failed(AbortReason),
     /// The bookkeeping moved.
     Moved(Box<Progress>, Vec<Event>),
     /// It is going on, or done, or not wanted.
@@ -308,7 +308,7 @@ pub fn has_measured(run: &AnalysisRun) -> bool {
     measured > 0 && measured >= all.max(found)
 }
 
-fn why(kind: RunKind, run: &AnalysisRun) -> String {
+fn why(kind: RunKind, run: &AnalysisRun) -> AbortReason {
     let status = run.status.clone().unwrap_or_default();
     let analysis = match kind {
         RunKind::Step => "Step-based",
@@ -318,10 +318,9 @@ fn why(kind: RunKind, run: &AnalysisRun) -> String {
     };
     let phase = if status.phase == Some(AnalysisPhase::Error) { "error" } else { "failed" };
     let message = status.message.map(|message| format!(": {message}")).unwrap_or_default();
-    format!(
-        "{analysis} analysis phase error/failed: run '{}' {phase}{message}",
-        run.metadata.name.as_deref().unwrap_or_default()
-    )
+    let name = run.metadata.name.as_deref().unwrap_or_default();
+    let text = format!("{analysis} analysis phase error/failed: run '{name}' {phase}{message}");
+    AbortReason { cause: AbortCause::Analysis, text }
 }
 
 fn parse_phase(text: &str) -> Option<AnalysisPhase> {

@@ -14,11 +14,11 @@ use super::super::targets::Targets;
 use super::super::valid::Strategy;
 use super::super::world::World;
 use super::Outcome;
-use crate::events::Event;
+use crate::events::{AbortReason, Event};
 use crate::units::Weight;
 
-/// Takes the update back. `why` is empty when a user asked for it.
-pub(in super::super) fn enter(world: &World, progress: &Progress, why: String) -> Outcome {
+/// Takes the update back.
+pub(in super::super) fn enter(world: &World, progress: &Progress, why: AbortReason) -> Outcome {
     let mut next = progress.clone();
     next.begin_abort(world.now());
     Outcome::Move(next, vec![Event::Aborted { revision: world.number(progress), why }])

@@ -5,7 +5,7 @@ use super::super::revision;
 use super::super::status::Milestone;
 use super::super::world::World;
 use super::{Outcome, aborted};
-use crate::events::Event;
+use crate::events::{AbortCause, AbortReason, Event};
 use crate::units::StepIndex;
 
 /// What is asked for.
@@ -52,7 +52,9 @@ fn has_jumped(world: &World, progress: &Progress) -> bool {
 pub(super) fn act(request: Request, world: &World, progress: &Progress) -> Outcome {
     let mut next = progress.clone();
     match request {
-        Request::Abort => aborted::enter(world, progress, String::new()),
+        Request::Abort => {
+            aborted::enter(world, progress, AbortReason { cause: AbortCause::Person, text: String::new() })
+        }
         Request::Retry => {
             next.end_abort();
             next.milestones.push(Milestone::Retried);

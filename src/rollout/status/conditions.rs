@@ -8,7 +8,7 @@ use super::super::valid::Strategy;
 use super::super::world::World;
 use super::{Counts, Pass};
 use crate::api::{Condition, RolloutStatus};
-use crate::events::Event;
+use crate::events::{AbortCause, AbortReason, Event};
 use crate::units::Timestamp;
 
 /// What the conditions are told from.
@@ -152,7 +152,8 @@ impl Standing<'_> {
         let aborted = self.pass.events.iter().find(|event| matches!(event, Event::Aborted { .. }));
         let kept =
             stored.filter(|c| c.reason.as_deref() == Some("RolloutAborted")).and_then(|c| c.message.clone());
-        let plain = Event::Aborted { revision: self.world.number(self.progress), why: String::new() };
+        let why = AbortReason { cause: AbortCause::Person, text: String::new() };
+        let plain = Event::Aborted { revision: self.world.number(self.progress), why };
         let message = aborted.map(ToString::to_string).or(kept).unwrap_or_else(|| plain.to_string());
         says("False", "RolloutAborted", message)
     }
