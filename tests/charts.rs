@@ -14,6 +14,8 @@
 mod helm;
 #[path = "charts/library.rs"]
 mod library;
+#[path = "charts/observability.rs"]
+mod observability;
 #[path = "cluster/pinned.rs"]
 #[allow(dead_code, reason = "other tests look for more than programs")]
 mod pinned;

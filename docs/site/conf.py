@@ -26,7 +26,7 @@ html_copy_source = False
 # The order of the pages. One that is missing here fails the build.
 NAVIGATION = {
     "Start": ["docs/getting-started", "docs/concepts", "README"],
-    "On call": ["docs/troubleshooting", "docs/notifications", "docs/metrics"],
+    "On call": ["docs/troubleshooting", "docs/runbooks", "docs/notifications", "docs/metrics"],
     "Adopt": [
         "charts/serin-analysis/README",
         "docs/analysis-library",

@@ -165,14 +165,15 @@ prometheus_version() {
 # Compiles a program of the list: compile_program <name> <output file>
 #
 # In a copy of its module: one that replaces modules it needs cannot be installed by its path. One package at a time, since
-# it may be far larger than the tools.
+# it may be far larger than the tools. A workspace of the module's own authors names what its copy does not have.
 compile_program() {
-  local module version sum package source
-  read -r _ module version sum package < <(program_line "$1")
+  local module version sum arguments source
+  read -r _ module version sum arguments < <(program_line "$1")
   source=$(fetch_module "$programs" "$module" "$version" "$sum")
   cp -R "$source" "$2.source"
   chmod -R u+w "$2.source"
-  go -C "$2.source" build -p 1 -trimpath -ldflags "-s -w" -o "$2" "$package"
+  # shellcheck disable=SC2086  # flags and a package
+  GOWORK=off go -C "$2.source" build -p 1 -trimpath -ldflags "-s -w" -o "$2" $arguments
 }
 
 # Compiles a tool: compile <tool> <output file>
