@@ -136,7 +136,7 @@ mod tests {
     }
 
     /// An update at this step; `changes` are merged into its status.
-    fn step(index: i32, changes: Value) -> RolloutStatus {
+    fn step(index: i32, changes: &Value) -> RolloutStatus {
         let mut all = json!({"stableRS": "a", "currentPodHash": "b", "currentStepHash": "s", "currentStepIndex": index});
         all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         status(all)
@@ -153,13 +153,13 @@ mod tests {
 
     #[test]
     fn a_step_counts_from_when_the_update_came_to_it() {
-        let first = || (10, step(0, json!({})));
-        assert_eq!(since(&[first(), (15, step(0, json!({})))]), Some(at(10)));
-        assert_eq!(since(&[first(), (15, step(1, json!({})))]), Some(at(15)));
-        assert_eq!(since(&[first(), (15, step(0, json!({"currentPodHash": "c"})))]), Some(at(15)));
-        assert_eq!(since(&[first(), (15, step(0, json!({"currentStepHash": "t"})))]), Some(at(15)));
+        let first = || (10, step(0, &json!({})));
+        assert_eq!(since(&[first(), (15, step(0, &json!({})))]), Some(at(10)));
+        assert_eq!(since(&[first(), (15, step(1, &json!({})))]), Some(at(15)));
+        assert_eq!(since(&[first(), (15, step(0, &json!({"currentPodHash": "c"})))]), Some(at(15)));
+        assert_eq!(since(&[first(), (15, step(0, &json!({"currentStepHash": "t"})))]), Some(at(15)));
         assert_eq!(
-            since(&[first(), (15, step(0, json!({"abort": true}))), (20, step(0, json!({})))]),
+            since(&[first(), (15, step(0, &json!({"abort": true}))), (20, step(0, &json!({})))]),
             Some(at(20))
         );
     }
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn only_an_update_on_its_way_is_at_a_step() {
         for changes in [json!({"abort": true}), json!({"stableRS": "b"}), json!({"currentStepIndex": null})] {
-            assert_eq!(since(&[(10, step(1, json!({}))), (15, step(1, changes))]), None);
+            assert_eq!(since(&[(10, step(1, &json!({}))), (15, step(1, &changes))]), None);
         }
     }
 
@@ -175,19 +175,19 @@ mod tests {
     fn a_step_that_was_entered_before_the_process_began_counts_from_what_its_status_tells() {
         let time = "1970-01-01T00:00:05Z";
         let paused = json!({"pauseConditions": [{"reason": "CanaryPauseStep", "startTime": time}]});
-        assert_eq!(since(&[(10, step(1, paused))]), Some(at(5)));
+        assert_eq!(since(&[(10, step(1, &paused))]), Some(at(5)));
         let begun = json!({"duration": {"rolloutStartedAt": time}});
-        assert_eq!(since(&[(10, step(0, begun.clone()))]), Some(at(5)));
-        assert_eq!(since(&[(10, step(1, begun))]), Some(at(10)));
+        assert_eq!(since(&[(10, step(0, &begun))]), Some(at(5)));
+        assert_eq!(since(&[(10, step(1, &begun))]), Some(at(10)));
     }
 
     #[test]
     fn an_outage_lasts_from_the_abort_until_all_is_well_again() {
         let mut delivery = Delivery::default();
         let aborted = json!({"abort": true, "abortedAt": "1970-01-01T00:00:05Z", "phase": "Degraded"});
-        assert_eq!(delivery.status(&step(0, aborted), at(6)), None);
-        assert_eq!(delivery.status(&step(0, json!({"phase": "Progressing"})), at(20)), None);
-        let well = step(1, json!({"stableRS": "b", "phase": "Healthy"}));
+        assert_eq!(delivery.status(&step(0, &aborted), at(6)), None);
+        assert_eq!(delivery.status(&step(0, &json!({"phase": "Progressing"})), at(20)), None);
+        let well = step(1, &json!({"stableRS": "b", "phase": "Healthy"}));
         assert_eq!(delivery.status(&well, at(30)), Some(Duration::from_secs(25)));
         assert_eq!(delivery.status(&well, at(40)), None);
     }

@@ -1,5 +1,5 @@
 //! The alerts and the dashboards of the chart: each alert fires and clears, on series that `alerts.yaml` beside this holds, and
-//! leads to its runbook; each dashboard becomes a ConfigMap. What the queries of the panels find is tests/cluster/boards.rs.
+//! leads to its runbook; each dashboard becomes a `ConfigMap`. What the queries of the panels find is tests/cluster/boards.rs.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -66,16 +66,16 @@ mod tests {
 
     use super::*;
 
-    fn standing(strategy: Value, status: Value) -> Standing {
+    fn standing(strategy: &Value, status: &Value) -> Standing {
         let rollout = json!({"metadata": {}, "spec": {"strategy": strategy}, "status": status});
         let rollout: Rollout = serde_json::from_value(rollout).unwrap();
         Standing::new(&rollout, rollout.status.as_ref().unwrap())
     }
 
-    fn weights_of(strategy: Value, changes: Value) -> Option<(f64, f64)> {
+    fn weights_of(strategy: &Value, changes: &Value) -> Option<(f64, f64)> {
         let mut status = json!({"stableRS": "a", "currentPodHash": "b", "replicas": 5, "updatedReplicas": 1});
         status.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        standing(strategy, status).weights
+        standing(strategy, &status).weights
     }
 
     #[test]
@@ -85,21 +85,21 @@ mod tests {
             json!({"canary": {"weights": {"canary": {"weight": canary}, "stable": {"weight": stable},
                 "additional": additional}}})
         };
-        assert_eq!(weights_of(routed(), split(20, 80, json!(null))), Some((20.0, 80.0)));
-        assert_eq!(weights_of(routed(), split(50, 900, json!([{"weight": 50}]))), Some((5.0, 90.0)));
-        assert_eq!(weights_of(routed(), split(0, 0, json!(null))), None);
-        assert_eq!(weights_of(routed(), json!({})), Some((0.0, 100.0)));
+        assert_eq!(weights_of(&routed(), &split(20, 80, json!(null))), Some((20.0, 80.0)));
+        assert_eq!(weights_of(&routed(), &split(50, 900, json!([{"weight": 50}]))), Some((5.0, 90.0)));
+        assert_eq!(weights_of(&routed(), &split(0, 0, json!(null))), None);
+        assert_eq!(weights_of(&routed(), &json!({})), Some((0.0, 100.0)));
     }
 
     #[test]
     fn without_a_router_pods_or_the_active_service_tell() {
-        assert_eq!(weights_of(json!({"canary": {}}), json!({})), Some((20.0, 80.0)));
-        assert_eq!(weights_of(json!({"canary": {}}), json!({"currentPodHash": "a"})), Some((0.0, 100.0)));
-        assert_eq!(weights_of(json!({"canary": {}}), json!({"replicas": 0})), Some((0.0, 100.0)));
-        assert_eq!(weights_of(json!({"canary": {}}), json!({"stableRS": null})), None);
+        assert_eq!(weights_of(&json!({"canary": {}}), &json!({})), Some((20.0, 80.0)));
+        assert_eq!(weights_of(&json!({"canary": {}}), &json!({"currentPodHash": "a"})), Some((0.0, 100.0)));
+        assert_eq!(weights_of(&json!({"canary": {}}), &json!({"replicas": 0})), Some((0.0, 100.0)));
+        assert_eq!(weights_of(&json!({"canary": {}}), &json!({"stableRS": null})), None);
         for (active, canary) in [("a", 0.0), ("b", 100.0)] {
             let status = json!({"blueGreen": {"activeSelector": active}});
-            assert_eq!(weights_of(json!({"blueGreen": {}}), status), Some((canary, 100.0 - canary)));
+            assert_eq!(weights_of(&json!({"blueGreen": {}}), &status), Some((canary, 100.0 - canary)));
         }
     }
 
@@ -107,10 +107,10 @@ mod tests {
     fn a_canary_is_in_play_until_it_is_stable() {
         let strategy = || json!({"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}});
         let on_its_way =
-            standing(strategy(), json!({"stableRS": "a", "currentPodHash": "b", "currentStepIndex": 1}));
+            standing(&strategy(), &json!({"stableRS": "a", "currentPodHash": "b", "currentStepIndex": 1}));
         assert_eq!((on_its_way.stable.as_deref(), on_its_way.canary.as_deref()), (Some("a"), Some("b")));
         assert_eq!(on_its_way.step, Some((1, 2)));
-        let settled = standing(strategy(), json!({"stableRS": "b", "currentPodHash": "b"}));
+        let settled = standing(&strategy(), &json!({"stableRS": "b", "currentPodHash": "b"}));
         assert_eq!((settled.canary, settled.step), (None, None));
     }
 }
