@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::rollout::status::Finished;
+use crate::rollout::status::{Completion, Finished};
 
 /// Upper ends of the buckets, in seconds: from a rollback to a canary that takes days.
 const BUCKETS: [f64; 12] =
@@ -31,7 +31,14 @@ pub(super) struct Updates {
 
 impl Default for Updates {
     fn default() -> Self {
-        let times = || Times::new_with_constructor(|| Histogram::new(BUCKETS));
+        let times = || {
+            let times = Times::new_with_constructor(|| Histogram::new(BUCKETS));
+            // From the beginning, so that an increase shows the first of each.
+            for completion in Completion::ALL {
+                drop(times.get_or_create(&Labels { status: completion.as_str() }));
+            }
+            times
+        };
         Self { whole: times(), progression: times(), paused: times(), restored: Histogram::new(BUCKETS) }
     }
 }
@@ -81,7 +88,6 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::*;
-    use crate::rollout::status::Completion;
 
     #[test]
     fn an_update_counts_whole_and_without_its_waits_for_people() {

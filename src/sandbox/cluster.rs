@@ -112,6 +112,7 @@ impl LocalCluster {
         let prometheus = Prometheus::start(&PrometheusOptions {
             tools: options.tools,
             kubeconfig: control_plane.kubeconfig_path(),
+            controller: None,
         })
         .await?;
         let traffic = options.traffic.map(|options| Traffic::start(client, options));

@@ -1,7 +1,8 @@
 //! A real Prometheus that discovers the pods of the sandbox through its API server and scrapes them every second.
 //!
 //! Series of a pod carry `job`, the pod's label `app`, as the service monitors of most clusters have it; `namespace`,
-//! `pod`, and `rollouts_pod_template_hash` tell where they come from. Pods without the label are not scraped.
+//! `pod`, and `rollouts_pod_template_hash` tell where they come from. Pods without the label are not scraped. Those of a
+//! controller keep the labels that they have, as the chart's PodMonitor asks for.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -75,6 +76,8 @@ pub struct PrometheusOptions {
     pub tools: Tools,
     /// A kubeconfig whose user may list and watch pods. The file has to stay.
     pub kubeconfig: PathBuf,
+    /// Where a controller shows its metrics; `None` where none is scraped.
+    pub controller: Option<SocketAddr>,
 }
 
 /// A running Prometheus. Dropping it kills the process; its data goes away in any case.
@@ -109,7 +112,7 @@ impl Prometheus {
         let state = state_folder()?;
         let address = free_address().map_err(PrometheusError::Process)?;
         let configuration = state.path().join(CONFIGURATION);
-        std::fs::write(&configuration, self::configuration(&options.kubeconfig).to_string())
+        std::fs::write(&configuration, self::configuration(options).to_string())
             .map_err(|source| PrometheusError::State { path: configuration.clone(), source })?;
         let program = Program {
             name: "prometheus",
@@ -218,13 +221,24 @@ fn arguments(configuration: &Path, state: &Path, address: SocketAddr) -> Vec<Str
 }
 
 /// The configuration, as JSON, which is YAML as well.
-fn configuration(kubeconfig: &Path) -> Value {
+fn configuration(options: &PrometheusOptions) -> Value {
+    let scrapes: Vec<_> =
+        options.controller.map(controller).into_iter().chain([pods(&options.kubeconfig)]).collect();
+    json!({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": scrapes})
+}
+
+/// The job that scrapes a controller.
+fn controller(address: SocketAddr) -> Value {
+    let targets = json!([{"targets": [address.to_string()]}]);
+    json!({"job_name": "serin", "honor_labels": true, "static_configs": targets})
+}
+
+/// The job that scrapes pods.
+fn pods(kubeconfig: &Path) -> Value {
     let pod = "__meta_kubernetes_pod";
     let keep = |label: &str, regex: &str| json!({"action": "keep", "source_labels": [format!("{pod}_{label}")], "regex": regex});
     let copy = |label: &str, target: &str| json!({"source_labels": [format!("{pod}_{label}")], "target_label": target});
     json!({
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-        "scrape_configs": [{
             "job_name": "pods",
             "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": kubeconfig}],
             "relabel_configs": [
@@ -239,7 +253,6 @@ fn configuration(kubeconfig: &Path) -> Value {
                 copy("name", "pod"),
                 copy("label_rollouts_pod_template_hash", "rollouts_pod_template_hash"),
             ],
-        }],
     })
 }
 
@@ -247,9 +260,22 @@ fn configuration(kubeconfig: &Path) -> Value {
 mod tests {
     use super::*;
 
+    fn options(controller: Option<SocketAddr>) -> PrometheusOptions {
+        let tools = Tools::locate(&super::super::tools::ToolPlaces::from_environment(), &[]).unwrap();
+        PrometheusOptions { tools, kubeconfig: "/state/kubeconfig".into(), controller }
+    }
+
+    #[test]
+    fn series_of_a_controller_keep_their_labels() {
+        let configuration = configuration(&options(Some(SocketAddr::from(([127, 0, 0, 1], 8090)))));
+        let scrape = &configuration["scrape_configs"][0];
+        assert_eq!(scrape["honor_labels"], true);
+        assert_eq!(scrape["static_configs"][0]["targets"][0], "127.0.0.1:8090");
+    }
+
     #[test]
     fn the_configuration_names_the_jobs_after_the_label_app() {
-        let configuration = configuration(Path::new("/state/kubeconfig"));
+        let configuration = configuration(&options(None));
         let scrape = &configuration["scrape_configs"][0];
         assert_eq!(scrape["kubernetes_sd_configs"][0]["kubeconfig_file"], "/state/kubeconfig");
         let rules = scrape["relabel_configs"].as_array().unwrap();

@@ -91,7 +91,7 @@ async fn measured(rollout: &str, (template, metric): (&str, &str), all: &[Series
 
 /// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "Prometheus takes samples of the last hour only")]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 

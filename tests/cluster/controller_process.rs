@@ -104,7 +104,11 @@ impl ControllerProcess {
             "--metricsPort=0",
             "--healthzPort=0",
         ];
-        let arguments: Vec<String> = own.iter().chain(&shared).map(ToString::to_string).collect();
+        // A flag of one's own counts instead of the shared one.
+        let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+        let is_own = |flag: &str| own.iter().any(|given| name(given) == name(flag));
+        let shared = shared.iter().filter(|flag| !is_own(flag));
+        let arguments: Vec<String> = own.iter().chain(shared).map(ToString::to_string).collect();
         let child = spawn(&program, &arguments, &environment, log.open());
         let namespace = namespace.to_owned();
         Self { namespace, program, arguments, environment, log, child, _kubeconfig: file }

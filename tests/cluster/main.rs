@@ -15,6 +15,7 @@ mod announcements;
 mod autoscaler;
 mod bad_input;
 mod blue_green;
+mod boards;
 mod chart;
 mod control_plane;
 mod controller;

@@ -62,7 +62,7 @@ fn run_forever() -> Sandbox {
     receiver.recv().expect("the sandbox did not start; the reason is above")
 }
 
-fn tools() -> Tools {
+pub(crate) fn tools() -> Tools {
     let needed = [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Prometheus];
     Tools::locate(&ToolPlaces::from_environment(), &needed).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -74,7 +74,7 @@ pub(crate) async fn client_and_namespace(prefix: &str) -> (Client, String) {
 }
 
 /// A Service that selects the pods with the label `app=<name>`.
-async fn expose(client: &Client, namespace: &str, name: &str) {
+pub(crate) async fn expose(client: &Client, namespace: &str, name: &str) {
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
     let service = serde_json::from_value(json!({
         "metadata": {"name": name},
