@@ -230,6 +230,7 @@ mod tests {
 
     use super::*;
     use crate::controller::stub::{self, Answer};
+    use crate::events::AbortReason;
 
     fn announcement(name: &str, event: Event) -> Announcement {
         let about = ObjectReference { name: Some(name.to_owned()), ..ObjectReference::default() };
@@ -269,6 +270,29 @@ mod tests {
         assert_eq!(announced(vec![stub::refused(404, "")]).await, (1, true), "the namespace is gone");
         let (asked, is_lost) = announced(vec![stub::refused(500, ""); 1000]).await;
         assert!(is_lost && asked < 50, "{asked}");
+    }
+
+    #[tokio::test]
+    async fn an_abort_is_counted_by_its_cause() {
+        let client = stub::client(|asked| Some((201, asked.body)));
+        let (metrics, mut tasks) = (Arc::new(Metrics::default()), JoinSet::new());
+        let announcer = Announcer::start(&client, &metrics, &mut tasks);
+        let why = AbortReason { cause: AbortCause::Deadline, text: String::new() };
+        let aborted = Event::Aborted { revision: crate::units::Revision::parse(Some("2")), why };
+        let about = ObjectReference {
+            kind: Some("Rollout".to_owned()),
+            namespace: Some("shop".to_owned()),
+            name: Some("web".to_owned()),
+            ..ObjectReference::default()
+        };
+        announcer.announce(about, vec![aborted.into()], Clock);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry(Vec::new())).unwrap();
+        for (cause, count) in [("deadline", 1), ("person", 0)] {
+            let line =
+                format!("rollout_aborts_total{{namespace=\"shop\",name=\"web\",cause=\"{cause}\"}} {count}");
+            assert!(text.contains(&line), "{line} not in {text}");
+        }
     }
 
     #[test]

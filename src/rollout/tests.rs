@@ -9,6 +9,7 @@ use super::snapshot::{ReplicaSet, Settings};
 use super::workload::Referenced;
 use super::{Effect, Plan, Snapshot, decide};
 use crate::api::{AnalysisPhase, AnalysisRun, Rollout, RolloutStatus};
+use crate::events::{AbortCause, Event};
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp};
 
 /// Sets some of these annotations, and takes others away.
@@ -25,6 +26,7 @@ fn annotate(stored: &mut BTreeMap<String, String>, annotations: Annotations) {
 pub(super) struct Bench {
     pub(super) snapshot: Snapshot,
     said: Vec<&'static str>,
+    aborts: Vec<AbortCause>,
 }
 
 impl Bench {
@@ -66,7 +68,7 @@ impl Bench {
             counts_pending_since: None,
             settings: Settings::default(),
         };
-        Self { snapshot, said: vec![] }
+        Self { snapshot, said: vec![], aborts: vec![] }
     }
 
     /// Gives the canary a router whose route says that it has `share` of 100.
@@ -151,7 +153,11 @@ impl Bench {
     }
 
     pub(super) fn apply(&mut self, plan: Plan) {
-        self.said.extend(plan.events.iter().map(crate::events::Event::reason));
+        self.said.extend(plan.events.iter().map(Event::reason));
+        self.aborts.extend(plan.events.iter().filter_map(|event| match event {
+            Event::Aborted { why, .. } => Some(why.cause),
+            _ => None,
+        }));
         for effect in plan.stages.into_iter().flatten() {
             self.carry_out(effect);
         }
@@ -359,6 +365,7 @@ fn an_aborted_canary_returns_every_pod_to_stable_and_can_be_retried() {
         bench.status().message.clone().unwrap(),
         "RolloutAborted: Rollout aborted update to revision 2"
     );
+    assert_eq!(bench.aborts, [AbortCause::Person]);
     assert!(bench.status().aborted_at.is_some());
     bench.status().abort = None;
     bench.settle();
@@ -427,6 +434,7 @@ fn a_failed_analysis_aborts_and_its_run_is_named_in_the_message() {
     bench.settle();
     assert_eq!(bench.line(), "Degraded 0 [1:4 2:0]");
     assert!(bench.status().message.clone().unwrap().contains(&run));
+    assert_eq!(bench.aborts, [AbortCause::Analysis]);
     bench.status().abort = None;
     bench.settle();
     assert_eq!(bench.last_run(), format!("{run}.1"), "a retry takes a fresh run");

@@ -80,15 +80,15 @@ mod tests {
 
     #[test]
     fn the_split_of_a_router_comes_before_the_pods_and_is_shown_in_percent() {
-        let routed = || json!({"canary": {"trafficRouting": {}}});
+        let routed = json!({"canary": {"trafficRouting": {}}});
         let split = |canary, stable, additional: Value| {
             json!({"canary": {"weights": {"canary": {"weight": canary}, "stable": {"weight": stable},
                 "additional": additional}}})
         };
-        assert_eq!(weights_of(&routed(), &split(20, 80, json!(null))), Some((20.0, 80.0)));
-        assert_eq!(weights_of(&routed(), &split(50, 900, json!([{"weight": 50}]))), Some((5.0, 90.0)));
-        assert_eq!(weights_of(&routed(), &split(0, 0, json!(null))), None);
-        assert_eq!(weights_of(&routed(), &json!({})), Some((0.0, 100.0)));
+        assert_eq!(weights_of(&routed, &split(20, 80, json!(null))), Some((20.0, 80.0)));
+        assert_eq!(weights_of(&routed, &split(50, 900, json!([{"weight": 50}]))), Some((5.0, 90.0)));
+        assert_eq!(weights_of(&routed, &split(0, 0, json!(null))), None);
+        assert_eq!(weights_of(&routed, &json!({})), Some((0.0, 100.0)));
     }
 
     #[test]
@@ -105,12 +105,12 @@ mod tests {
 
     #[test]
     fn a_canary_is_in_play_until_it_is_stable() {
-        let strategy = || json!({"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}});
+        let strategy = json!({"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}});
         let on_its_way =
-            standing(&strategy(), &json!({"stableRS": "a", "currentPodHash": "b", "currentStepIndex": 1}));
+            standing(&strategy, &json!({"stableRS": "a", "currentPodHash": "b", "currentStepIndex": 1}));
         assert_eq!((on_its_way.stable.as_deref(), on_its_way.canary.as_deref()), (Some("a"), Some("b")));
         assert_eq!(on_its_way.step, Some((1, 2)));
-        let settled = standing(&strategy(), &json!({"stableRS": "b", "currentPodHash": "b"}));
+        let settled = standing(&strategy, &json!({"stableRS": "b", "currentPodHash": "b"}));
         assert_eq!((settled.canary, settled.step), (None, None));
     }
 }

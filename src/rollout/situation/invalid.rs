@@ -60,7 +60,7 @@ mod tests {
 
     use serde_json::json;
 
-    use crate::events::Event;
+    use crate::events::{AbortCause, Event};
     use crate::rollout::tests::Bench;
     use crate::rollout::{Plan, decide};
     use crate::traffic::Problem;
@@ -79,7 +79,13 @@ mod tests {
     }
 
     fn is_aborted(plan: &Plan) -> bool {
-        plan.events.iter().any(|event| matches!(event, Event::Aborted { .. }))
+        let mut aborts = plan.events.iter().filter_map(|event| match event {
+            Event::Aborted { why, .. } => Some(why.cause),
+            _ => None,
+        });
+        let cause = aborts.next();
+        assert!(cause.is_none_or(|cause| cause == AbortCause::Deadline), "{cause:?}");
+        cause.is_some()
     }
 
     #[test]
