@@ -2,7 +2,7 @@
 //!
 //! Series of a pod carry `job`, the pod's label `app`, as the service monitors of most clusters have it; `namespace`,
 //! `pod`, and `rollouts_pod_template_hash` tell where they come from. Pods without the label are not scraped. Those of a
-//! controller keep the labels that they have, as the chart's PodMonitor asks for.
+//! controller keep the labels that they have, as the chart's `PodMonitor` asks for.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
