@@ -186,6 +186,7 @@ mod tests {
                 "stable",
                 "startTime",
                 "status",
+                "template",
                 "type",
                 "value",
                 "weight"

@@ -94,6 +94,8 @@ pub struct PendingNotification {
     pub service: String,
     /// Who gets it, as the service knows them; empty for a webhook.
     pub recipient: String,
+    /// The template that says what is sent.
+    pub template: String,
     /// What happened, in a sentence.
     pub message: String,
     /// When it happened.

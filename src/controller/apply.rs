@@ -96,8 +96,11 @@ impl Writer {
     pub(crate) async fn carry_out(&self, rollout: &Rollout, plan: Plan) -> Result<Made, PassError> {
         let mut target = Target::rollout(rollout);
         let notices = &self.caches.notices;
-        let status =
-            notices.with_pending(&target.identity, rollout, plan.status.as_deref(), &plan.events, self.clock);
+        // What tells of an effect is true once that was made.
+        let events = told(plan.events.clone(), &[]);
+        let planned = plan.status.as_deref();
+        let (status, problems) =
+            notices.with_pending(&target.identity, rollout, planned, &events, self.clock);
         if let Some(status) = &status {
             let encode = |source| PassError::Encoding { object: target.identity.key.clone(), source };
             let stored = serde_json::to_value(rollout.status.as_ref()).map_err(encode)?;
@@ -108,12 +111,21 @@ impl Writer {
             plan.finished.iter().for_each(|update| self.metrics.update_finished(namespace, name, update));
             self.metrics.status(namespace, name, status, self.clock.now());
         }
+        notices.noted(&target.identity.key);
+        let problems: Vec<_> =
+            problems.into_iter().map(|message| Event::NotificationFailed { message }).collect();
+        self.announce(&target.identity, problems);
         let (made, failed) = self.make(&mut target, &plan.stages).await;
         let traffic = made.iter().find_map(|effect| match effect {
             Effect::SetTraffic(target) => Some((**target).clone()),
             _ => None,
         });
-        self.announce(&target.identity, told(plan.events, &made));
+        let events = told(plan.events, &made);
+        let changes: Vec<_> = events.iter().filter(|event| event.tells_of_an_effect()).cloned().collect();
+        if notices.made(&target.identity.key, rollout, changes) {
+            self.caches.rollout_queue.add(&target.identity.key);
+        }
+        self.announce(&target.identity, events);
         let doubtful = failed.iter().filter_map(|(effect, error)| doubtful(effect, error)).collect();
         let outcome = failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error));
         Ok(Made { traffic, evictions: target.evictions, doubtful, outcome })

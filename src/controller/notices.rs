@@ -23,7 +23,8 @@ use super::apply::Writer;
 use super::caches::Caches;
 use super::clock::Clock;
 use super::queue::{Next, Queue};
-use super::records::{Readable, owned_by};
+use super::records::owned_by;
+use super::slots::Slots;
 use super::store::{Identity, Key, OwnerKind};
 use crate::analysis::Secret;
 use crate::api::rollout_status::PendingNotification;
@@ -33,6 +34,14 @@ use crate::metrics::Metrics;
 use crate::notify::{self, outbox, service};
 use crate::providers::Providers;
 
+/// Notifications on their way to one service at once: a service that does not answer holds no others up.
+const TO_ONE_SERVICE: usize = 4;
+/// How soon a notification is looked at again whose service is busy.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+/// How soon one is looked at again that cannot be made; a change of the configuration comes first.
+const UNMADE_PATIENCE: Duration = Duration::from_mins(1);
+/// Fewest failures after which one is given up, however old it is.
+const LEAST_TRIES: u32 = 5;
 /// How long reading the Secret may take.
 const SECRET_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,12 +50,27 @@ pub(crate) struct Notices {
     /// `None` until it is known, or known that it cannot be read.
     config: watch::Sender<Option<Arc<Loaded>>>,
     pub(crate) queue: Queue<Key>,
-    delivered: Mutex<HashMap<Key, BTreeSet<String>>>,
+    news: Mutex<HashMap<Key, News>>,
+}
+
+/// What the next status of a Rollout has to say of notifications.
+#[derive(Default)]
+struct News {
+    /// Those that were delivered and still stand in the status.
+    delivered: BTreeSet<String>,
+    /// Changes that were made since its last status: before, they could only have been promised.
+    made: Vec<Event>,
+}
+
+impl News {
+    fn is_none(&self) -> bool {
+        self.delivered.is_empty() && self.made.is_empty()
+    }
 }
 
 impl Notices {
     pub(crate) fn new() -> Self {
-        Self { config: watch::channel(None).0, queue: Queue::new(), delivered: Mutex::default() }
+        Self { config: watch::channel(None).0, queue: Queue::new(), news: Mutex::default() }
     }
 
     /// The configuration as it is now.
@@ -60,8 +84,9 @@ impl Notices {
         let _ = self.config.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// The status to be written, with the notifications that are pending from then on; `None` where that changes nothing, and
-    /// neither does the plan.
+    /// The status to be written, with the notifications that are pending from then on, and those that are not noted, with the
+    /// reason; no status where that changes nothing, and neither does the plan. `events` are those that are true once it is
+    /// written. A Rollout that goes has no status any more.
     pub(crate) fn with_pending(
         &self,
         rollout: &Identity,
@@ -69,41 +94,75 @@ impl Notices {
         planned: Option<&RolloutStatus>,
         events: &[Event],
         clock: Clock,
-    ) -> Option<RolloutStatus> {
+    ) -> (Option<RolloutStatus>, Vec<String>) {
+        if of.metadata.deletion_timestamp.is_some() {
+            return (planned.cloned(), vec![]);
+        }
         let stored = of.status.as_ref();
         let mut next = planned.or(stored).cloned().unwrap_or_default();
-        let delivered = self.delivered().get(&rollout.key).cloned().unwrap_or_default();
-        outbox::update(&mut next, &self.config().config, of, events, &delivered, clock.now());
-        let is_news = planned.is_some() || stored.map(pending_of) != Some(pending_of(&next));
-        (is_news && (planned.is_some() || stored.is_some())).then_some(next)
+        let news = self.news();
+        let news = news.get(&rollout.key);
+        let delivered = news.map(|news| news.delivered.clone()).unwrap_or_default();
+        let made = news.into_iter().flat_map(|news| news.made.clone());
+        let events: Vec<_> = made.chain(events.iter().cloned()).collect();
+        let config = &self.config().config;
+        let problems = outbox::update(&mut next, config, of, &events, &delivered, clock.now());
+        let is_news = stored.map(pending_of) != Some(pending_of(&next)) && stored.is_some();
+        ((planned.is_some() || is_news).then_some(next), problems)
     }
 
-    /// Whether something that was delivered may still stand in the status of a Rollout.
-    pub(crate) fn has_delivered(&self, rollout: &Key) -> bool {
-        self.delivered().contains_key(rollout)
+    /// Changes were made that somebody may have subscribed to. Whether that asks for another status.
+    pub(crate) fn made(&self, rollout: &Key, of: &Rollout, events: Vec<Event>) -> bool {
+        let mut tried = RolloutStatus::default();
+        let (config, none) = (self.config(), BTreeSet::new());
+        let is_there = of.metadata.deletion_timestamp.is_none();
+        let epoch = crate::units::Timestamp::from_millis(0);
+        outbox::update(&mut tried, &config.config, of, &events, &none, epoch);
+        let is_told = is_there && tried.pending_notifications.is_some();
+        if is_told {
+            self.news().entry(rollout.clone()).or_default().made.extend(events);
+        }
+        is_told
+    }
+
+    /// Changes that were made stand in a status now.
+    pub(crate) fn noted(&self, rollout: &Key) {
+        if let Some(news) = self.news().get_mut(rollout) {
+            news.made.clear();
+        }
+    }
+
+    /// Whether the next status of a Rollout has to say something of notifications.
+    pub(crate) fn has_news(&self, rollout: &Key) -> bool {
+        self.news().get(rollout).is_some_and(|news| !news.is_none())
     }
 
     /// Forgets what stands in the status no more.
     pub(crate) fn settle(&self, rollout: &Key, status: Option<&RolloutStatus>) {
-        let mut delivered = self.delivered();
-        let Some(known) = delivered.get_mut(rollout) else { return };
+        let mut all = self.news();
+        let Some(news) = all.get_mut(rollout) else { return };
         let pending = status.map(pending_of).unwrap_or_default();
-        known.retain(|id| pending.iter().any(|one| one.id == *id));
-        if known.is_empty() {
-            delivered.remove(rollout);
+        news.delivered.retain(|id| pending.iter().any(|one| one.id == *id));
+        if news.is_none() {
+            all.remove(rollout);
         }
     }
 
+    /// The Rollout is gone.
+    pub(crate) fn forget(&self, rollout: &Key) {
+        self.news().remove(rollout);
+    }
+
     fn set_delivered(&self, rollout: &Key, id: &str) {
-        self.delivered().entry(rollout.clone()).or_default().insert(id.to_owned());
+        self.news().entry(rollout.clone()).or_default().delivered.insert(id.to_owned());
     }
 
     fn is_delivered(&self, rollout: &Key, id: &str) -> bool {
-        self.delivered().get(rollout).is_some_and(|known| known.contains(id))
+        self.news().get(rollout).is_some_and(|news| news.delivered.contains(id))
     }
 
-    fn delivered(&self) -> MutexGuard<'_, HashMap<Key, BTreeSet<String>>> {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn news(&self) -> MutexGuard<'_, HashMap<Key, News>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,6 +180,7 @@ pub(crate) struct Notifier {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     tries: Tries,
+    slots: Slots,
 }
 
 impl Notifier {
@@ -131,42 +191,56 @@ impl Notifier {
         providers: Providers,
     ) -> Self {
         let (metrics, clock) = (Arc::clone(&writer.metrics), writer.clock);
-        Self { client, caches, writer, providers, metrics, clock, tries: Tries::default() }
+        Self {
+            client,
+            caches,
+            writer,
+            providers,
+            metrics,
+            clock,
+            tries: Tries::default(),
+            slots: Slots::new(TO_ONE_SERVICE),
+        }
     }
 
     /// Delivers what is pending for one Rollout: to each recipient in order, to all of them at once.
     pub(crate) async fn pass(&self, key: &Key) -> Next {
-        let notices = &self.caches.notices;
-        let found = self.caches.rollouts.get(key);
-        let found =
-            found.as_ref().and_then(|found| Some((&found.identity, found.value.content.as_ref().ok()?)));
-        let Some((identity, rollout)) =
-            found.and_then(|(known, readable)| Some((known, read(known, readable)?)))
-        else {
+        let Some((identity, rollout)) = self.rollout(key) else {
             self.tries.forget(key);
             return Next::Forget;
         };
         let pending = rollout.status.as_ref().map(pending_of).unwrap_or_default();
-        let open: Vec<_> = pending.iter().filter(|one| !notices.is_delivered(key, &one.id)).collect();
-        if open.is_empty() {
+        let is_open = |one: &&PendingNotification| !self.caches.notices.is_delivered(key, &one.id);
+        let mut by_destination = BTreeMap::<_, Vec<_>>::new();
+        for one in pending.iter().take(outbox::MAX_PENDING).filter(is_open) {
+            by_destination.entry((one.service.clone(), one.recipient.clone())).or_default().push(one);
+        }
+        if by_destination.is_empty() {
             self.tries.forget(key);
             return Next::Forget;
         }
-        let mut by_destination = BTreeMap::<_, Vec<_>>::new();
-        for one in open {
-            by_destination.entry((one.service.clone(), one.recipient.clone())).or_default().push(one);
+        let now = self.clock.now();
+        let waits = by_destination.keys().filter_map(|to| self.tries.wait(key, to, now));
+        let mut next = waits.min();
+        by_destination.retain(|to, _| self.tries.wait(key, to, now).is_none());
+        if !by_destination.is_empty() {
+            let (about, secrets) = (self.about(&identity, &rollout), self.secrets().await);
+            let known = Known { about, secrets, config: self.caches.notices.config() };
+            let sent = by_destination.iter().map(|(to, all)| self.deliver_all(&identity, to, all, &known));
+            next = join_all(sent).await.into_iter().flatten().chain(next).min();
         }
-        let known = Known {
-            about: self.about(identity, &rollout),
-            secrets: self.secrets().await,
-            config: notices.config(),
-        };
-        let waits = by_destination.iter().map(|(to, all)| self.deliver_all(identity, to, all, &known));
-        let wait = join_all(waits).await.into_iter().flatten().min();
-        wait.map_or(Next::Forget, Next::After)
+        next.map_or(Next::Forget, Next::After)
     }
 
-    /// Delivers to one recipient until something is in the way; when to go on then.
+    /// A Rollout that is there and can be read.
+    fn rollout(&self, key: &Key) -> Option<(Identity, Rollout)> {
+        let found = self.caches.rollouts.get(key)?;
+        let rollout = found.value.content.as_ref().ok()?.rollout(&found.identity).ok()?;
+        Some((found.identity.clone(), rollout))
+    }
+
+    /// Delivers to one recipient until the service does not take one; when to go on then. What cannot be made keeps nothing
+    /// else waiting.
     async fn deliver_all(
         &self,
         rollout: &Identity,
@@ -174,49 +248,77 @@ impl Notifier {
         all: &[&PendingNotification],
         known: &Known,
     ) -> Option<Duration> {
-        let key = &rollout.key;
+        let (key, mut again) = (&rollout.key, None);
         for one in all {
-            if let Some(wait) = self.tries.wait(key, to, self.clock.now()) {
-                return Some(wait);
-            }
             let begun = Instant::now();
-            let outcome = self.deliver(one, known).await;
-            let is_late = self.clock.now() >= one.at.plus(outbox::PATIENCE);
-            self.metrics.notified([&key.namespace, &key.name], one, outcome.is_ok(), begun.elapsed());
+            let made = known
+                .secrets
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|secrets| service::delivery(&known.config.config, one, &known.about, secrets));
+            let (outcome, is_made) = match made {
+                Ok(delivery) => match self.send(&one.service, &delivery, known).await {
+                    Some(outcome) => (outcome, true),
+                    None => return Some(BUSY_PATIENCE),
+                },
+                Err(problem) => (Err(problem), false),
+            };
+            if self.caches.rollouts.get(key).is_some() {
+                let name = [&*key.namespace, &*key.name];
+                self.metrics.notified(name, one, outcome.is_ok(), begun.elapsed());
+            }
             match outcome {
                 Ok(()) => {
-                    info!(rollout = %key, service = one.service, recipient = one.recipient, reason = one.reason, "notified");
+                    info!(rollout = %key, service = one.service, reason = one.reason, "notified");
                     self.tries.succeeded(key, to);
+                    self.take_out(key, one);
                 }
-                Err(problem) if is_late => {
+                Err(problem) if self.is_given_up(key, to, one) => {
                     let message = format!(
-                        "The notification of {} for {} by {} is given up: {problem}",
-                        one.reason,
-                        shown(&one.recipient),
-                        one.service
+                        "The notification of {} for '{}' by {} is given up: {problem}",
+                        one.reason, one.recipient, one.service
                     );
-                    let notes = vec![Note::from(Event::NotificationFailed { message })];
-                    self.writer.announcer.announce(about::<Rollout>(rollout), notes, self.clock);
+                    self.announce(rollout, vec![message]);
+                    self.take_out(key, one);
                 }
                 Err(problem) => {
-                    warn!(rollout = %key, service = one.service, recipient = one.recipient, reason = one.reason, problem, "cannot notify");
-                    return Some(self.tries.failed(key, to, self.clock.now()));
+                    warn!(rollout = %key, service = one.service, reason = one.reason, problem, "cannot notify");
+                    if is_made {
+                        return Some(self.tries.failed(key, to, self.clock.now()));
+                    }
+                    again = Some(UNMADE_PATIENCE);
                 }
             }
-            self.caches.notices.set_delivered(key, &one.id);
-            self.caches.rollout_queue.add(key);
         }
-        None
+        again
     }
 
-    async fn deliver(&self, one: &PendingNotification, known: &Known) -> Result<(), String> {
-        let secrets = known.secrets.as_ref().map_err(Clone::clone)?;
-        let deliveries = service::deliveries(&known.config.config, one, &known.about, secrets)?;
-        let hidden: Vec<_> = secrets.values().cloned().collect();
-        for delivery in deliveries {
-            self.providers.deliver(&delivery, &hidden, self.clock.now()).await?;
-        }
-        Ok(())
+    /// Sends one; `None` while as many as may be are on their way to the service.
+    async fn send(
+        &self,
+        service: &str,
+        delivery: &service::Delivery,
+        known: &Known,
+    ) -> Option<Result<(), String>> {
+        let _slot = self.slots.try_take(service)?;
+        let secrets: Vec<_> = known.secrets.iter().flat_map(BTreeMap::values).cloned().collect();
+        Some(self.providers.deliver(delivery, &secrets, self.clock.now()).await)
+    }
+
+    /// Whether a notification has waited for too long: not before this process has tried some times.
+    fn is_given_up(&self, key: &Key, to: &(String, String), one: &PendingNotification) -> bool {
+        self.clock.now() >= one.at.plus(outbox::PATIENCE) && self.tries.count(key, to) >= LEAST_TRIES
+    }
+
+    fn take_out(&self, key: &Key, one: &PendingNotification) {
+        self.caches.notices.set_delivered(key, &one.id);
+        self.caches.rollout_queue.add(key);
+    }
+
+    fn announce(&self, rollout: &Identity, messages: Vec<String>) {
+        let note = |message| Note::from(Event::NotificationFailed { message });
+        let notes = messages.into_iter().map(note).collect();
+        self.writer.announcer.announce(about::<Rollout>(rollout), notes, self.clock);
     }
 
     /// What templates know of a Rollout.
@@ -256,14 +358,6 @@ struct Known {
     config: Arc<Loaded>,
 }
 
-fn read(identity: &Identity, readable: &Readable) -> Option<Rollout> {
-    readable.rollout(identity).ok()
-}
-
-fn shown(recipient: &str) -> &str {
-    if recipient.is_empty() { "everybody" } else { recipient }
-}
-
 /// Says what is wrong with the configuration as an Event about it, each time that it changes.
 pub(crate) async fn tell_problems(caches: Arc<Caches>, writer: Arc<Writer>, clock: Clock) {
     let mut changes = caches.notices.config.subscribe();
@@ -286,12 +380,13 @@ pub(crate) async fn tell_problems(caches: Arc<Caches>, writer: Arc<Writer>, cloc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::Config;
     use crate::units::Timestamp;
 
     fn rollout(pending: &[&str]) -> Rollout {
         let one = |id: &&str| {
             json!({"id": id, "type": "Normal", "reason": "RolloutPaused", "service": "slack", "recipient": "ops",
-                "message": "m", "at": Timestamp::from_millis(0)})
+                "template": "told", "message": "m", "at": Timestamp::from_millis(0)})
         };
         let pending: Vec<_> = pending.iter().map(one).collect();
         let annotations = json!({"notifications.argoproj.io/subscribe.on-rollout-paused.slack": "ops"});
@@ -302,22 +397,63 @@ mod tests {
         .unwrap()
     }
 
+    fn notices() -> Notices {
+        let entries = [
+            ("service.slack", "token: x"),
+            ("trigger.on-rollout-paused", "- send: [told]"),
+            ("template.told", "message: x"),
+        ];
+        let config = Config::parse(&entries.map(|(key, text)| (key.to_owned(), text.to_owned())).into());
+        let notices = Notices::new();
+        notices.config.send_replace(Some(Arc::new(Loaded { config, about: None })));
+        notices
+    }
+
+    fn ids(status: &RolloutStatus) -> Vec<String> {
+        pending_of(status).iter().map(|one| one.id.clone()).collect()
+    }
+
     #[test]
     fn what_was_delivered_is_written_out_of_the_status_once_and_then_forgotten() {
-        let (notices, rollout) = (Notices::new(), rollout(&["a", "b"]));
+        let (notices, rollout) = (notices(), rollout(&["a", "b"]));
         let identity = Identity::of(&rollout.metadata);
-        let status = |events: &[Event]| notices.with_pending(&identity, &rollout, None, events, Clock);
-        let ids =
-            |status: &RolloutStatus| pending_of(status).iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+        let status = |events: &[Event]| notices.with_pending(&identity, &rollout, None, events, Clock).0;
         assert_eq!(status(&[]), None, "nothing changes");
-        assert_eq!(ids(&status(&[Event::Paused]).unwrap()), ["a", "b", "5-0-0"]);
+        assert_eq!(ids(&status(&[Event::Paused]).unwrap()), ["a", "b", "1-5-0-0"]);
         notices.set_delivered(&identity.key, "a");
-        assert!(notices.has_delivered(&identity.key) && notices.is_delivered(&identity.key, "a"));
+        assert!(notices.has_news(&identity.key) && notices.is_delivered(&identity.key, "a"));
         let next = status(&[]).unwrap();
         assert_eq!((ids(&next), next.phase.as_deref()), (vec!["b".to_owned()], Some("Paused")));
         notices.settle(&identity.key, rollout.status.as_ref());
-        assert!(notices.has_delivered(&identity.key), "it still stands there");
+        assert!(notices.has_news(&identity.key), "it still stands there");
         notices.settle(&identity.key, Some(&next));
-        assert!(!notices.has_delivered(&identity.key));
+        assert!(!notices.has_news(&identity.key));
+    }
+
+    #[test]
+    fn a_change_is_noted_once_it_was_made_and_only_where_somebody_has_subscribed() {
+        let (notices, rollout) = (notices(), rollout(&[]));
+        let identity = Identity::of(&rollout.metadata);
+        assert!(!notices.made(&identity.key, &rollout, vec![Event::Resumed]));
+        assert!(notices.made(&identity.key, &rollout, vec![Event::Paused]));
+        let status = || notices.with_pending(&identity, &rollout, None, &[], Clock).0;
+        assert_eq!(ids(&status().unwrap()), ["1-5-0-0"]);
+        assert_eq!(ids(&status().unwrap()), ["1-5-0-0"], "until that is written");
+        notices.noted(&identity.key);
+        assert_eq!(status(), None);
+    }
+
+    #[test]
+    fn a_rollout_that_goes_gets_no_status_for_the_sake_of_notifications() {
+        let (notices, mut rollout) = (notices(), rollout(&["a"]));
+        let identity = Identity::of(&rollout.metadata);
+        notices.set_delivered(&identity.key, "a");
+        rollout.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+        ));
+        assert_eq!(notices.with_pending(&identity, &rollout, None, &[Event::Paused], Clock), (None, vec![]));
+        assert!(!notices.made(&identity.key, &rollout, vec![Event::Paused]));
+        notices.forget(&identity.key);
+        assert!(!notices.has_news(&identity.key));
     }
 }

@@ -91,6 +91,13 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         self.lock().timeline.len()
     }
 
+    /// How long the key that has been due longest has waited to be taken; zero when none is due.
+    pub(crate) fn wait(&self) -> Duration {
+        let state = self.lock();
+        let first = state.timeline.first_key_value();
+        first.map_or(Duration::ZERO, |((due, _), _)| Instant::now().saturating_duration_since(*due))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,6 +203,16 @@ mod tests {
         let start = Instant::now();
         queue.done(&"a", Next::After(Duration::from_mins(15)));
         assert_eq!((queue.next().await, start.elapsed()), ("a", Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_key_that_is_due_waits() {
+        let queue = Queue::new();
+        queue.add(&"a");
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(queue.wait(), Duration::from_secs(7));
+        queue.done(&queue.next().await, Next::After(Duration::from_secs(10)));
+        assert_eq!((queue.wait(), queue.len()), (Duration::ZERO, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,6 +68,7 @@ impl Rollouts {
             self.metrics.forget(Subject::Rollout, &key.namespace, &key.name);
             self.writer.unanswered.forget(Subject::Rollout, key);
             self.remember(key, Memory::default());
+            self.caches.notices.forget(key);
             if let Some(balancers) = &self.balancers {
                 balancers.forget(key);
             }
@@ -153,8 +154,10 @@ impl Rollouts {
         };
         self.remember(key, remembered);
         let notices = &self.caches.notices;
-        notices.settle(key, snapshot.rollout.status.as_ref());
-        if !plan.is_idle() || notices.has_delivered(key) {
+        if is_there {
+            notices.settle(key, snapshot.rollout.status.as_ref());
+        }
+        if !plan.is_idle() || is_there && notices.has_news(key) {
             debug!(rollout = %key, stages = plan.stages.len(), events = plan.events.len(), ?wake, "plan");
             let creates = plan.creates_replica_set();
             let made = self.writer.carry_out(&snapshot.rollout, plan).await?;

@@ -35,8 +35,10 @@ use crate::metrics::Metrics;
 use crate::providers::{Cluster, ProviderOptions, Providers};
 use crate::{analysis, experiment, rollout};
 
-/// Rollouts for which notifications are sent at once.
-const NOTICES_AT_ONCE: usize = 10;
+/// Rollouts for which notifications are sent at once; of one service, far fewer are.
+const NOTICES_AT_ONCE: usize = 100;
+/// How long the configuration of notifications may keep everything else waiting.
+const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
 /// How long what is under way may take at the end, besides passes: Events, the Lease.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -273,7 +275,9 @@ impl Process {
             let pass = |notifier: Arc<Notifier>, key| async move { notifier.pass(&key).await };
             let queue: fn(&Notifier) -> &Queue<Key> = |notifier| &notifier.caches.notices.queue;
             let sent = dispatch::run(notifier, queue, NOTICES_AT_ONCE, self.stop.clone(), pass);
-            tokio::select! { () = sent => {} () = told => {} }
+            let mut stop = self.stop.clone();
+            // What is on its way stands in a status still: the next leader need not wait for it.
+            tokio::select! { () = sent => {} () = told => {} () = stopped(&mut stop) => {} }
         };
         match self.options.controllers {
             Controllers::All => drop(tokio::join!(rollouts, runs, experiments, notices)),
@@ -339,8 +343,9 @@ impl Process {
 /// Waits for everything that the first pass looks at.
 async fn complete(caches: &Caches, controllers: Controllers) {
     caches.synced().await;
-    if controllers == Controllers::All {
-        caches.notices.loaded().await;
+    let is_for_rollouts = controllers == Controllers::All;
+    if is_for_rollouts && timeout(CONFIG_PATIENCE, caches.notices.loaded()).await.is_err() {
+        warn!("the ConfigMap of notifications is not known yet, beginning without it");
     }
 }
 

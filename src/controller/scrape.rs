@@ -45,15 +45,21 @@ impl Collector for Objects {
         self::templates(&mut encoder, &templates.collect::<Vec<_>>())?;
         experiments(&mut encoder, &self.0.experiments.all())?;
         let queues = [
-            ("rollouts", self.0.rollout_queue.len()),
-            ("analysisruns", self.0.run_queue.len()),
-            ("experiments", self.0.experiment_queue.len()),
+            ("rollouts", &self.0.rollout_queue),
+            ("analysisruns", &self.0.run_queue),
+            ("experiments", &self.0.experiment_queue),
         ];
         let help = "Objects that are due or will be";
         let mut family = encoder.encode_descriptor("workqueue_depth", help, None, MetricType::Gauge)?;
-        for (name, length) in queues {
-            let length = u64::try_from(length).unwrap_or(u64::MAX);
+        for (name, queue) in queues {
+            let length = u64::try_from(queue.len()).unwrap_or(u64::MAX);
             ConstGauge::new(length).encode(family.encode_family(&[("name", name)])?)?;
+        }
+        let (name, help) = ("workqueue_wait_seconds", "How long the object that is due longest has waited");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (name, queue) in queues {
+            let wait = queue.wait().as_secs_f64();
+            ConstGauge::new(wait).encode(family.encode_family(&[("name", name)])?)?;
         }
         Ok(())
     }
@@ -300,6 +306,7 @@ mod tests {
             r#"experiment_phase{N,phase="Running"} 1"#,
             r#"experiment_phase{N,phase="Failed"} 0"#,
             "analysis_template_info{N} 1",
+            r#"workqueue_wait_seconds{name="experiments"}"#,
             r#"analysis_template_metric_info{N,type="Prometheus",metric="errors"} 1"#,
         ] {
             let series = series.replace('N', r#"namespace="shop",name="web""#);

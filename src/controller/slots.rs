@@ -53,6 +53,13 @@ impl Slots {
         }
     }
 
+    /// A slot of a server, if one is free at once.
+    pub(super) fn try_take(&self, server: &str) -> Option<Slot> {
+        let server = self.server(server).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Slot { _server: Some(server), _all: Some(all) })
+    }
+
     /// Waits for a slot of a server. The narrower bound comes first: who waits there holds nothing that others need.
     pub(super) async fn take(&self, server: &str) -> Slot {
         // An error would mean that a semaphore was closed, which none of these ever is.

@@ -87,6 +87,7 @@ mod tests {
             reason: "RolloutAborted".to_owned(),
             service: "slack".to_owned(),
             recipient: "ops".to_owned(),
+            template: "told".to_owned(),
             message: String::new(),
             at: Timestamp::from_millis(0),
         };

@@ -66,17 +66,28 @@ impl Config {
             ("template", name) => {
                 let template = read::<Value>(text)?;
                 super::template::check(&template)?;
+                super::service::check_parts(&template)?;
                 self.templates.insert(name.to_owned(), template);
             }
             ("service", name) => {
                 let (kind, own) = name.split_once('.').unwrap_or((name, name));
-                let kind = Kind::parse(kind)?;
-                self.services
-                    .insert(own.to_owned(), Service { kind, name: own.to_owned(), settings: read(text)? });
+                let service =
+                    Service { kind: Kind::parse(kind)?, name: own.to_owned(), settings: read(text)? };
+                service.check()?;
+                if self.services.contains_key(own) {
+                    return Err(format!(
+                        "another service is called '{own}', too: give this one a name of its own"
+                    ));
+                }
+                self.services.insert(own.to_owned(), service);
             }
             ("subscriptions", "") => {
-                for subscription in read::<Vec<DefaultSubscription>>(text)? {
-                    self.subscriptions.push(subscription.parse()?);
+                for entry in read::<Vec<Value>>(text)? {
+                    let read = serde_json::from_value::<DefaultSubscription>(entry);
+                    match read.map_err(|error| error.to_string()).and_then(DefaultSubscription::parse) {
+                        Ok(subscription) => self.subscriptions.push(subscription),
+                        Err(why) => self.problems.push(format!("{key}: {why}")),
+                    }
                 }
             }
             ("context", "") => self.context = read(text)?,
@@ -88,10 +99,10 @@ impl Config {
         Ok(())
     }
 
-    /// Whether nothing is ever sent.
+    /// Whether nobody has configured anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty()
+        self.services.is_empty() && self.triggers.is_empty()
     }
 }
 
@@ -118,7 +129,14 @@ mod tests {
             ("template.broken", "message: '{{ if }}'"),
             ("service.slack", "token: $slack-token"),
             ("service.opsgenie", "apiUrl: x"),
-            ("subscriptions", "- recipients: [slack]\n  triggers: [on-rollout-completed]"),
+            ("service.webhook.slack", "url: http://localhost"),
+            ("service.email", "{host: h, port: often, from: a@b.c}"),
+            ("template.unknown", "message: done\nopsgenie: {}"),
+            ("template.odd", "slack: {groupingKey: a}"),
+            (
+                "subscriptions",
+                "- recipients: [slack:a]\n  triggers: [x]\n  selector: a in (b)\n- recipients: [slack]\n  triggers: [on-x]",
+            ),
             ("triggers", "x"),
         ]);
         assert_eq!(config.triggers.keys().collect::<Vec<_>>(), ["on-rollout-completed"]);
@@ -130,11 +148,15 @@ mod tests {
             "`when`",
             "template.broken: ",
             "service.opsgenie: 'opsgenie' is not supported",
-            "subscriptions: 'slack' names no recipient",
+            "service.webhook.slack: another service is called 'slack', too",
+            "service.email: its settings are wrong",
+            "template.unknown: 'opsgenie' is not supported",
+            "template.odd: slack: unknown field `groupingKey`",
+            "subscriptions: the selector 'a in (b)' is not supported",
             "triggers: is not an entry",
         ] {
             assert!(problems.contains(part), "{part} is not in\n{problems}");
         }
-        assert_eq!(config.problems.len(), 6);
+        assert_eq!((config.problems.len(), config.subscriptions.len()), (10, 1));
     }
 }

@@ -57,11 +57,10 @@ struct ListedDestination {
 
 impl DefaultSubscription {
     pub(super) fn parse(self) -> Result<Subscription, String> {
+        // A webhook has no recipient.
         let destination = |text: &String| {
-            let (service, recipient) = text.split_once(':').ok_or_else(|| {
-                format!("'{text}' names no recipient: write service:recipient, for example slack:my-channel")
-            })?;
-            Ok(Destination { service: service.to_owned(), recipient: recipient.to_owned() })
+            let (service, recipient) = text.split_once(':').unwrap_or((text, ""));
+            Destination { service: service.to_owned(), recipient: recipient.to_owned() }
         };
         let label = |term: &str| {
             let (key, value) =
@@ -71,7 +70,7 @@ impl DefaultSubscription {
             Ok((key.trim().to_owned(), value.trim_start_matches('=').trim().to_owned()))
         };
         Ok(Subscription {
-            destinations: self.recipients.iter().map(destination).collect::<Result<_, String>>()?,
+            destinations: self.recipients.iter().map(destination).collect(),
             triggers: self.triggers.into_iter().collect(),
             labels: self
                 .selector
@@ -83,8 +82,14 @@ impl DefaultSubscription {
     }
 }
 
-/// Everybody who gets what a trigger sends about a Rollout, each once. A list that cannot be read names nobody.
-pub(super) fn destinations(config: &Config, rollout: &Rollout, trigger: &str) -> BTreeSet<Destination> {
+/// Everybody who gets what a trigger sends about a Rollout, each once. An annotation that cannot be read is one of the
+/// `problems` and names nobody.
+pub(super) fn destinations(
+    config: &Config,
+    rollout: &Rollout,
+    trigger: &str,
+    problems: &mut Vec<String>,
+) -> BTreeSet<Destination> {
     let labels = rollout.metadata.labels.iter().flatten().collect::<BTreeMap<_, _>>();
     let is_meant = |found: &&Subscription| {
         found.triggers.contains(trigger)
@@ -92,18 +97,24 @@ pub(super) fn destinations(config: &Config, rollout: &Rollout, trigger: &str) ->
     };
     let by_default = config.subscriptions.iter().filter(is_meant);
     let by_default = by_default.flat_map(|found| found.destinations.clone());
-    by_default.chain(annotated(rollout, trigger)).collect()
+    by_default.chain(annotated(rollout, trigger, problems)).collect()
 }
 
-fn annotated(rollout: &Rollout, trigger: &str) -> Vec<Destination> {
+fn annotated(rollout: &Rollout, trigger: &str, problems: &mut Vec<String>) -> Vec<Destination> {
     let mut found = Vec::new();
     for (key, value) in rollout.metadata.annotations.iter().flatten() {
-        if let Some((of, service)) = key.strip_prefix(SUBSCRIBE).and_then(|rest| rest.split_once('.')) {
-            if of == trigger {
-                found.extend(to(service, value.split(';')));
+        if let Some(rest) = key.strip_prefix(SUBSCRIBE) {
+            match rest.split_once('.') {
+                Some((of, service)) if of == trigger => found.extend(to(service, value.split(';'))),
+                Some(_) => {}
+                None => problems
+                    .push(format!("Annotation {key} names no service: write {SUBSCRIBE}TRIGGER.SERVICE")),
             }
         } else if key == SUBSCRIPTIONS {
-            let listed: Vec<Listed> = read(value).unwrap_or_default();
+            let listed = read::<Vec<Listed>>(value).unwrap_or_else(|why| {
+                problems.push(format!("Annotation {key} cannot be read: {why}"));
+                vec![]
+            });
             let meant = listed.into_iter().filter(|one| one.trigger.iter().any(|name| name == trigger));
             for one in meant.flat_map(|one| one.destinations) {
                 found.extend(to(&one.service, one.recipients.iter().map(String::as_str)));
@@ -158,7 +169,9 @@ mod tests {
             .unwrap()
         };
         let named = |labels: &[(&str, &str)]| -> Vec<String> {
-            let all = destinations(&config, &rollout(labels), "on-rollout-aborted");
+            let mut problems = Vec::new();
+            let all = destinations(&config, &rollout(labels), "on-rollout-aborted", &mut problems);
+            assert_eq!(problems, Vec::<String>::new());
             all.into_iter().map(|to| format!("{}:{}", to.service, to.recipient)).collect()
         };
         let annotated = ["hook:", "slack:night", "slack:ops", "teams:web"];

@@ -3,11 +3,16 @@
 mod github;
 mod mail;
 
+use std::time::Duration;
+
 use super::{Hidden, Providers, exchange, http};
 use crate::analysis::Secret;
 use crate::analysis::query::HttpRequest;
 use crate::notify::service::{CommitStatus, Delivery};
 use crate::units::{Timestamp, format_duration};
+
+/// How long one notification may take in all: a mail server can be silent at any command.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Providers {
     /// Sends one notification; `now` is what a signature begins with.
@@ -21,19 +26,25 @@ impl Providers {
         now: Timestamp,
     ) -> Result<(), String> {
         let mut hidden = Hidden::new(secrets);
-        let outcome = match delivery {
+        let sent = self.send_one(delivery, &mut hidden, now);
+        let outcome = tokio::time::timeout(PATIENCE, sent).await;
+        let outcome = outcome.unwrap_or_else(|_| Err("it did not answer in time".to_owned()));
+        outcome.map_err(|why| hidden.redact(&why))
+    }
+
+    async fn send_one(&self, delivery: &Delivery, hidden: &mut Hidden, now: Timestamp) -> Result<(), String> {
+        match delivery {
             Delivery::Http { request, kind } => {
-                let answer = self.send(request, &mut hidden).await;
+                let answer = self.send(request, hidden).await;
                 answer
                     .and_then(|(server, body)| kind.accepts(&body).map_err(|why| format!("{server}: {why}")))
             }
-            Delivery::CommitStatus(wanted) => self.set_commit_status(wanted, &mut hidden, now).await,
+            Delivery::CommitStatus(wanted) => self.set_commit_status(wanted, hidden, now).await,
             Delivery::Mail(mail) => {
                 let (host, port) = (&mail.host, mail.port);
                 mail::send(mail).await.map_err(|why| format!("{host}:{port}: {why}"))
             }
-        };
-        outcome.map_err(|why| hidden.redact(&why))
+        }
     }
 
     async fn set_commit_status(
@@ -58,7 +69,7 @@ impl Providers {
         let url = http::parse_url(&request.url)?;
         let server = http::shown_unless_hidden(&url, &request.url, hidden);
         let sent = async {
-            let (client, url) = self.shared.clients.for_url(url, request.certificate)?;
+            let (client, url) = self.shared.deliverers.for_url(url, request.certificate)?;
             exchange::ask_with(&self.shared, request, &client, url, hidden).await
         };
         match tokio::time::timeout(request.timeout, sent).await {

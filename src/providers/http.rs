@@ -68,17 +68,26 @@ enum Route {
     Override(String, SocketAddr),
 }
 
+/// What becomes of an answer that leads elsewhere.
+#[derive(Clone, Debug)]
+pub(super) enum Redirects {
+    /// It is followed to a server that may be asked.
+    Followed(Allowed),
+    /// It is an error: what was to be sent would not get there.
+    Refused,
+}
+
 /// Clients by what makes them differ; their connections are reused from measurement to measurement.
 #[derive(Debug)]
 pub(super) struct HttpClients {
     overrides: Vec<HostOverride>,
-    allowed: Allowed,
+    redirects: Redirects,
     clients: Mutex<BTreeMap<(CertificateCheck, Route), reqwest::Client>>,
 }
 
 impl HttpClients {
-    pub(super) fn new(overrides: Vec<HostOverride>, allowed: Allowed) -> Self {
-        Self { overrides, allowed, clients: Mutex::default() }
+    pub(super) fn new(overrides: Vec<HostOverride>, redirects: Redirects) -> Self {
+        Self { overrides, redirects, clients: Mutex::default() }
     }
 
     /// The same for a server that a metric has chosen: one that may be asked.
@@ -87,8 +96,9 @@ impl HttpClients {
         url: Url,
         certificate: CertificateCheck,
     ) -> Result<(reqwest::Client, Url), String> {
-        if self.allowed.allows(&url) {
-            return self.for_url(url, certificate);
+        match &self.redirects {
+            Redirects::Followed(allowed) if allowed.allows(&url) => return self.for_url(url, certificate),
+            Redirects::Followed(_) | Redirects::Refused => {}
         }
         Err("metrics may not ask this server: it is none of those that the controller's flag --allow-server names"
             .to_owned())
@@ -109,7 +119,7 @@ impl HttpClients {
         if let Some(client) = clients.get(&key) {
             return Ok((client.clone(), url));
         }
-        let client = build(certificate, &key.1, self.allowed.clone())
+        let client = build(certificate, &key.1, &self.redirects)
             .map_err(|error| format!("cannot make an HTTP client: {error}"))?;
         clients.insert(key, client.clone());
         Ok((client, url))
@@ -127,10 +137,18 @@ impl HttpClients {
     }
 }
 
-fn build(certificate: CertificateCheck, route: &Route, allowed: Allowed) -> reqwest::Result<reqwest::Client> {
+fn build(
+    certificate: CertificateCheck,
+    route: &Route,
+    redirects: &Redirects,
+) -> reqwest::Result<reqwest::Client> {
+    let redirects = match redirects.clone() {
+        Redirects::Followed(allowed) => Policy::custom(move |attempt| follow(attempt, &allowed)),
+        Redirects::Refused => Policy::none(),
+    };
     let builder = reqwest::Client::builder()
         .user_agent(concat!("serin/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::custom(move |attempt| follow(attempt, &allowed)))
+        .redirect(redirects)
         .tls_danger_accept_invalid_certs(certificate == CertificateCheck::Off);
     match route {
         Route::System => builder.build(),

@@ -33,8 +33,8 @@ use aws::{Aws, cloud_watch};
 pub use aws::{AwsEnvironment, LoadBalancers};
 use google::Google;
 use hidden::Hidden;
-use http::HttpClients;
 pub use http::{HostOverride, HostOverrideError};
+use http::{HttpClients, Redirects};
 use oauth2::Tokens;
 
 /// Longest text of one entry of a measurement's metadata, in characters.
@@ -82,6 +82,8 @@ struct Shared {
     cluster: Option<Cluster>,
     default_prometheus_address: Option<Secret>,
     clients: Arc<HttpClients>,
+    /// Those of notifications, which are not sent anywhere else.
+    deliverers: HttpClients,
     tokens: Tokens,
     google: Google,
     kayenta: Semaphore,
@@ -111,12 +113,14 @@ impl Providers {
         install_tls();
         let default = options.default_prometheus_address.as_ref().map(Secret::reveal);
         let allowed = Allowed::new(options.allowed, default);
-        let clients = Arc::new(HttpClients::new(options.resolve, allowed));
+        let deliverers = HttpClients::new(options.resolve.clone(), Redirects::Refused);
+        let clients = Arc::new(HttpClients::new(options.resolve, Redirects::Followed(allowed)));
         let shared = Shared {
             cluster: options.cluster,
             default_prometheus_address: options.default_prometheus_address,
             aws: Aws::new(options.aws, &clients),
             clients,
+            deliverers,
             tokens: Tokens::default(),
             google: Google::default(),
             kayenta: Semaphore::new(kayenta::AT_ONCE),

@@ -67,7 +67,7 @@ fn queries(namespace: &str) -> Vec<Query> {
 fn of_alerts() -> Vec<Query> {
     let file = fs::read_to_string(chart().join("alerts.yaml")).unwrap();
     let file: Value = serde_saphyr::from_str(&file).unwrap();
-    let series = Regex::new(r"\b(?:rollout|analysis_run|controller)_\w+").unwrap();
+    let series = Regex::new(r"\b(?:rollout|analysis_run|controller|workqueue)_\w+").unwrap();
     let mut found = Vec::new();
     for alert in file["groups"][0]["rules"].as_array().unwrap() {
         let expression = alert["expr"].as_str().unwrap();

@@ -1,6 +1,7 @@
 //! What people are told of a Rollout, by real requests to a server that notes them.
 
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,12 +77,17 @@ async fn note(
     body: String,
 ) -> (StatusCode, &'static str) {
     let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-    let request = Request { method, path: uri.path().to_owned(), headers, body };
-    got.send_modify(|all| all.push(request));
+    let path = uri.path().to_owned();
+    let answer = if path.starts_with("/teams") { "1" } else { r#"{"ok": true}"# };
+    let is_silent = path.starts_with("/silent");
+    got.send_modify(|all| all.push(Request { method, path, headers, body }));
+    if is_silent {
+        return pending().await;
+    }
     if is_down.load(Ordering::SeqCst) {
         return (StatusCode::SERVICE_UNAVAILABLE, "come back later");
     }
-    (StatusCode::OK, r#"{"ok": true}"#)
+    (StatusCode::OK, answer)
 }
 
 /// Configures all services at one server, with their key in the Secret.
@@ -97,6 +103,7 @@ webhook:
         "service.teams": format!("recipientUrls: {{web: '{url}/teams/$key'}}"),
         "service.pagerdutyv2": format!("{{serviceKeys: {{night: $key}}, apiURL: '{url}/pager'}}"),
         "service.grafana": format!("{{apiUrl: '{url}/grafana', apiKey: $key}}"),
+        "service.webhook.silent": format!("url: '{url}/silent'"),
         "service.webhook.hook": format!("{{url: '{url}/hook', headers: [{{name: X-Key, value: $key}}]}}"),
         "trigger.on-rollout-completed": "- send: [told]",
         "trigger.on-rollout-paused": "- send: [told]",
@@ -211,7 +218,7 @@ async fn what_a_service_does_not_take_is_sent_again_even_by_the_next_controller(
     let is_pause = |request: &Request| request.body["reason"] == "RolloutPaused";
     let first = services.until(is_pause).await;
     let id = first.header("idempotency-key").to_owned();
-    // Who does not answer keeps no update waiting.
+    // Who takes nothing keeps no update waiting.
     subject.change_status(json!({"pauseConditions": null})).await;
     subject.until_phase("Healthy").await;
     controller.kill_and_restart().await;
@@ -260,7 +267,41 @@ async fn what_is_wrong_with_the_configuration_is_told_on_it_and_heals() {
     subject.until_phase("Healthy").await;
     let waits = |rollout: Option<&Rollout>| rollout.is_some() && !has_nothing_pending(rollout);
     subject.until(waits).await;
-    configure(&client, &namespace, &services, &[]).await;
-    services.until(|request| request.path == "/grafana/annotations").await;
+    let mended = [wrong[1], ("template.other", "message: mended")];
+    configure(&client, &namespace, &services, &mended).await;
+    let told = services.until(|request| request.path == "/grafana/annotations").await;
+    assert_eq!(told.body["text"], "mended");
     subject.until(has_nothing_pending).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_never_answers_keeps_no_update_and_no_other_service_waiting() {
+    let (client, services) = (client(), Services::start().await);
+    definitions_on_shared(&client).await;
+    let namespace = namespace(&client, "notified-silent").await;
+    configure(&client, &namespace, &services, &[]).await;
+    let mut controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    let subject = Subject::create(&client, &namespace, "v1", steps()).await;
+    subject.until_phase("Healthy").await;
+    subscribe(&subject, &[("on-rollout-paused.silent", ""), ("on-rollout-paused.hook", "")]).await;
+    subject.release("v2").await;
+    services.until(|request| request.path == "/silent").await;
+    services.until(|request| request.body["reason"] == "RolloutPaused").await;
+    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.until_phase("Healthy").await;
+    let waits_for = |service: &'static str| {
+        move |rollout: Option<&Rollout>| {
+            let status = rollout.and_then(|rollout| rollout.status.as_ref());
+            let pending = status.and_then(|status| status.pending_notifications.as_ref());
+            pending.is_some_and(|pending| pending.iter().all(|one| one.service == service))
+        }
+    };
+    subject.until(waits_for("silent")).await;
+    // The next one begins with what is left.
+    let asked = |all: &Vec<Request>| all.iter().filter(|request| request.path == "/silent").count();
+    let before = asked(&services.got.borrow());
+    controller.kill_and_restart().await;
+    let mut got = services.got.subscribe();
+    let again = got.wait_for(|all| asked(all) > before);
+    tokio::time::timeout(DEADLINE, again).await.unwrap().unwrap();
 }

@@ -51,16 +51,20 @@ pub(crate) async fn follow(client: Client, caches: Arc<Caches>) {
             Ok(Event::InitDone) => found.take().unwrap_or_default(),
             Ok(Event::Apply(map)) => Loaded::new(&map),
             Ok(Event::Delete(_)) => Loaded::default(),
-            Err(error) if is_told => {
-                debug!(%error, "cannot watch the ConfigMap of notifications");
-                continue;
-            }
             Err(error) => {
-                warn!(%error, config_map = CONFIG_MAP, "cannot watch the ConfigMap of notifications");
+                if !is_told {
+                    warn!(%error, config_map = CONFIG_MAP, "cannot watch the ConfigMap of notifications");
+                }
+                debug!(%error, "cannot watch the ConfigMap of notifications");
                 is_told = true;
-                caches.notices.config.send_if_modified(|known| {
-                    known.is_none() && known.insert(Arc::default()).about.is_none()
-                });
+                if is_refused(&error) {
+                    // Nobody will ever know, and Rollouts do not wait for it.
+                    caches.notices.config.send_if_modified(|known| {
+                        let is_news = known.is_none();
+                        known.get_or_insert_default();
+                        is_news
+                    });
+                }
                 continue;
             }
         };
@@ -71,4 +75,12 @@ pub(crate) async fn follow(client: Client, caches: Arc<Caches>) {
         caches.notices.config.send_replace(Some(Arc::new(loaded)));
         caches.queue_pending_notices();
     }
+}
+
+/// Whether the API server does not let the controller look.
+fn is_refused(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }

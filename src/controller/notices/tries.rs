@@ -19,6 +19,7 @@ pub(super) struct Tries(Mutex<HashMap<Key, BTreeMap<To, Failures>>>);
 
 /// Failures in a row.
 struct Failures {
+    count: u32,
     wait: Duration,
     next: Timestamp,
 }
@@ -34,10 +35,16 @@ impl Tries {
     pub(super) fn failed(&self, rollout: &Key, to: &To, now: Timestamp) -> Duration {
         let mut all = self.lock();
         let known = all.entry(rollout.clone()).or_default();
-        let before = known.get(to).map(|failures| failures.wait);
-        let wait = before.map_or(WAITS.0, |wait| wait.saturating_mul(2).min(WAITS.1));
-        known.insert(to.clone(), Failures { wait, next: now.plus(wait) });
+        let before = known.get(to);
+        let wait = before.map_or(WAITS.0, |before| before.wait.saturating_mul(2).min(WAITS.1));
+        let count = before.map_or(0, |before| before.count).saturating_add(1);
+        known.insert(to.clone(), Failures { count, wait, next: now.plus(wait) });
         wait
+    }
+
+    /// How often it could not be reached, in a row.
+    pub(super) fn count(&self, rollout: &Key, to: &To) -> u32 {
+        self.lock().get(rollout).and_then(|known| known.get(to)).map_or(0, |failures| failures.count)
     }
 
     /// It was reached.
@@ -69,7 +76,7 @@ mod tests {
         let waits: Vec<_> = (0..9).map(|_| tries.failed(&key, &to, now).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
         assert_eq!(tries.wait(&key, &to, now.plus(Duration::from_secs(20))), Some(Duration::from_secs(100)));
-        assert_eq!(tries.wait(&key, &other, now), None);
+        assert_eq!((tries.wait(&key, &other, now), tries.count(&key, &to)), (None, 9));
         assert_eq!(tries.wait(&key, &to, now.plus(Duration::from_mins(2))), None);
         tries.succeeded(&key, &to);
         assert_eq!(tries.failed(&key, &to, now).as_secs(), 1);

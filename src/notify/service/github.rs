@@ -16,6 +16,8 @@ use crate::analysis::query::HttpRequest;
 const API: &str = "https://api.github.com";
 /// States that a commit can have.
 const STATES: [&str; 4] = ["error", "failure", "pending", "success"];
+/// Fewest digits that name a commit.
+const SHORTEST: usize = 7;
 /// Longest description of a status, in characters.
 const DESCRIPTION: usize = 140;
 
@@ -37,17 +39,19 @@ pub(super) struct Settings {
 #[serde(deny_unknown_fields)]
 pub(super) struct Part {
     /// The repository's URL.
-    #[serde(rename = "repoURLPath")]
+    #[serde(default, rename = "repoURLPath")]
     repo_url: String,
     /// The commit's SHA.
-    #[serde(rename = "revisionPath")]
+    #[serde(default, rename = "revisionPath")]
     revision: String,
+    #[serde(default)]
     status: Status,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Status {
+    #[serde(default)]
     state: String,
     label: Option<String>,
     #[serde(rename = "targetURL")]
@@ -90,7 +94,7 @@ pub(super) fn commit_status(
 ) -> Result<CommitStatus, String> {
     let repository = repository(&part.repo_url)?;
     let revision = part.revision.trim();
-    if revision.is_empty() || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if revision.len() < SHORTEST || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(format!("github.revisionPath comes to '{revision}', which is no commit"));
     }
     let state = part.status.state.as_str();

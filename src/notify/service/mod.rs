@@ -9,6 +9,7 @@ mod teams;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use regex::{Captures, Regex};
@@ -99,9 +100,8 @@ impl Kind {
     pub fn accepts(self, body: &[u8]) -> Result<(), String> {
         match self {
             Self::Slack => slack::accepts(body),
-            Self::Email | Self::GitHub | Self::Grafana | Self::PagerDuty | Self::Teams | Self::Webhook => {
-                Ok(())
-            }
+            Self::Teams => teams::accepts(body),
+            Self::Email | Self::GitHub | Self::Grafana | Self::PagerDuty | Self::Webhook => Ok(()),
         }
     }
 }
@@ -140,30 +140,22 @@ struct Known<'a> {
     event: Value,
 }
 
-/// What delivers a notification, once for each template that its trigger sends. `about` is what templates know of
-/// the Rollout; `secrets` the Secret's keys.
+/// What delivers a notification. `about` is what templates know of the Rollout; `secrets` the Secret's keys.
 ///
 /// # Errors
-/// Why it cannot be sent, until somebody changes the `ConfigMap` or the Secret.
-pub fn deliveries(
+/// Why it cannot be made, until somebody changes the `ConfigMap` or the Secret.
+pub fn delivery(
     config: &Config,
     pending: &PendingNotification,
     about: &Value,
     secrets: &BTreeMap<String, Secret>,
-) -> Result<Vec<Delivery>, String> {
-    let PendingNotification { reason, service, .. } = pending;
-    let trigger = super::trigger(reason);
-    let templates = config.triggers.get(&trigger).ok_or_else(|| {
-        format!(
-            "trigger '{trigger}' is not configured: add trigger.{trigger} to the ConfigMap {}",
-            super::CONFIG_MAP
-        )
-    })?;
-    let service = config.services.get(service).ok_or_else(|| {
-        format!("service '{service}' is not configured: add it to the ConfigMap {}", super::CONFIG_MAP)
-    })?;
+) -> Result<Delivery, String> {
+    let PendingNotification { service, template, .. } = pending;
+    let not_there = |what: String| format!("{what} is not in the ConfigMap {}: add it", super::CONFIG_MAP);
+    let service = config.services.get(service).ok_or_else(|| not_there(format!("service '{service}'")))?;
+    let entry = config.templates.get(template).ok_or_else(|| not_there(format!("template.{template}")))?;
     let event = json!({
-        "id": pending.id, "type": pending.r#type, "reason": reason, "message": pending.message, "time": pending.at,
+        "id": pending.id, "type": pending.r#type, "reason": pending.reason, "message": pending.message, "time": pending.at,
     });
     let data = Data::new(&Known {
         about,
@@ -172,23 +164,68 @@ pub fn deliveries(
         secrets: secrets.iter().map(|(key, secret)| (key.as_str(), secret.reveal())).collect(),
         event,
     })?;
-    let settings = filled(&service.settings, secrets);
-    let hidden: Vec<_> = secrets.values().map(|secret| Secret::new(secret.reveal().trim_end())).collect();
-    let delivery = |(number, name): (usize, &String)| {
-        let entry = config.templates.get(name).ok_or_else(|| format!("there is no template.{name}"))?;
-        let notice = service.notice(number, entry, pending, &data);
-        let delivery = notice.and_then(|notice| service.delivery(settings.clone(), &notice));
-        let why = |why: String| format!("template.{name} for service {}: {why}", service.name);
-        // What does not fit into a field is quoted.
-        delivery.map_err(|problem| redact(&why(problem), &hidden))
-    };
-    templates.iter().enumerate().map(delivery).collect()
+    let notice = service.notice(entry, pending, &data);
+    let delivery = notice.and_then(|notice| service.delivery(filled(&service.settings, secrets), &notice));
+    // What does not fit into a field is quoted, as Rust writes texts.
+    let hidden = secrets.values().flat_map(|secret| {
+        let plain = secret.reveal().trim_end();
+        [Secret::new(plain), Secret::new(format!("{plain:?}").trim_matches('"'))]
+    });
+    let hidden: Vec<_> = hidden.collect();
+    delivery
+        .map_err(|why| redact(&format!("template.{template} for service {}: {why}", service.name), &hidden))
+}
+
+/// Whether the parts of a template are for services that there are, with fields that these know.
+///
+/// # Errors
+/// What is wrong with the first that is not.
+pub(super) fn check_parts(entry: &Value) -> Result<(), String> {
+    let fields = entry.as_object().ok_or("it is no map of parts")?;
+    for (name, part) in fields.iter().filter(|(name, _)| *name != "message") {
+        let kind = Kind::parse(name)?;
+        let parts: Vec<_> = match (kind, part.as_object()) {
+            (Kind::Webhook, Some(webhooks)) => webhooks.values().collect(),
+            _ => vec![part],
+        };
+        for part in parts {
+            kind.check_part(part.clone()).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+impl Kind {
+    fn check_part(self, part: Value) -> Result<(), serde_json::Error> {
+        match self {
+            Self::Email => serde_json::from_value::<email::Part>(part).map(drop),
+            Self::GitHub => serde_json::from_value::<github::Part>(part).map(drop),
+            Self::Grafana => serde_json::from_value::<grafana::Part>(part).map(drop),
+            Self::PagerDuty => serde_json::from_value::<pager_duty::Part>(part).map(drop),
+            Self::Slack => serde_json::from_value::<slack::Part>(part).map(drop),
+            Self::Teams => serde_json::from_value::<teams::Part>(part).map(drop),
+            Self::Webhook => serde_json::from_value::<webhook::Part>(part).map(drop),
+        }
+    }
 }
 
 impl Service {
+    /// Whether its settings can be read, with `$key` as it stands.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let settings = self.settings.clone();
+        match self.kind {
+            Kind::Email => read::<email::Settings>(settings).map(drop),
+            Kind::GitHub => read::<github::Settings>(settings).map(drop),
+            Kind::Grafana => read::<grafana::Settings>(settings).map(drop),
+            Kind::PagerDuty => read::<pager_duty::Settings>(settings).map(drop),
+            Kind::Slack => read::<slack::Settings>(settings).map(drop),
+            Kind::Teams => read::<teams::Settings>(settings).map(drop),
+            Kind::Webhook => read::<webhook::Settings>(settings).map(drop),
+        }
+    }
+
     fn notice<'a>(
         &self,
-        number: usize,
         entry: &Value,
         pending: &'a PendingNotification,
         data: &Data,
@@ -198,11 +235,17 @@ impl Service {
             Kind::Webhook => part.get(&self.name).unwrap_or(&Value::Null),
             Kind::Email | Kind::GitHub | Kind::Grafana | Kind::PagerDuty | Kind::Slack | Kind::Teams => part,
         };
-        let message = template::render(entry.get("message").unwrap_or(&Value::Null), data)?;
+        let message = match entry.get("message") {
+            None | Some(Value::Null) => pending.message.clone(),
+            Some(message) => match template::render(message, data)? {
+                Value::String(text) => text,
+                other => other.to_string(),
+            },
+        };
         Ok(Notice {
             recipient: &pending.recipient,
-            id: format!("{}-{number}", pending.id),
-            message: message.as_str().unwrap_or_default().to_owned(),
+            id: pending.id.clone(),
+            message,
             part: template::render(part, data)?,
             at: pending.at,
         })
@@ -221,7 +264,7 @@ impl Service {
             Kind::PagerDuty => pager_duty::request(&read(settings)?, notice, &read_part(notice)?),
             Kind::Slack => slack::request(&read(settings)?, notice, &read_part(notice)?),
             Kind::Teams => teams::request(&read(settings)?, notice, &read_part(notice)?),
-            Kind::Webhook => Ok(webhook::request(read(settings)?, notice, read_part(notice)?)),
+            Kind::Webhook => webhook::request(read(settings)?, notice, read_part(notice)?),
         };
         Ok(Delivery::Http { request: request?, kind: self.kind })
     }
@@ -258,8 +301,8 @@ fn filled(settings: &Value, secrets: &BTreeMap<String, Secret>) -> Value {
 }
 
 fn filled_text(text: &str, secrets: &BTreeMap<String, Secret>) -> String {
-    // A pattern that is written here is one.
-    let Ok(reference) = Regex::new(r"\$([-._a-zA-Z0-9]+)") else { return text.to_owned() };
+    static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$([-._a-zA-Z0-9]+)").ok());
+    let Some(reference) = &*REFERENCE else { return text.to_owned() };
     let value = |found: &Captures<'_>| {
         let key = found.get(1).map_or("", |key| key.as_str());
         let whole = found.get(0).map_or("", |whole| whole.as_str());

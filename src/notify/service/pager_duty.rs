@@ -13,6 +13,9 @@ use crate::units::Timestamp;
 /// Where `PagerDuty` takes events.
 const API: &str = "https://events.pagerduty.com";
 
+/// Longest summary that it takes, in bytes.
+const MAX_SUMMARY: usize = 1_024;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Settings {
@@ -63,13 +66,14 @@ pub(super) fn request(settings: &Settings, notice: &Notice<'_>, part: &Part) -> 
     let recipient = notice.recipient;
     let key = settings.service_keys.get(recipient);
     let key = key.ok_or_else(|| format!("serviceKeys has no '{recipient}': add it, or correct the name"))?;
+    let summary = part.summary.as_deref().unwrap_or(&notice.message);
     let alert = Alert {
         routing_key: key,
         event_action: "trigger",
         // What is sent again is one alert.
         dedup_key: part.dedup_key.as_deref().unwrap_or(&notice.id),
         payload: Payload {
-            summary: part.summary.as_deref().unwrap_or(&notice.message),
+            summary: &summary[..summary.floor_char_boundary(MAX_SUMMARY)],
             severity: part.severity.as_deref().unwrap_or("warning"),
             source: part.source.as_deref().unwrap_or("serin"),
             timestamp: notice.at,

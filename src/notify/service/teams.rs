@@ -86,3 +86,12 @@ fn sections(part: &Part) -> Result<Vec<Value>, String> {
     }
     Ok(sections)
 }
+
+/// An incoming webhook answers 200 to what it does not take, too: `1`, or nothing, says that it was taken.
+pub(super) fn accepts(body: &[u8]) -> Result<(), String> {
+    let answer = String::from_utf8_lossy(body);
+    match answer.trim() {
+        "" | "1" => Ok(()),
+        other => Err(format!("it says {}", other.chars().take(200).collect::<String>())),
+    }
+}

@@ -49,8 +49,12 @@ enum Method {
     Patch,
 }
 
-pub(super) fn request(settings: Settings, notice: &Notice<'_>, part: Part) -> HttpRequest {
+pub(super) fn request(settings: Settings, notice: &Notice<'_>, part: Part) -> Result<HttpRequest, String> {
     let path = part.path.unwrap_or_default();
+    // What is rendered into it may be a tenant's, and the headers are not.
+    if path.split('/').any(|element| element == "..") {
+        return Err("webhook path leads out of the service's address".to_owned());
+    }
     let url = match path.trim_start_matches('/') {
         "" => settings.url,
         path => format!("{}/{path}", settings.url.trim_end_matches('/')),
@@ -75,5 +79,5 @@ pub(super) fn request(settings: Settings, notice: &Notice<'_>, part: Part) -> Ht
             .map(|user| Credentials::Basic { username: user.username, password: Secret::new(user.password) }),
         ..HttpRequest::get(url, PATIENCE)
     };
-    request.with_header("Idempotency-Key", notice.id.clone())
+    Ok(request.with_header("Idempotency-Key", notice.id.clone()))
 }
