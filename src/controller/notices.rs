@@ -33,6 +33,7 @@ use crate::events::Event;
 use crate::metrics::Metrics;
 use crate::notify::{self, outbox, service};
 use crate::providers::Providers;
+use crate::units::Timestamp;
 
 /// Notifications on their way to one service at once: a service that does not answer holds no others up.
 const TO_ONE_SERVICE: usize = 4;
@@ -116,7 +117,7 @@ impl Notices {
         let mut tried = RolloutStatus::default();
         let (config, none) = (self.config(), BTreeSet::new());
         let is_there = of.metadata.deletion_timestamp.is_none();
-        let epoch = crate::units::Timestamp::from_millis(0);
+        let epoch = Timestamp::from_millis(0);
         outbox::update(&mut tried, &config.config, of, &events, &none, epoch);
         let is_told = is_there && tried.pending_notifications.is_some();
         if is_told {
@@ -267,13 +268,14 @@ impl Notifier {
                 let name = [&*key.namespace, &*key.name];
                 self.metrics.notified(name, one, outcome.is_ok(), begun.elapsed());
             }
+            let failures = |is_made: bool| is_made.then(|| self.tries.count(key, to));
             match outcome {
                 Ok(()) => {
                     info!(rollout = %key, service = one.service, reason = one.reason, "notified");
                     self.tries.succeeded(key, to);
                     self.take_out(key, one);
                 }
-                Err(problem) if self.is_given_up(key, to, one) => {
+                Err(problem) if is_given_up(one, failures(is_made), self.clock.now()) => {
                     let message = format!(
                         "The notification of {} for '{}' by {} is given up: {problem}",
                         one.reason, one.recipient, one.service
@@ -303,11 +305,6 @@ impl Notifier {
         let _slot = self.slots.try_take(service)?;
         let secrets: Vec<_> = known.secrets.iter().flat_map(BTreeMap::values).cloned().collect();
         Some(self.providers.deliver(delivery, &secrets, self.clock.now()).await)
-    }
-
-    /// Whether a notification has waited for too long: not before this process has tried some times.
-    fn is_given_up(&self, key: &Key, to: &(String, String), one: &PendingNotification) -> bool {
-        self.clock.now() >= one.at.plus(outbox::PATIENCE) && self.tries.count(key, to) >= LEAST_TRIES
     }
 
     fn take_out(&self, key: &Key, one: &PendingNotification) {
@@ -351,6 +348,12 @@ impl Notifier {
     }
 }
 
+/// Whether a notification has waited for too long: not before this process has tried some times to send it. `failures` is
+/// `None` for one that cannot even be made.
+fn is_given_up(one: &PendingNotification, failures: Option<u32>, now: Timestamp) -> bool {
+    now >= one.at.plus(outbox::PATIENCE) && failures.is_none_or(|count| count >= LEAST_TRIES)
+}
+
 /// What all notifications of one pass are made of.
 struct Known {
     about: Value,
@@ -381,7 +384,6 @@ pub(crate) async fn tell_problems(caches: Arc<Caches>, writer: Arc<Writer>, cloc
 mod tests {
     use super::*;
     use crate::notify::Config;
-    use crate::units::Timestamp;
 
     fn rollout(pending: &[&str]) -> Rollout {
         let one = |id: &&str| {
@@ -441,6 +443,15 @@ mod tests {
         assert_eq!(ids(&status().unwrap()), ["1-5-0-0"], "until that is written");
         notices.noted(&identity.key);
         assert_eq!(status(), None);
+    }
+
+    #[test]
+    fn a_notification_is_given_up_after_an_hour_and_some_failures_of_this_process() {
+        let pending = rollout(&["a"]).status.unwrap().pending_notifications.unwrap();
+        let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
+        let given_up = |failures, minutes| is_given_up(&pending[0], failures, at(minutes));
+        assert!(!given_up(Some(30), 59) && !given_up(None, 59));
+        assert!(!given_up(Some(4), 600) && given_up(Some(5), 60) && given_up(None, 60));
     }
 
     #[test]
