@@ -551,4 +551,13 @@ pub(super) mod tests {
             "Metric \"m\" assessed Failed due to failed (1) > failureLimit (0): \"Error Message: no traffic\""
         );
     }
+
+    #[test]
+    fn a_condition_that_cannot_be_read_counts_only_where_it_would_be_applied() {
+        let waiting = rules(&serde_json::json!({"noData": "Wait"}));
+        let phase = |measured: Result<Value, String>| judge_without(&waiting, &measured, "no").phase;
+        assert_eq!(phase(Ok(Value::Numbers(vec![]))), AnalysisPhase::Pending);
+        assert_eq!(phase(Ok(Value::Number(1.0))), AnalysisPhase::Error);
+        assert_eq!(phase(Err("down".to_owned())), AnalysisPhase::Error);
+    }
 }

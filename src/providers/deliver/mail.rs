@@ -51,7 +51,7 @@ fn message(mail: &Mail) -> Result<Message, String> {
     Message::builder()
         .from(from)
         .to(to)
-        .subject(mail.subject.replace(['\r', '\n'], " "))
+        .subject(mail.subject.clone())
         // What is sent again is one mail.
         .message_id(Some(format!("<{}@{domain}>", mail.id)))
         .header(content)
