@@ -4,10 +4,12 @@
 CACHE := $(or $(SERIN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/serin)
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo/bin/cargo-deny
+CYCLONEDX_VERSION := 0.5.9
+CYCLONEDX := $(CACHE)/cargo/bin/cargo-cyclonedx
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ROLLOUTS ?= 1000
 
-.PHONY: demo test check docs fmt clippy deny generated control-plane test-tools bench rust shell
+.PHONY: demo test check docs sbom fmt clippy deny generated control-plane test-tools bench rust shell
 
 demo: rust control-plane ## runs the main job: a bad version is taken back, a good one is promoted
 	@cargo build $(if $(wildcard $(TARGET)/debug/serin),--quiet) --bins
@@ -20,6 +22,16 @@ check: fmt clippy deny shell generated docs ## formatting, lints, licences, gene
 
 docs: ## the documentation as a site, in $(TARGET)/docs
 	@scripts/docs.sh $(CACHE) $(TARGET)/docs
+
+sbom: $(CYCLONEDX) ## what the image's program is made of, as CycloneDX, in $(TARGET)
+	@$(CYCLONEDX) cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --no-build-deps \
+		--target x86_64-unknown-linux-musl
+	@mkdir -p $(TARGET) && mv serin_bin.cdx.json $(TARGET)/serin.cdx.json && rm kubectl-serin_bin.cdx.json
+	@echo "sbom: $(TARGET)/serin.cdx.json"
+
+$(CYCLONEDX): | rust
+	@echo "building cargo-cyclonedx $(CYCLONEDX_VERSION) (once per machine, a minute)"
+	@cargo install cargo-cyclonedx --locked --version $(CYCLONEDX_VERSION) --root $(CACHE)/cargo
 
 fmt: rust
 	@cargo fmt --check
