@@ -480,6 +480,37 @@ pub(super) mod tests {
         assert!(matches!(&told[..], [only] if only.contains("good")), "{told:?}");
     }
 
+    #[tokio::test]
+    async fn a_change_is_no_notification_before_it_was_made() {
+        for (code, is_told) in [(500, false), (200, true)] {
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&asked);
+            let client = stub::client(move |asked| {
+                log.lock().unwrap().push(asked.path.clone());
+                Some((code, json!({"metadata": {"name": "web-1", "namespace": "shop"}, "code": code})))
+            });
+            let mut tasks = JoinSet::new();
+            let writer = writer(client, &mut tasks);
+            writer.caches.notices.configure("on-scaling-replica-set");
+            let annotations =
+                json!({"notifications.argoproj.io/subscribe.on-scaling-replica-set.slack": "ops"});
+            let rollout: Rollout = serde_json::from_value(json!({
+                "metadata": {"name": "web", "namespace": "shop", "uid": "1", "resourceVersion": "1", "annotations": annotations},
+                "spec": {}, "status": {"phase": "Progressing"},
+            }))
+            .unwrap();
+            let (from, to) = (ReplicaCount::ZERO, ReplicaCount::from_status(2));
+            let (name, annotations) = ("web-1".to_owned(), Annotations::new());
+            let revision = Revision::parse(Some("1"));
+            let events = vec![Event::Scaling { name: name.clone(), revision, from, to }];
+            let stages = vec![vec![Effect::ScaleReplicaSet { name, from, to, desired: to, annotations }]];
+            writer.carry_out(&rollout, Plan { stages, events, ..Plan::default() }).await.unwrap();
+            assert_eq!(writer.caches.notices.has_news(&Identity::of(&rollout.metadata).key), is_told);
+            let asked = asked.lock().unwrap();
+            assert!(asked.iter().all(|path| !path.ends_with("/status")), "the status comes first: {asked:?}");
+        }
+    }
+
     pub(in crate::controller) fn writer(client: Client, tasks: &mut JoinSet<()>) -> Writer {
         let fence = Fence::closed();
         fence.open();

@@ -154,6 +154,17 @@ impl Notices {
         self.news().remove(rollout);
     }
 
+    /// Configures a service, and one template for a trigger.
+    #[cfg(test)]
+    pub(crate) fn configure(&self, trigger: &str) {
+        let trigger = format!("trigger.{trigger}");
+        let entries =
+            [("service.slack", "token: x"), (&trigger, "- send: [told]"), ("template.told", "message: x")];
+        let config =
+            notify::Config::parse(&entries.map(|(key, text)| (key.to_owned(), text.to_owned())).into());
+        self.config.send_replace(Some(Arc::new(Loaded { config, about: None })));
+    }
+
     fn set_delivered(&self, rollout: &Key, id: &str) {
         self.news().entry(rollout.clone()).or_default().delivered.insert(id.to_owned());
     }
@@ -383,7 +394,6 @@ pub(crate) async fn tell_problems(caches: Arc<Caches>, writer: Arc<Writer>, cloc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::Config;
 
     fn rollout(pending: &[&str]) -> Rollout {
         let one = |id: &&str| {
@@ -400,14 +410,8 @@ mod tests {
     }
 
     fn notices() -> Notices {
-        let entries = [
-            ("service.slack", "token: x"),
-            ("trigger.on-rollout-paused", "- send: [told]"),
-            ("template.told", "message: x"),
-        ];
-        let config = Config::parse(&entries.map(|(key, text)| (key.to_owned(), text.to_owned())).into());
         let notices = Notices::new();
-        notices.config.send_replace(Some(Arc::new(Loaded { config, about: None })));
+        notices.configure("on-rollout-paused");
         notices
     }
 
