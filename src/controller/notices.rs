@@ -268,25 +268,26 @@ impl Notifier {
                 .as_ref()
                 .map_err(Clone::clone)
                 .and_then(|secrets| service::delivery(&known.config.config, one, &known.about, secrets));
-            let (outcome, is_made) = match made {
+            // Without the Secret it may be that only the API server is away.
+            let (outcome, is_tried) = match made {
                 Ok(delivery) => match self.send(&one.service, &delivery, known).await {
                     Some(outcome) => (outcome, true),
                     None => return Some(BUSY_PATIENCE),
                 },
-                Err(problem) => (Err(problem), false),
+                Err(problem) => (Err(problem), known.secrets.is_err()),
             };
             if self.caches.rollouts.get(key).is_some() {
                 let name = [&*key.namespace, &*key.name];
                 self.metrics.notified(name, one, outcome.is_ok(), begun.elapsed());
             }
-            let failures = |is_made: bool| is_made.then(|| self.tries.count(key, to));
+            let failures = is_tried.then(|| self.tries.count(key, to));
             match outcome {
                 Ok(()) => {
                     info!(rollout = %key, service = one.service, reason = one.reason, "notified");
                     self.tries.succeeded(key, to);
                     self.take_out(key, one);
                 }
-                Err(problem) if is_given_up(one, failures(is_made), self.clock.now()) => {
+                Err(problem) if is_given_up(one, failures, self.clock.now()) => {
                     let message = format!(
                         "The notification of {} for '{}' by {} is given up: {problem}",
                         one.reason, one.recipient, one.service
@@ -296,7 +297,7 @@ impl Notifier {
                 }
                 Err(problem) => {
                     warn!(rollout = %key, service = one.service, reason = one.reason, problem, "cannot notify");
-                    if is_made {
+                    if is_tried {
                         return Some(self.tries.failed(key, to, self.clock.now()));
                     }
                     again = Some(UNMADE_PATIENCE);
