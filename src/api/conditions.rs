@@ -1,4 +1,4 @@
-//! The condition of a status, and the closed sets of its types and reasons.
+//! The condition of a status, and how a list of them changes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,4 +23,45 @@ pub struct Condition {
     pub reason: Option<String>,
     /// A sentence for people.
     pub message: Option<String>,
+}
+
+/// What a condition says.
+pub(crate) struct Says {
+    /// `True`, `False` or `Unknown`.
+    pub(crate) status: &'static str,
+    /// One word for why.
+    pub(crate) reason: String,
+    /// A sentence for people.
+    pub(crate) message: String,
+}
+
+/// What a condition says: `True`, `False` or `Unknown`, one word for why, and a sentence.
+pub(crate) fn says(status: &'static str, reason: &str, message: impl Into<String>) -> Says {
+    Says { status, reason: reason.to_owned(), message: message.into() }
+}
+
+/// Sets, keeps or removes a condition. Its stamps change only with what it says.
+pub(crate) fn set(list: &mut Vec<Condition>, kind: &str, said: Option<Says>, now: Timestamp) {
+    let Some(said) = said else {
+        list.retain(|condition| condition.r#type != kind);
+        return;
+    };
+    let now = now.whole_seconds();
+    let old = list.iter().find(|condition| condition.r#type == kind);
+    let same_status = old.filter(|old| old.status == said.status);
+    let same = same_status.filter(|old| {
+        old.reason.as_deref() == Some(&said.reason) && old.message.as_deref() == Some(&said.message)
+    });
+    let next = Condition {
+        r#type: kind.to_owned(),
+        status: said.status.to_owned(),
+        last_update_time: same.and_then(|old| old.last_update_time).or(Some(now)),
+        last_transition_time: same_status.and_then(|old| old.last_transition_time).or(Some(now)),
+        reason: Some(said.reason),
+        message: Some(said.message),
+    };
+    match list.iter_mut().find(|condition| condition.r#type == kind) {
+        Some(condition) => *condition = next,
+        None => list.push(next),
+    }
 }

@@ -3,12 +3,12 @@
 use super::templates::{self, SUCCESSFUL, status_of};
 use super::{Effect, Plan, Snapshot};
 use crate::analysis::RunEvent;
+use crate::api::conditions::{says, set};
 use crate::api::experiment::{
     ExperimentAnalysisRunStatus, INVALID_EXPERIMENT_SPEC as INVALID, TemplateStatus,
 };
 use crate::api::{AnalysisPhase, ExperimentStatus};
 use crate::events::Severity;
-use crate::rollout::status::{says, set};
 use crate::units::Timestamp;
 
 /// The condition of an Experiment that goes on.

@@ -25,7 +25,6 @@ use crate::units::{PodHash, ReplicaCount, Weight};
 
 pub use conditions::condition;
 pub(super) use conditions::invalid_message;
-pub(crate) use conditions::{says, set};
 pub use duration::{Completion, Direction, Finished, Milestone};
 
 /// The message of a Rollout whose spec says `paused`.

@@ -7,6 +7,7 @@ use super::super::targets::ProgressClock;
 use super::super::valid::Strategy;
 use super::super::world::World;
 use super::{Counts, Pass};
+use crate::api::conditions::{Says, says, set};
 use crate::api::{Condition, RolloutStatus};
 use crate::events::{AbortCause, AbortReason, Event};
 use crate::units::Timestamp;
@@ -19,48 +20,10 @@ pub(super) struct Standing<'a> {
     pub(super) pass: &'a Pass<'a>,
 }
 
-/// What a condition says.
-pub(crate) struct Says {
-    status: &'static str,
-    reason: String,
-    message: String,
-}
-
-/// What a condition says: `True`, `False` or `Unknown`, one word for why, and a sentence.
-pub(crate) fn says(status: &'static str, reason: &str, message: impl Into<String>) -> Says {
-    Says { status, reason: reason.to_owned(), message: message.into() }
-}
-
 /// The condition of a type.
 #[must_use]
 pub fn condition<'a>(status: &'a RolloutStatus, kind: &str) -> Option<&'a Condition> {
     status.conditions.iter().flatten().find(|condition| condition.r#type == kind)
-}
-
-/// Sets, keeps or removes a condition. Its stamps change only with what it says.
-pub(crate) fn set(list: &mut Vec<Condition>, kind: &str, said: Option<Says>, now: Timestamp) {
-    let Some(said) = said else {
-        list.retain(|condition| condition.r#type != kind);
-        return;
-    };
-    let now = now.whole_seconds();
-    let old = list.iter().find(|condition| condition.r#type == kind);
-    let same_status = old.filter(|old| old.status == said.status);
-    let same = same_status.filter(|old| {
-        old.reason.as_deref() == Some(&said.reason) && old.message.as_deref() == Some(&said.message)
-    });
-    let next = Condition {
-        r#type: kind.to_owned(),
-        status: said.status.to_owned(),
-        last_update_time: same.and_then(|old| old.last_update_time).or(Some(now)),
-        last_transition_time: same_status.and_then(|old| old.last_transition_time).or(Some(now)),
-        reason: Some(said.reason),
-        message: Some(said.message),
-    };
-    match list.iter_mut().find(|condition| condition.r#type == kind) {
-        Some(condition) => *condition = next,
-        None => list.push(next),
-    }
 }
 
 /// What is left of a condition when counts do not matter; `None` when nothing is.
