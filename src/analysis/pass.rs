@@ -21,7 +21,7 @@ use super::{FieldError, MeasureRequest, MetricRules, Query, RunPlan, RunSnapshot
 use crate::api::analysis_run::{Measurement, MetricResult};
 use crate::api::analysis_template::Metric;
 use crate::api::metric_provider::MetricProvider;
-use crate::api::{AnalysisPhase, AnalysisRunStatus};
+use crate::api::{AnalysisPhase, AnalysisRunStatus, conditions};
 use crate::units::Timestamp;
 
 /// Longest time that is waited for data: a run always ends.
@@ -44,8 +44,17 @@ fn refuse(snapshot: &RunSnapshot, mut status: AnalysisRunStatus, problems: &[Fie
     status.message = Some(verdict::limited(&format!("the spec is invalid: {}", all.join("; "))));
     status.started_at = status.started_at.or(Some(now));
     status.completed_at = Some(now);
+    tell(&mut status, snapshot.now);
     let event = completed_event(AnalysisPhase::Error, status.message.as_deref());
     RunPlan { status: Some(Box::new(status)), events: vec![event], ..RunPlan::default() }
+}
+
+/// Says in the conditions what the phase says.
+fn tell(status: &mut AnalysisRunStatus, now: Timestamp) {
+    let phase = status.phase.unwrap_or(AnalysisPhase::Running);
+    let message = status.message.clone().unwrap_or_default();
+    let conditions = status.conditions.get_or_insert_default();
+    conditions::tell(conditions, phase.outlook(), (phase.as_str(), &message), now);
 }
 
 struct Pass<'a> {
@@ -329,6 +338,7 @@ impl<'a> Pass<'a> {
         self.status.run_summary = Some(self.summary(Deciding::Yes));
         self.status.dry_run_summary =
             Some(self.summary(Deciding::DryRun)).filter(|summary| summary.count.is_some());
+        tell(&mut self.status, self.snapshot.now);
         self.with_status()
     }
 

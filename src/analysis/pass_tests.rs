@@ -105,6 +105,33 @@ fn the_shared_success_rate_template_ends_a_good_step_after_four_measurements_six
     );
 }
 
+/// The condition that is true, with its reason.
+fn told(status: &AnalysisRunStatus) -> Vec<(&str, &str)> {
+    let conditions = status.conditions.iter().flatten().filter(|condition| condition.status == "True");
+    conditions.map(|condition| (condition.r#type.as_str(), condition.reason.as_deref().unwrap())).collect()
+}
+
+#[test]
+fn tools_that_know_conditions_alone_see_from_the_first_write_on_how_a_run_stands() {
+    for (answer, kind, reason) in [
+        (Ok(vec![0.99]), "Ready", "Successful"),
+        (Ok(vec![0.5]), "Stalled", "Failed"),
+        (Err("refused"), "Stalled", "Error"),
+    ] {
+        let mut world = World::new(json!({"metrics": [metric(&json!({}))]}));
+        let plan = world.pass();
+        assert_eq!(told(plan.status.as_ref().unwrap()), [("Reconciling", "Running")]);
+        for request in &plan.measure {
+            world.answer(request, answer.clone());
+        }
+        let status = world.run(&[answer]);
+        assert_eq!(told(&status), [(kind, reason)]);
+        assert_eq!(status.conditions.unwrap().len(), 3);
+    }
+    let refused = World::new(json!({"metrics": []})).pass().status.unwrap();
+    assert_eq!(told(&refused), [("Stalled", "Error")]);
+}
+
 #[test]
 fn measurements_that_follow_each_other_within_seconds_are_written_together() {
     let spec = json!({"metrics": [metric(&json!({"interval": "1s", "count": 30}))]});

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::analysis_template::{Argument, DryRun, MeasurementRetention, Metric};
+use super::conditions::{Condition, Outlook};
 use super::schema::phase_or_empty;
 use crate::units::Timestamp;
 
@@ -94,6 +95,15 @@ impl AnalysisPhase {
         matches!(self, Self::Successful | Self::Failed | Self::Error | Self::Inconclusive)
     }
 
+    /// What tools that do not know phases are told of it. Without a verdict, only a person helps.
+    pub(crate) const fn outlook(self) -> Outlook {
+        match self {
+            Self::Pending | Self::Running => Outlook::InProgress,
+            Self::Successful => Outlook::Current,
+            Self::Failed | Self::Error | Self::Inconclusive => Outlook::Failed,
+        }
+    }
+
     /// The phase's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -141,6 +151,8 @@ pub struct AnalysisRunStatus {
     pub run_summary: Option<RunSummary>,
     /// Metrics that do not decide, by phase.
     pub dry_run_summary: Option<RunSummary>,
+    /// Conditions by type: Reconciling, Stalled and Ready.
+    pub conditions: Option<Vec<Condition>>,
 }
 
 /// Number of metrics by phase.

@@ -65,3 +65,25 @@ pub(crate) fn set(list: &mut Vec<Condition>, kind: &str, said: Option<Says>, now
         None => list.push(next),
     }
 }
+
+/// What tools that know none of our kinds (kstatus, and with it Flux and `helm --wait`) are to make of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// Something goes on or waits; it may still end either way.
+    InProgress,
+    /// It does not get any better by itself.
+    Failed,
+    /// It is as it should be.
+    Current,
+}
+
+/// Sets the conditions that such tools read: Reconciling, Stalled and Ready, of which one is true.
+pub(crate) fn tell(list: &mut Vec<Condition>, outlook: Outlook, why: (&str, &str), now: Timestamp) {
+    let (reason, message) = why;
+    for (kind, of) in
+        [("Reconciling", Outlook::InProgress), ("Stalled", Outlook::Failed), ("Ready", Outlook::Current)]
+    {
+        let status = if outlook == of { "True" } else { "False" };
+        set(list, kind, Some(says(status, reason, message)), now);
+    }
+}

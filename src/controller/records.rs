@@ -176,6 +176,8 @@ fn has_ended(status: &AnalysisRunStatus) -> bool {
 pub(crate) fn forget_measurements(status: &mut AnalysisRunStatus) {
     if has_ended(status) {
         status.metric_results.iter_mut().flatten().for_each(|result| result.measurements = None);
+        // What they say follows from the phase.
+        status.conditions = None;
     }
 }
 

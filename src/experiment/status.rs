@@ -3,7 +3,7 @@
 use super::templates::{self, SUCCESSFUL, status_of};
 use super::{Effect, Plan, Snapshot};
 use crate::analysis::RunEvent;
-use crate::api::conditions::{says, set};
+use crate::api::conditions::{Outlook, says, set, tell};
 use crate::api::experiment::{
     ExperimentAnalysisRunStatus, INVALID_EXPERIMENT_SPEC as INVALID, TemplateStatus,
 };
@@ -35,11 +35,12 @@ pub(super) fn go_on(
         AnalysisPhase::Pending => ("TemplatesProgressing", "Pods of the templates are becoming available"),
         _ => ("ExperimentRunning", "All templates were available, and the experiment runs"),
     };
-    next.phase = Some(phase);
-    next.message = message;
     let conditions = next.conditions.get_or_insert_default();
     set(conditions, INVALID, None, now);
     set(conditions, PROGRESSING, Some(says("True", reason, sentence)), now);
+    tell(conditions, phase.outlook(), (phase.as_str(), message.as_deref().unwrap_or_default()), now);
+    next.phase = Some(phase);
+    next.message = message;
 }
 
 /// The spec cannot be worked with; everything stays.
@@ -48,6 +49,7 @@ pub(super) fn hold(next: &mut ExperimentStatus, phase: AnalysisPhase, problems: 
     next.message = Some(format!("InvalidSpec: {problems}"));
     let conditions = next.conditions.get_or_insert_default();
     set(conditions, INVALID, Some(says("True", "InvalidSpec", problems)), now);
+    tell(conditions, Outlook::Failed, ("InvalidSpec", problems), now);
 }
 
 /// The Experiment ends.
@@ -57,6 +59,7 @@ pub(super) fn end(next: &mut ExperimentStatus, phase: AnalysisPhase, why: Option
     set(conditions, INVALID, None, now);
     let sentence = why.clone().unwrap_or_else(|| format!("The experiment is {phase}"));
     set(conditions, PROGRESSING, Some(says("False", "ExperimentCompleted", sentence)), now);
+    tell(conditions, phase.outlook(), (phase.as_str(), why.as_deref().unwrap_or_default()), now);
     next.message = why;
     for status in next.template_statuses.iter_mut().flatten() {
         if status.status.as_deref() != Some(templates::FAILED) {

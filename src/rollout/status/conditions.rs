@@ -7,7 +7,7 @@ use super::super::targets::ProgressClock;
 use super::super::valid::Strategy;
 use super::super::world::World;
 use super::{Counts, Pass};
-use crate::api::conditions::{Says, says, set};
+use crate::api::conditions::{Outlook, Says, says, set, tell};
 use crate::api::{Condition, RolloutStatus};
 use crate::events::{AbortCause, AbortReason, Event};
 use crate::units::Timestamp;
@@ -68,11 +68,12 @@ impl Standing<'_> {
 
     /// The conditions that generic tools read.
     pub(super) fn generic(&self, list: &mut Vec<Condition>, phase: &'static str, message: &str) {
-        let status = |is| if is { "True" } else { "False" };
-        let (ready, stalled) = (phase == "Healthy", phase == "Degraded");
-        self.apply(list, "Reconciling", Some(says(status(!ready && !stalled), phase, message)));
-        self.apply(list, "Stalled", Some(says(status(stalled), phase, message)));
-        self.apply(list, "Ready", Some(says(status(ready), phase, message)));
+        let outlook = match phase {
+            "Healthy" => Outlook::Current,
+            "Degraded" => Outlook::Failed,
+            _ => Outlook::InProgress,
+        };
+        tell(list, outlook, (phase, message), self.world.now());
     }
 
     fn apply(&self, list: &mut Vec<Condition>, kind: &str, said: Option<Says>) {
