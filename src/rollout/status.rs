@@ -21,7 +21,7 @@ use crate::api::rollout_status::{CanaryRoute, TrafficWeights, WeightDestination}
 use crate::api::{Condition, RolloutStatus};
 use crate::events::Event;
 use crate::traffic::{self, Destination, TrafficTarget};
-use crate::units::{PodHash, ReplicaCount, Weight};
+use crate::units::{PodHash, ReplicaCount, StepIndex, Weight};
 
 pub use conditions::condition;
 pub(super) use conditions::invalid_message;
@@ -123,6 +123,7 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> (RolloutStatus, 
         let passed = before.canary.as_ref().and_then(|canary| canary.passed_steps_hash.clone());
         status.canary.get_or_insert_default().passed_steps_hash = passed;
     }
+    status.current_step_index = status.current_step_index.or_else(|| behind_all_listed(world, progress));
     counts.write(&mut status);
     let (active, preview) = world.selections();
     if world.snapshot.selector().is_some() || status.selector.is_none() {
@@ -143,6 +144,15 @@ pub fn next(world: &World, progress: &Progress, pass: &Pass) -> (RolloutStatus, 
     status.conditions = Some(list);
     let finished = duration::set(world, progress, &before, &mut status);
     (status, finished)
+}
+
+/// The position behind all steps that the spec lists, also where the list is empty or wrong: Argo CD compares the position
+/// with the length of that list, and its action to skip a step fails without one. `None` where steps may be left to do.
+fn behind_all_listed(world: &World, progress: &Progress) -> Option<i32> {
+    let canary = world.snapshot.rollout.spec.strategy.as_ref()?.canary.as_ref()?;
+    let listed = canary.steps.as_ref()?.len();
+    let are_done = listed == 0 || progress.stable.is_none() || progress.is_settled();
+    are_done.then(|| StepIndex::from(listed).to_status())
 }
 
 /// The split that the router is told, and whether it was seen to follow.

@@ -89,6 +89,23 @@ mod tests {
     }
 
     #[test]
+    fn a_first_version_has_all_listed_steps_behind_it_and_none_once_the_spec_is_mended() {
+        let position = |bench: &Bench| decide(&bench.snapshot).status.unwrap().current_step_index;
+        let mut bench = Bench::new(5, &json!([{"setWeight": 200}, {"pause": {}}]));
+        assert_eq!(position(&bench), Some(2), "none is skipped by hand");
+        bench.settle();
+        bench.snapshot.rollout.spec.strategy =
+            Bench::new(5, &json!([{"setWeight": 20}, {"pause": {}}, {"pause": {}}]))
+                .snapshot
+                .rollout
+                .spec
+                .strategy;
+        bench.settle();
+        assert_eq!(bench.status().current_step_index, Some(3));
+        assert_eq!(position(&Bench::new(5, &json!([]))), Some(0), "also where none is listed");
+    }
+
+    #[test]
     fn users_are_taken_off_dead_pods_whatever_is_wrong_with_the_spec() {
         let mut bench = update();
         bench.snapshot.rollout.spec.progress_deadline_seconds = Some(-1);
