@@ -9,6 +9,7 @@ use super::caches::Writer;
 use super::cluster::{ApiError, Cluster};
 use super::live_pods::change;
 use super::replica_sets::ReplicaSet;
+use crate::api::conditions::tell;
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::api::{AnalysisPhase, AnalysisRun, Experiment, ExperimentStatus};
 use crate::experiment::effect::NewService;
@@ -279,5 +280,7 @@ fn end(found: &mut Experiment, phase: AnalysisPhase, message: Option<&str>, now:
             template.status = Some("Successful".to_owned());
             template.last_transition_time = Some(now.whole_seconds());
         }
+        let conditions = status.conditions.get_or_insert_default();
+        tell(conditions, phase.outlook(), (phase.as_str(), message.unwrap_or_default()), now);
     }
 }
