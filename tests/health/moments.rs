@@ -6,7 +6,7 @@ use serde_json::Value;
 use serin::api::Rollout;
 use serin::sim::Simulation;
 
-use crate::histories::play_all;
+use crate::histories::{play, play_all, scenarios};
 use crate::kstatus::{self, Status};
 use crate::lua::{self, Health};
 
@@ -157,5 +157,16 @@ fn kstatus_follows_the_phase_from_the_first_status_on() {
             let found = conditions.iter().filter(|condition| condition["type"] == kind).count();
             assert_eq!(found, 1, "{name}: {kind} of {object:#}");
         }
+    });
+}
+
+#[test]
+fn a_generation_as_text_is_read_by_argo_cd_and_is_an_error_to_kstatus() {
+    play(&scenarios()["pause_and_promote"], &mut |_, object| {
+        let mut older = object.clone();
+        let observed = older["status"]["observedGeneration"].to_string();
+        older["status"]["observedGeneration"] = observed.into();
+        assert_eq!(lua::health(&older), lua::health(object));
+        assert!(kstatus::compute(&older).unwrap_err().contains("not an integer"));
     });
 }
