@@ -94,6 +94,12 @@ impl Laboratory {
     }
 }
 
+/// What tools that know no phases are told of what has failed.
+fn is_stalled(conditions: Option<&Vec<serin::api::Condition>>) -> bool {
+    let told = conditions.into_iter().flatten().filter(|condition| condition.status == "True");
+    told.map(|condition| condition.r#type.as_str()).eq(["Stalled"])
+}
+
 fn status(found: Option<&Experiment>) -> ExperimentStatus {
     found.and_then(|found| found.status.clone()).unwrap_or_default()
 }
@@ -196,6 +202,11 @@ async fn an_analysis_that_fails_ends_it_and_one_that_is_required_ends_it_well() 
     let ended = lab.until_phase(AnalysisPhase::Failed).await;
     assert!(says(&ended, "analysis 'judge' is Failed: "), "{ended:?}");
     assert!(says(&ended, "failed (1) > failureLimit (0)"), "{ended:?}");
+    assert!(is_stalled(ended.conditions.as_ref()), "{ended:?}");
+    let has_failed = |run: Option<&AnalysisRun>| {
+        run.and_then(|run| run.status.as_ref()).is_some_and(|status| is_stalled(status.conditions.as_ref()))
+    };
+    lab.run("try-judge", has_failed).await;
 
     // What has ended begins again when its status is taken away.
     server.answer(Answer::Value(1.0));
