@@ -288,7 +288,14 @@ fetch_definitions() {
         source=$(fetch_module "$definitions" "$second" "$third" "$fourth")
         ;;
       *)
-        install -D -m 644 "$source/$second" "$work/$first"
+        if [[ -d $source/$second ]]; then
+          mkdir -p "$work/${first%/*}"
+          cp -R "$source/$second" "$work/$first"
+          # A module cannot be written to, and what is copied could not be deleted.
+          chmod -R u+w "$work/$first"
+        else
+          install -D -m 644 "$source/$second" "$work/$first"
+        fi
         ;;
     esac
   done <"$here/$definitions"

@@ -74,10 +74,13 @@ fn state(object: &Value, now: i64) -> Lua {
 }
 
 fn run(lua: &Lua, object: &Value, script: &str) -> Result<Table, mlua::Error> {
-    let kind = object["kind"].as_str().unwrap();
-    let file = pinned::folder("definitions", &[LIST]).join("argo-cd").join(kind).join(script);
-    let text = fs::read_to_string(&file).unwrap_or_else(|error| {
+    lua.load(file(object["kind"].as_str().unwrap(), script)).eval()
+}
+
+/// A file of Argo CD's about a kind.
+pub(crate) fn file(kind: &str, name: &str) -> String {
+    let file = pinned::folder("definitions", &[LIST]).join("argo-cd").join(kind).join(name);
+    fs::read_to_string(&file).unwrap_or_else(|error| {
         panic!("{} cannot be read ({error}); fetch what is missing with `make test-tools`", file.display())
-    });
-    lua.load(text).eval()
+    })
 }

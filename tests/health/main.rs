@@ -10,6 +10,7 @@
 )]
 
 mod actions;
+mod fixtures;
 
 mod histories;
 mod kstatus;
