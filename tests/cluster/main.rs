@@ -12,6 +12,7 @@
 mod analysis_library;
 mod analysis_queries;
 mod announcements;
+mod argo_cd;
 mod autoscaler;
 mod bad_input;
 mod blue_green;

@@ -1,0 +1,106 @@
+//! An Application of Argo CD, and what it says of it.
+
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::{interval, timeout};
+
+use super::engine::of_argo_cd;
+use super::repository::Repository;
+use crate::rollouts::merge;
+use crate::shared::{DEADLINE, wait_for};
+
+/// Its name, and the folder of the repository that it delivers.
+pub(crate) const NAME: &str = "web";
+/// Between two looks after it was asked to look again.
+const POLL: Duration = Duration::from_millis(50);
+
+/// An Application that delivers a folder to the namespace that it is in.
+pub(crate) struct Application {
+    applications: Api<DynamicObject>,
+}
+
+/// How an Application stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) sync: String,
+    pub(crate) health: String,
+    /// The commit that it was compared with.
+    pub(crate) commit: String,
+    /// When its last sync began: another one means another sync.
+    pub(crate) synced_at: String,
+    /// What is in the way.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Application {
+    /// Creates it as the articles have it: automated, healing, with server-side apply. `more` is merged into its spec.
+    pub(crate) async fn create(
+        client: &Client,
+        namespace: &str,
+        repository: &Repository,
+        more: Value,
+    ) -> Self {
+        let mut spec = json!({
+            "project": "default",
+            "source": {"repoURL": repository.url(), "targetRevision": "HEAD", "path": NAME},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": namespace},
+            "syncPolicy": {
+                "automated": {"prune": true, "selfHeal": true},
+                "syncOptions": ["CreateNamespace=true", "ServerSideApply=true"],
+            },
+        });
+        merge(&mut spec, more);
+        let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+            "metadata": {"name": NAME}, "spec": spec});
+        let applications = of_argo_cd(client, namespace, "Application");
+        applications.patch(NAME, &PatchParams::apply("test"), &Patch::Apply(&application)).await.unwrap();
+        Self { applications }
+    }
+
+    /// Asks Argo CD to look at Git now, and returns what it found.
+    pub(crate) async fn refresh(&self) -> Standing {
+        let annotation = "argocd.argoproj.io/refresh";
+        let asked = Patch::Merge(json!({"metadata": {"annotations": {annotation: "normal"}}}));
+        self.applications.patch(NAME, &PatchParams::default(), &asked).await.unwrap();
+        let answered = |application: Option<&DynamicObject>| {
+            application.is_some_and(|application| !application.annotations().contains_key(annotation))
+        };
+        standing(&wait_for(&self.applications, NAME, answered).await.unwrap())
+    }
+
+    /// Asks again and again until it stands like this, with this commit.
+    pub(crate) async fn until(&self, sync: &str, health: &str, commit: &str) -> Standing {
+        let mut last = None;
+        let stands = async {
+            let mut pause = interval(POLL);
+            loop {
+                pause.tick().await;
+                let standing = self.refresh().await;
+                if (&*standing.sync, &*standing.health, &*standing.commit) == (sync, health, commit) {
+                    return standing;
+                }
+                last = Some(standing);
+            }
+        };
+        let stood = timeout(DEADLINE, stands).await;
+        stood.unwrap_or_else(|_| panic!("not {sync} and {health} at {commit}: {last:#?}"))
+    }
+}
+
+fn standing(application: &DynamicObject) -> Standing {
+    let text = |pointer: &str| {
+        application.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let conditions =
+        application.data.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    Standing {
+        sync: text("/status/sync/status"),
+        health: text("/status/health/status"),
+        commit: text("/status/sync/revision"),
+        synced_at: text("/status/operationState/startedAt"),
+        problems: conditions.map(|condition| condition["message"].to_string()).collect(),
+    }
+}

@@ -1,0 +1,62 @@
+//! A Git repository on this machine, as a team has one.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// Its working tree.
+pub(crate) struct Repository {
+    folder: TempDir,
+}
+
+impl Repository {
+    pub(crate) fn new() -> Self {
+        let repository = Self { folder: TempDir::new().unwrap() };
+        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        repository
+    }
+
+    /// What Argo CD finds it by.
+    pub(crate) fn url(&self) -> String {
+        format!("file://{}", self.folder.path().display())
+    }
+
+    /// Commits files as they are to be, each by its path; returns the commit's name.
+    pub(crate) fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
+        for (path, content) in files {
+            let path = self.folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", message]);
+        self.head()
+    }
+
+    /// Takes the newest commit back with another one, whose name it returns.
+    pub(crate) fn revert(&self) -> String {
+        self.git(&["revert", "--no-edit", "HEAD"]);
+        self.head()
+    }
+
+    fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Runs Git on it, with nothing that whoever runs the tests has set up.
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        let person =
+            ["-c", "user.name=shop", "-c", "user.email=shop@example.com", "-c", "commit.gpgSign=false"];
+        let output = Command::new("git")
+            .current_dir(self.folder.path())
+            .args(person)
+            .args(arguments)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .output()
+            .expect("git is missing; install it with `sudo apt-get install git`");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
