@@ -30,6 +30,8 @@ pub const WORKLOAD_SCALED_DOWN: &str = "rollout.argoproj.io/workload-scaled-down
 pub const COPIED_LABELS: &str = "rollout.argoproj.io/copied-labels";
 /// Annotation of a Rollout: the cookie that keeps users on the canary, `NAME` or `NAME; Max-Age=SECONDS`.
 pub const SESSION_COOKIE: &str = "rollout.argoproj.io/session-cookie";
+/// Annotation of a Rollout: what health it reports at the pauses of its steps, `Suspended` (the default) or `Healthy`.
+pub const HEALTH_AT_PAUSES: &str = "rollout.argoproj.io/health-at-pauses";
 /// Label that shards objects over controllers (`--instance-id`).
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.

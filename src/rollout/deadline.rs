@@ -29,6 +29,8 @@ pub enum Deadline {
     ExperimentTemplate,
     /// An Experiment says that its spec cannot be worked with, and may take that back.
     ExperimentInvalid,
+    /// What a new Rollout refers to has not come.
+    References,
     /// Changed counts have waited long enough for company.
     CountsSettled,
 }

@@ -27,6 +27,7 @@ pub mod plan;
 pub mod pod_hash;
 pub mod pods;
 pub mod progress;
+mod references;
 pub mod replicas;
 mod restart;
 pub mod revision;

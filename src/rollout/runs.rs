@@ -17,7 +17,7 @@ use super::snapshot::Snapshot;
 use super::targets::Targets;
 use super::valid::{SpecError, Step};
 use super::world::World;
-use crate::analysis::template::{self, Advice};
+use crate::analysis::template::{self, Advice, TemplateError};
 use crate::api::analysis_template::AnalysisTemplateRef;
 use crate::api::labels::STEP_INDEX;
 use crate::api::rollout::{PodMetadata, RolloutAnalysis, RolloutAnalysisBackground};
@@ -100,7 +100,10 @@ pub fn parse(
     let (spec, advice) = match template::merge(kind, &usage, &snapshot.templates) {
         Ok(merged) => (merged.spec, merged.advice),
         Err(errors) => {
-            problems.extend(errors.into_iter().map(|error| SpecError::new(field, error.to_string())));
+            problems.extend(errors.into_iter().map(|error| match error {
+                TemplateError::NotFound(_) => SpecError::of_reference(field, error.to_string()),
+                _ => SpecError::new(field, error.to_string()),
+            }));
             (AnalysisRunSpec::default(), vec![])
         }
     };

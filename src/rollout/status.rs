@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::experiments;
-use super::progress::Progress;
+use super::progress::{PAUSE_BLUE_GREEN, PAUSE_STEP, Progress};
+use super::references;
 use super::restart;
 use super::revision;
 use super::situation::rerouting;
@@ -270,7 +271,8 @@ fn phase(
 ) -> (&'static str, String) {
     let reason_of = |kind: &str| conditions.iter().find(|c| c.r#type == kind && c.status != "Unknown");
     if let Some(invalid) = reason_of("InvalidSpec") {
-        return ("Degraded", format!("InvalidSpec: {}", invalid.message.as_deref().unwrap_or_default()));
+        let phase = if references::arrive_until(world).is_some() { "Progressing" } else { "Degraded" };
+        return (phase, format!("InvalidSpec: {}", invalid.message.as_deref().unwrap_or_default()));
     }
     if let Some(stopped) = reason_of("Progressing").filter(|c| c.status == "False") {
         let (reason, message) = (stopped.reason.as_deref(), stopped.message.as_deref());
@@ -281,7 +283,10 @@ fn phase(
         return ("Paused", MANUALLY_PAUSED.to_owned());
     }
     if let Some(pause) = progress.pauses.first() {
-        return ("Paused", pause.reason.clone());
+        let is_planned = [PAUSE_STEP, PAUSE_BLUE_GREEN].contains(&pause.reason.as_str());
+        let is_served = counts.available >= world.spec.replicas;
+        let is_healthy = world.spec.pauses_are_healthy && is_planned && is_served;
+        return (if is_healthy { "Healthy" } else { "Paused" }, pause.reason.clone());
     }
     if restart::is_going_on(world, progress) {
         return ("Progressing", RESTARTING.to_owned());

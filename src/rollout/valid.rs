@@ -25,6 +25,7 @@ use serde_json::Value;
 use super::revision;
 use super::snapshot::Snapshot;
 use crate::api::RolloutSpec;
+use crate::api::labels::HEALTH_AT_PAUSES;
 use crate::units::ReplicaCount;
 
 pub(crate) use experiment::check_duration;
@@ -43,11 +44,18 @@ pub struct SpecError {
     pub field: String,
     /// What is wrong and what would be right.
     pub message: String,
+    /// Whether it goes away by itself once another object is as the spec says, which may be on its way.
+    pub may_pass: bool,
 }
 
 impl SpecError {
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self { field: field.into(), message: message.into(), may_pass: false }
+    }
+
+    /// About an object that the spec refers to, and not about the spec.
+    pub(crate) fn of_reference(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { may_pass: true, ..Self::new(field, message) }
     }
 }
 
@@ -122,9 +130,24 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
         rollback_window: rollback_window(spec, &mut problems),
         on_pods,
         workload_scaling,
+        pauses_are_healthy: pauses_are_healthy(snapshot, &mut problems),
     };
     let lacks_only_routes = !problems.is_empty() && problems.len() == snapshot.route_problems.len();
     Parsed { spec, problems, retries, lacks_only_routes }
+}
+
+/// Whether the pauses of steps are reported as healthy.
+fn pauses_are_healthy(snapshot: &Snapshot, problems: &mut Vec<SpecError>) -> bool {
+    let annotations = snapshot.rollout.metadata.annotations.as_ref();
+    match annotations.and_then(|all| all.get(HEALTH_AT_PAUSES)).map(String::as_str) {
+        None | Some("Suspended") => false,
+        Some("Healthy") => true,
+        Some(other) => {
+            let message = format!("must be Healthy or Suspended, not \"{other}\"");
+            problems.push(SpecError::new(format!("metadata.annotations[{HEALTH_AT_PAUSES}]"), message));
+            false
+        }
+    }
 }
 
 fn rollback_window(spec: &RolloutSpec, problems: &mut Vec<SpecError>) -> usize {

@@ -6,6 +6,7 @@
 
 use super::super::deadline::{self, Deadline, Wake};
 use super::super::progress::Progress;
+use super::super::references;
 use super::super::runs;
 use super::super::status;
 use super::super::targets::{ProgressClock, Targets};
@@ -36,6 +37,7 @@ pub(super) fn act(world: &World, progress: &Progress) -> Outcome {
             .filter(|at| *at > world.now())
             .map(|at| Wake { at, why: Deadline::ProgressDeadline })
             .into_iter()
+            .chain(references::wake(world))
             .collect(),
         clock: ProgressClock::Stopped,
         ..rescued.unwrap_or_default().relieved(world, progress).keeping(progress)

@@ -107,7 +107,7 @@ fn check_routers(snapshot: &Snapshot, routing: &TrafficRouting, problems: &mut V
     let found = snapshot.route_problems.iter();
     problems.extend(found.map(|problem| {
         let dot = if problem.field.is_empty() { "" } else { "." };
-        SpecError::new(format!("{PATH}{dot}{}", problem.field), problem.message.as_str())
+        SpecError::of_reference(format!("{PATH}{dot}{}", problem.field), problem.message.as_str())
     }));
     if known == 0 && others.is_empty() && routing.plugins.as_ref().is_none_or(BTreeMap::is_empty) {
         problems.push(SpecError::new(PATH, "names no router: name one, or remove the field"));

@@ -51,7 +51,7 @@ pub(super) fn check(
 pub(super) fn not_found(field: &str, service: &str) -> SpecError {
     let message =
         format!("Service \"{service}\" not found: create it in this namespace, or correct the name");
-    SpecError::new(field, message)
+    SpecError::of_reference(field, message)
 }
 
 fn check_service(

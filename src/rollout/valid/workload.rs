@@ -85,7 +85,7 @@ fn unknown(workload: &Referenced, kind: WorkloadKind, name: &str) -> Option<Spec
             format!("{kind} \"{name}\" not found: create it in this namespace, or correct the name")
         }
     };
-    Some(SpecError::new(format!("{FIELD}.name"), message))
+    Some(SpecError::of_reference(format!("{FIELD}.name"), message))
 }
 
 fn scaling(
