@@ -322,6 +322,8 @@ fn an_empty_list_of_steps_is_none() {
     taken.rollout()["status"]["currentStepHash"] = json!(pod_hash::steps_hash(None));
     taken.rollout()["status"]["currentStepIndex"] = Value::Null;
     taken.set("r-6996b5b5b5")["metadata"]["annotations"][OUTCOME] = json!("aborted");
+    assert_eq!(taken.plan().status.unwrap().current_step_index, Some(0), "behind all of them");
+    taken.rollout()["status"]["currentStepIndex"] = json!(0);
     taken.assert_continues("Degraded");
 }
 

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::api::RolloutStatus;
 use crate::events::AbortCause;
+use crate::rollout::pod_hash;
 use crate::rollout::status::Completion;
 use crate::units::Timestamp;
 
@@ -32,7 +33,9 @@ struct Position {
 impl Position {
     /// `None` where no update is on its way, and for strategies without steps.
     fn of(status: &RolloutStatus) -> Option<Self> {
-        if !is_on_its_way(status) {
+        // An empty list has a position, but no step to be at.
+        let has_steps = status.current_step_hash.as_deref() != Some(&pod_hash::steps_hash(None));
+        if !is_on_its_way(status) || !has_steps {
             return None;
         }
         Some(Self {
@@ -162,6 +165,8 @@ mod tests {
             since(&[first(), (15, step(0, &json!({"abort": true}))), (20, step(0, &json!({})))]),
             Some(at(20))
         );
+        let none = json!({"currentStepHash": pod_hash::steps_hash(None)});
+        assert_eq!(since(&[(10, step(0, &none))]), None, "an empty list of steps");
     }
 
     #[test]

@@ -287,6 +287,7 @@ fn describe_rollout(rollout: &Rollout) -> String {
     let aborted = status.abort == Some(true);
     let updating = status.stable_rs.is_some() && status.stable_rs != status.current_pod_hash;
     if let Some(index) = status.current_step_index.and_then(|index| usize::try_from(index).ok())
+        && index.max(steps.len()) > 0
         && (updating || index < steps.len())
     {
         let _ = write!(text, " | step {index}/{}", steps.len());

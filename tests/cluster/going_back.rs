@@ -113,7 +113,13 @@ async fn positions(subjects: &[&Subject]) -> BTreeMap<&'static str, Value> {
         "abortedAt",
     ];
     let position = async |subject: &&Subject| {
-        let status = serde_json::to_value(status(subject).await).unwrap();
+        let rollout = subject.rollouts.get(subject.name).await.unwrap();
+        let rollout = serde_json::to_value(rollout).unwrap();
+        let mut status = rollout["status"].clone();
+        // Argo Rollouts says no position where no steps are listed.
+        if rollout["spec"]["strategy"]["canary"]["steps"] == json!([]) {
+            status["currentStepIndex"] = Value::Null;
+        }
         // Whether something is false or absent makes no difference.
         let position = fields.map(|field| (field, status[field].clone()));
         let position = position.into_iter().filter(|(_, value)| !value.is_null() && *value != json!(false));
@@ -193,6 +199,7 @@ async fn canaries_go_back_and_forth_and_each_goes_on_where_it_was() {
     let serin = place.serin(&[AS_TEXT]);
     let steps = || canary(json!([{"setWeight": 50}, {"pause": {}}]));
     let at_rest = place.create("at-rest", steps()).await;
+    let unstepped = place.create("unstepped", canary(json!([]))).await;
     let mut marked = steps();
     merge(
         &mut marked["strategy"]["canary"],
@@ -210,7 +217,7 @@ async fn canaries_go_back_and_forth_and_each_goes_on_where_it_was() {
     let mut referring = steps();
     merge(&mut referring, json!({"template": null, "selector": null, "workloadRef": reference}));
     let referring = place.create("referring", referring).await;
-    let all = [&at_rest, &paused, &aborted, &timed, &referring];
+    let all = [&at_rest, &unstepped, &paused, &aborted, &timed, &referring];
     until_all(&all, "Healthy").await;
     for subject in [&paused, &aborted, &timed] {
         subject.release("v2").await;
@@ -224,11 +231,12 @@ async fn canaries_go_back_and_forth_and_each_goes_on_where_it_was() {
 
     let argo_rollouts = place.change(serin, Place::argo_rollouts, &all).await;
     release(&at_rest, "v2").await;
+    release(&unstepped, "v2").await;
     retry(&aborted).await;
     for subject in [&paused, &referring] {
         promote(subject).await;
     }
-    until_all(&[&paused, &referring], "Healthy").await;
+    until_all(&[&unstepped, &paused, &referring], "Healthy").await;
     until_all(&[&at_rest, &aborted], "Paused").await;
     until_over(&timed, since).await;
 
