@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::helm::{chart, render};
 use crate::pinned;
@@ -30,15 +31,106 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object[field].as_str().unwrap_or_else(|| panic!("{field} is no text in {object:#}"))
 }
 
-#[test]
-fn alerts_fire_and_clear_as_is_written_down() {
+/// Lets `promtool` say whether what a file expects is so.
+fn test_rules(file: &Path) {
     let tested = Command::new(pinned::program("promtool"))
-        .args(["test", "rules", "tests/charts/alerts.yaml"])
+        .args(["test", "rules"])
+        .arg(file)
         .current_dir(root())
         .output()
         .unwrap();
     let said = [tested.stdout, tested.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(tested.status.success(), "{}", said.concat());
+}
+
+#[test]
+fn alerts_fire_and_clear_as_is_written_down() {
+    test_rules(Path::new("tests/charts/alerts.yaml"));
+}
+
+/// The queries of a dashboard that contain this text, for the Rollout `web` of the namespace `shop`.
+fn queries(dashboard: &str, with: &str) -> Vec<String> {
+    let board = fs::read_to_string(chart().join("dashboards").join(dashboard)).unwrap();
+    let board: Value = serde_json::from_str(&board).unwrap();
+    let targets = board["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array());
+    let queries = targets.flatten().map(|target| text(target, "expr")).filter(|query| query.contains(with));
+    let values = [
+        ("$__rate_interval", "2m"),
+        ("$__range", "10m"),
+        ("$namespace", "shop"),
+        ("$name", "web"),
+        ("$requests", "requests"),
+        ("$failed", "status=~\"5..\""),
+        ("${durations}", "durations"),
+        ("$job", "serin"),
+    ];
+    let fill =
+        |query: &str| values.iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
+    let queries: Vec<_> = queries.map(fill).collect();
+    assert!(!queries.is_empty(), "{dashboard} has no query with {with}");
+    queries
+}
+
+/// Lets `promtool` say whether each of these, asked at `at`, is 1 on these series.
+fn all_are_one(queries: &[String], series: &[(&str, &str)], at: &str) {
+    let input: Vec<_> =
+        series.iter().map(|(name, values)| json!({"series": name, "values": values})).collect();
+    let one = json!([{"labels": "{}", "value": 1}]);
+    let asked = |query: &String| json!({"expr": query, "eval_time": at, "exp_samples": one});
+    let cases: Vec<_> = queries.iter().map(asked).collect();
+    let tests = json!({"tests": [{"interval": "1m", "input_series": input, "promql_expr_test": cases}]});
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), tests.to_string()).unwrap();
+    test_rules(file.path());
+}
+
+#[test]
+fn versions_are_told_apart_while_one_replica_still_tells_of_the_time_before_a_promotion() {
+    let info = |role: &str, hash: &str, replica: &str| {
+        let labels =
+            format!("namespace=\"shop\",name=\"web\",revision=\"2\",role=\"{role}\",hash=\"{hash}\"");
+        format!("rollout_revision_info{{{labels},instance=\"{replica}\"}}")
+    };
+    let [before, after] = ["1x4 stale", "_x5 1x20"];
+    let mut series: Vec<(String, &str)> = vec![
+        (info("stable", "old", "a"), before),
+        (info("canary", "new", "a"), before),
+        (info("stable", "new", "a"), after),
+        (info("stable", "old", "b"), "1x5 stale"),
+        (info("canary", "new", "b"), "1x5 stale"),
+    ];
+    for pod in ["web-old-x1", "web-new-x2"] {
+        let of = |more: &str| format!("{{namespace=\"shop\",pod=\"{pod}\"{more}}}");
+        series.push((format!("requests{}", of(",status=\"200\"")), "0+60x20"));
+        series.push((format!("requests{}", of(",status=\"500\"")), "0+6x20"));
+        series.push((format!("durations_bucket{}", of(",le=\"0.1\"")), "0+60x20"));
+        series.push((format!("durations_bucket{}", of(",le=\"+Inf\"")), "0+60x20"));
+    }
+    let series: Vec<_> = series.iter().map(|(name, values)| (name.as_str(), *values)).collect();
+    let joined = queries("rollout.json", "group_left (role)");
+    assert_eq!(joined.len(), 3);
+    let shown: Vec<_> = joined.iter().map(|query| format!("count({query}) >= bool 1")).collect();
+    for at in ["3m", "5m", "8m"] {
+        all_are_one(&shown, &series, at);
+    }
+}
+
+#[test]
+fn a_board_of_one_rollout_shows_no_analysis_of_a_namesake() {
+    let of = |series: &str, run: &str| {
+        let labels = format!("namespace=\"shop\",name=\"{run}\",metric=\"errors\",type=\"Prometheus\"");
+        format!("{series}{{{labels},phase=\"Failed\"}}")
+    };
+    let mine = ["web-6d8f-2", "web-6d8f-2-1", "web-6d8f-2-pre.1", "web-6d8f-2.1", "web-6d8f-2-1-errors"];
+    let shows = ["analysis_run_metric_value", "analysis_run_metric_phase"];
+    let all =
+        shows.iter().flat_map(|series| mine.iter().chain(&["web-api-6d8f-2-1"]).map(|run| of(series, run)));
+    let all: Vec<_> = all.collect();
+    let all: Vec<_> = all.iter().map(|series| (series.as_str(), "1x10")).collect();
+    for series in shows {
+        let [query] = &queries("rollout.json", series)[..] else { panic!("{series} is asked for twice") };
+        all_are_one(&[format!("count({query}) == bool {}", mine.len())], &all, "5m");
+    }
 }
 
 #[test]
