@@ -160,6 +160,24 @@ fn every_alert_leads_to_its_runbook() {
 }
 
 #[test]
+fn alerts_on_the_controller_watch_the_release_that_the_chart_scrapes() {
+    let jobs_of = |flags: &[&str]| {
+        let flags = [&["--set=image.repository=serin", "--set=prometheusRule.enabled=true"], flags].concat();
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&render("delivery", &flags).unwrap()).unwrap();
+        let rule = documents.into_iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+        let monitor = format!("job=\"{}/", text(&rule["metadata"], "namespace"));
+        let monitor = format!("{monitor}{}\"", text(&rule["metadata"], "name"));
+        let rules = rule["spec"]["groups"][0]["rules"].as_array().unwrap();
+        let on_controller = rules.iter().filter(|rule| text(rule, "alert").starts_with("Serin"));
+        let asks = |job: &str| on_controller.clone().all(|rule| text(rule, "expr").contains(job));
+        [asks(&monitor), asks(r#"job=~".+""#)]
+    };
+    assert_eq!(jobs_of(&["--set=podMonitor.enabled=true"]), [true, false]);
+    assert_eq!(jobs_of(&["--set=podMonitor.enabled=false"]), [false, true]);
+}
+
+#[test]
 fn every_dashboard_becomes_a_config_map_that_grafana_finds() {
     let flags = ["--set=image.repository=serin", "--set=crds.install=false", "--set=dashboards.enabled=true"];
     let folder = ["--set=dashboards.annotations.grafana_folder=delivery"];
