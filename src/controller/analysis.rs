@@ -16,9 +16,10 @@ use super::apply::Writer;
 use super::caches::Caches;
 use super::clock::Clock;
 use super::difference::status_patch;
-use super::error::PassError;
+use super::dispatch::Work;
+use super::error::{DEFECT, PassError};
 use super::measure::Measurements;
-use super::queue::Next;
+use super::queue::{Next, Queue};
 use super::reconcile::next_after;
 use super::records::forget_measurements;
 use super::specs::Specs;
@@ -49,6 +50,16 @@ pub(crate) struct Runs {
     pub(crate) clock: Clock,
     pub(crate) resync: Duration,
     pub(crate) decide: DecideRun,
+}
+
+impl Work for Runs {
+    fn queue(&self) -> &Queue<Key> {
+        &self.caches.run_queue
+    }
+
+    fn met_defect(&self, key: &Key) {
+        self.metrics.pass_failed(Subject::AnalysisRun, &key.namespace, &key.name, DEFECT);
+    }
 }
 
 impl Runs {

@@ -19,7 +19,7 @@ use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::apply::FIELD_MANAGER;
 use super::clock::Clock;
@@ -154,15 +154,31 @@ async fn send_all(
 ) {
     while let Some(announcement) = lane.recv().await {
         let event = render(&announcement, sequence.fetch_add(1, Ordering::Relaxed));
-        if let Err(problem) = create(&client, &event, announcement.until).await {
-            metrics.event_lost();
-            warn!(object = announcement.about.name, reason = event.reason, problem, "cannot create an event");
+        let object = announcement.about.name.as_deref();
+        match create(&client, &event, announcement.until).await {
+            Ok(()) => {}
+            Err(Lost::NamespaceGone) => {
+                debug!(object, reason = event.reason, "no event, the namespace is being deleted");
+            }
+            Err(Lost::Refused(problem)) => {
+                metrics.event_lost();
+                warn!(object, reason = event.reason, problem, "cannot create an event");
+            }
         }
     }
 }
 
-/// Creates an Event, trying again until it is too late or of no use. The error says what was in the way last.
-async fn create(client: &Client, event: &CoreEvent, until: Instant) -> Result<(), String> {
+/// Why there is no Event.
+#[derive(Debug)]
+enum Lost {
+    /// The namespace is being deleted, or is gone: nobody looks for Events there.
+    NamespaceGone,
+    /// What was in the way last.
+    Refused(String),
+}
+
+/// Creates an Event, trying again until it is too late or of no use.
+async fn create(client: &Client, event: &CoreEvent, until: Instant) -> Result<(), Lost> {
     let delays = ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
     let mut delays = delays.without_max_times().build();
     loop {
@@ -171,17 +187,27 @@ async fn create(client: &Client, event: &CoreEvent, until: Instant) -> Result<()
             Ok(Err(error)) => match code(&error) {
                 // The name is this Event's alone: an attempt that got no answer has made it.
                 Some(409) => return Ok(()),
-                Some(400..429) => return Err(error.to_string()),
+                _ if is_namespace_gone(&error) => return Err(Lost::NamespaceGone),
+                Some(400..429) => return Err(Lost::Refused(error.to_string())),
                 _ => error.to_string(),
             },
             Err(elapsed) => elapsed.to_string(),
         };
         let next = Instant::now() + delays.next().unwrap_or(RETRY.1);
         if next > until {
-            return Err(problem);
+            return Err(Lost::Refused(problem));
         }
         sleep_until(next).await;
     }
+}
+
+/// Whether the API server creates nothing in this namespace any more: a missing namespace is the one thing that the creation
+/// of an Event does not find.
+fn is_namespace_gone(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 404
+        || (status.code == 403 && causes.clone().any(|cause| cause.reason == "NamespaceTerminating"))
 }
 
 /// Sends an Event; the answer is the same Event again, which nobody reads.
@@ -228,6 +254,8 @@ fn limited(text: &str, limit: usize) -> &str {
 mod tests {
     use std::sync::Mutex;
 
+    use serde_json::json;
+
     use super::*;
     use crate::controller::stub::{self, Answer};
     use crate::events::AbortReason;
@@ -267,7 +295,15 @@ mod tests {
     async fn an_event_is_tried_again_while_that_may_help() {
         assert_eq!(announced(vec![None, stub::refused(500, ""), stub::refused(503, "")]).await, (4, false));
         assert_eq!(announced(vec![None, stub::refused(409, "")]).await, (2, false), "the first one arrived");
-        assert_eq!(announced(vec![stub::refused(404, "")]).await, (1, true), "the namespace is gone");
+        assert_eq!(announced(vec![stub::refused(403, "")]).await, (1, true), "a right is missing");
+        assert_eq!(announced(vec![stub::refused(404, "")]).await, (1, false), "the namespace is gone");
+        let details =
+            json!({"causes": [{"reason": "NamespaceTerminating", "message": "is being terminated"}]});
+        let ends = stub::refused(403, "").map(|(code, mut status)| {
+            status["details"] = details;
+            (code, status)
+        });
+        assert_eq!(announced(vec![ends]).await, (1, false), "the namespace is being deleted");
         let (asked, is_lost) = announced(vec![stub::refused(500, ""); 1000]).await;
         assert!(is_lost && asked < 50, "{asked}");
     }

@@ -278,7 +278,11 @@ impl Caches {
         self.owned_changed(change);
     }
 
+    /// Owners look at what they own, where somebody makes passes over them: else they would wait for ever.
     fn owned_changed(&self, change: &Change) {
+        if !self.watched.contains(&Watched::Rollouts) {
+            return;
+        }
         for link in &change.links {
             match link {
                 Link::Owner { kind: OwnerKind::Rollout, key, .. } => self.rollout_queue.add(key),
@@ -525,6 +529,23 @@ mod tests {
         drain();
         caches.forget_departed(&gone.0);
         assert_eq!((drain(), route(owner("routed"))), (1, leads_to(&[])));
+    }
+
+    #[tokio::test]
+    async fn owners_of_runs_do_not_wait_where_only_analyses_are_looked_at() {
+        let caches = Caches::new([Watched::AnalysisRuns]);
+        for kind in ["Rollout", "Experiment"] {
+            let owner = json!([{
+                "apiVersion": "argoproj.io/v1alpha1", "kind": kind, "name": "web", "uid": "uid-web", "controller": true,
+            }]);
+            caches.run_event(Event::Apply(object(
+                "run",
+                2,
+                &json!({"owners": owner, "spec": {"metrics": []}}),
+            )));
+        }
+        let queues = [&caches.rollout_queue, &caches.experiment_queue, &caches.run_queue];
+        assert_eq!(queues.map(Queue::due), [0, 0, 1]);
     }
 
     #[tokio::test]

@@ -27,15 +27,19 @@ pub(crate) async fn stopped(stop: &mut Stop) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// What passes are made with.
+pub(crate) trait Work: Send + Sync + 'static {
+    /// The objects that wait for a pass.
+    fn queue(&self) -> &Queue<Key>;
+
+    /// Counts a pass over this object that met a defect.
+    fn met_defect(&self, key: &Key);
+}
+
 /// Makes passes until the end is called; then lets the passes that run finish, within limits.
-pub(crate) async fn run<O, F, P>(
-    owner: Arc<O>,
-    queue: fn(&O) -> &Queue<Key>,
-    slots: usize,
-    mut stop: Stop,
-    pass: F,
-) where
-    O: Send + Sync + 'static,
+pub(crate) async fn run<O, F, P>(owner: Arc<O>, slots: usize, mut stop: Stop, pass: F)
+where
+    O: Work,
     F: Fn(Arc<O>, Key) -> P + Send + Sync + 'static,
     P: Future<Output = Next> + Send + 'static,
 {
@@ -44,7 +48,7 @@ pub(crate) async fn run<O, F, P>(
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((slot, queue(&owner).next().await))
+            Some((slot, owner.queue().next().await))
         };
         let Some((slot, key)) =
             (tokio::select! { biased; () = stopped(&mut stop) => None, next = next => next })
@@ -55,9 +59,10 @@ pub(crate) async fn run<O, F, P>(
         running.spawn(async move {
             let next = AssertUnwindSafe(pass).catch_unwind().await.unwrap_or_else(|_| {
                 error!(object = %key, "a pass met a defect and was given up; other objects are not concerned");
+                owner.met_defect(&key);
                 Next::BackoffFrom(DEFECT_PATIENCE)
             });
-            queue(&owner).done(&key, next);
+            owner.queue().done(&key, next);
             drop(slot);
         });
         while running.try_join_next().is_some() {}
@@ -74,19 +79,32 @@ mod tests {
 
     use super::*;
 
-    struct Work {
+    struct Counted {
         queue: Queue<Key>,
         passes: AtomicUsize,
+        defects: AtomicUsize,
+    }
+
+    impl Work for Counted {
+        fn queue(&self) -> &Queue<Key> {
+            &self.queue
+        }
+
+        fn met_defect(&self, key: &Key) {
+            assert_eq!(&*key.name, "broken");
+            self.defects.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_defect_in_one_pass_does_not_stop_the_others() {
-        let work = Arc::new(Work { queue: Queue::new(), passes: AtomicUsize::new(0) });
+    async fn a_defect_in_one_pass_is_counted_and_does_not_stop_the_others() {
+        let [passes, defects] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        let work = Arc::new(Counted { queue: Queue::new(), passes, defects });
         let (end, stop) = watch::channel(false);
         work.queue.add(&Key::new("ns", "broken"));
         work.queue.add(&Key::new("ns", "fine"));
         let end = Arc::new(end);
-        let pass = move |work: Arc<Work>, key: Key| {
+        let pass = move |work: Arc<Counted>, key: Key| {
             let end = Arc::clone(&end);
             async move {
                 assert!(&*key.name != "broken", "this pass is meant to fail");
@@ -95,8 +113,8 @@ mod tests {
                 Next::Forget
             }
         };
-        run(Arc::clone(&work), |work| &work.queue, 1, stop, pass).await;
-        assert_eq!(work.passes.load(Ordering::Relaxed), 1);
+        run(Arc::clone(&work), 1, stop, pass).await;
+        assert_eq!([&work.passes, &work.defects].map(|count| count.load(Ordering::Relaxed)), [1, 1]);
         assert_eq!(work.queue.len(), 1);
     }
 }

@@ -4,6 +4,9 @@ use thiserror::Error;
 
 use super::store::Key;
 
+/// The category of a pass that met a defect, beside those of [`PassError::category`].
+pub(crate) const DEFECT: &str = "defect";
+
 /// What an error calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {

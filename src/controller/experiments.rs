@@ -14,8 +14,9 @@ use super::apply::{MadeForExperiment, Writer};
 use super::caches::Caches;
 use super::clock::Clock;
 use super::difference::status_patch;
-use super::error::{PassError, code};
-use super::queue::Next;
+use super::dispatch::Work;
+use super::error::{DEFECT, PassError, code};
+use super::queue::{Next, Queue};
 use super::reconcile::next_after;
 use super::records::owned_by;
 use super::references;
@@ -51,6 +52,16 @@ pub(crate) struct Experiments {
     pub(crate) resync: Duration,
     pub(crate) decide: DecideExperiment,
     pub(crate) memories: Mutex<HashMap<Key, Memory>>,
+}
+
+impl Work for Experiments {
+    fn queue(&self) -> &Queue<Key> {
+        &self.caches.experiment_queue
+    }
+
+    fn met_defect(&self, key: &Key) {
+        self.metrics.pass_failed(Subject::Experiment, &key.namespace, &key.name, DEFECT);
+    }
 }
 
 impl Experiments {

@@ -22,6 +22,8 @@ use super::announce::{Note, about};
 use super::apply::Writer;
 use super::caches::Caches;
 use super::clock::Clock;
+use super::dispatch::Work;
+use super::error::DEFECT;
 use super::queue::{Next, Queue};
 use super::records::owned_by;
 use super::slots::Slots;
@@ -30,7 +32,7 @@ use crate::analysis::Secret;
 use crate::api::rollout_status::PendingNotification;
 use crate::api::{Rollout, RolloutStatus};
 use crate::events::Event;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Subject};
 use crate::notify::{self, outbox, service};
 use crate::providers::Providers;
 use crate::units::Timestamp;
@@ -193,6 +195,16 @@ pub(crate) struct Notifier {
     pub(crate) clock: Clock,
     tries: Tries,
     slots: Slots,
+}
+
+impl Work for Notifier {
+    fn queue(&self) -> &Queue<Key> {
+        &self.caches.notices.queue
+    }
+
+    fn met_defect(&self, key: &Key) {
+        self.metrics.pass_failed(Subject::Rollout, &key.namespace, &key.name, DEFECT);
+    }
 }
 
 impl Notifier {

@@ -86,7 +86,13 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         self.changed.notify_one();
     }
 
+    /// Number of keys that are due and wait to be taken.
+    pub(crate) fn due(&self) -> usize {
+        self.lock().timeline.range(..=(Instant::now(), u64::MAX)).count()
+    }
+
     /// Number of keys that are due or will be.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().timeline.len()
     }
@@ -210,9 +216,9 @@ mod tests {
         let queue = Queue::new();
         queue.add(&"a");
         tokio::time::advance(Duration::from_secs(7)).await;
-        assert_eq!(queue.wait(), Duration::from_secs(7));
+        assert_eq!((queue.wait(), queue.due()), (Duration::from_secs(7), 1));
         queue.done(&queue.next().await, Next::After(Duration::from_secs(10)));
-        assert_eq!((queue.wait(), queue.len()), (Duration::ZERO, 1));
+        assert_eq!((queue.wait(), queue.due(), queue.len()), (Duration::ZERO, 0, 1));
     }
 
     #[tokio::test(start_paused = true)]

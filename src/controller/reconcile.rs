@@ -14,8 +14,9 @@ use super::balancers::Balancers;
 use super::caches::Caches;
 use super::clock::Clock;
 use super::departed::Rest;
-use super::error::{Class, PassError};
-use super::queue::Next;
+use super::dispatch::Work;
+use super::error::{Class, DEFECT, PassError};
+use super::queue::{Next, Queue};
 use super::records::{Readable, RolloutRecord};
 use super::snapshot::{LEAVING_PATIENCE, Memory, Refusal};
 use super::store::{Identity, Key, Stored};
@@ -56,6 +57,16 @@ pub(crate) struct Rollouts {
     pub(crate) memories: Mutex<HashMap<Key, Memory>>,
     /// `None` where no load balancer is asked whether it follows.
     pub(crate) balancers: Option<Arc<Balancers>>,
+}
+
+impl Work for Rollouts {
+    fn queue(&self) -> &Queue<Key> {
+        &self.caches.rollout_queue
+    }
+
+    fn met_defect(&self, key: &Key) {
+        self.metrics.pass_failed(Subject::Rollout, &key.namespace, &key.name, DEFECT);
+    }
 }
 
 impl Rollouts {

@@ -25,10 +25,8 @@ use super::leader::{Candidate, Fence, LeadershipLost};
 use super::measure::Measurements;
 use super::notices::{self, Notifier};
 use super::options::{Controllers, Options};
-use super::queue::Queue;
 use super::reconcile::{Decide, Rollouts};
 use super::specs::Specs;
-use super::store::Key;
 use super::unanswered::Unanswered;
 use super::{client, dispatch, http, routes, scrape, watch as watches, workloads};
 use crate::metrics::Metrics;
@@ -246,35 +244,26 @@ impl Process {
             let rollouts = Arc::new(self.rollouts(cores.rollout, &writer, &providers));
             let pass = |rollouts: Arc<Rollouts>, key| async move { rollouts.pass(&key).await };
             let slots = self.options.rollout_passes;
-            dispatch::run(
-                rollouts,
-                |rollouts| &rollouts.caches.rollout_queue,
-                slots,
-                self.stop.clone(),
-                pass,
-            )
-            .await;
+            dispatch::run(rollouts, slots, self.stop.clone(), pass).await;
         };
         let runs = async {
             let runs = Arc::new(self.runs(cores.analysis, &writer, providers.clone()));
             let pass = |runs: Arc<Runs>, key| async move { runs.pass(&key).await };
             let slots = self.options.analysis_passes;
-            dispatch::run(runs, |runs| &runs.caches.run_queue, slots, self.stop.clone(), pass).await;
+            dispatch::run(runs, slots, self.stop.clone(), pass).await;
         };
         let experiments = async {
             let experiments = Arc::new(self.experiments(cores.experiment, &writer));
             let pass = |experiments: Arc<Experiments>, key| async move { experiments.pass(&key).await };
             let slots = self.options.experiment_passes;
-            let queue: fn(&Experiments) -> &Queue<Key> = |experiments| &experiments.caches.experiment_queue;
-            dispatch::run(experiments, queue, slots, self.stop.clone(), pass).await;
+            dispatch::run(experiments, slots, self.stop.clone(), pass).await;
         };
         let notices = async {
             let told = notices::tell_problems(Arc::clone(&self.caches), Arc::clone(&writer), self.clock);
             let (client, caches) = (self.client.clone(), Arc::clone(&self.caches));
             let notifier = Arc::new(Notifier::new(client, caches, Arc::clone(&writer), providers.clone()));
             let pass = |notifier: Arc<Notifier>, key| async move { notifier.pass(&key).await };
-            let queue: fn(&Notifier) -> &Queue<Key> = |notifier| &notifier.caches.notices.queue;
-            let sent = dispatch::run(notifier, queue, NOTICES_AT_ONCE, self.stop.clone(), pass);
+            let sent = dispatch::run(notifier, NOTICES_AT_ONCE, self.stop.clone(), pass);
             let mut stop = self.stop.clone();
             // What is on its way stands in a status still: the next leader need not wait for it.
             tokio::select! { () = sent => {} () = told => {} () = stopped(&mut stop) => {} }

@@ -49,10 +49,10 @@ impl Collector for Objects {
             ("analysisruns", &self.0.run_queue),
             ("experiments", &self.0.experiment_queue),
         ];
-        let help = "Objects that are due or will be";
+        let help = "Objects that are due";
         let mut family = encoder.encode_descriptor("workqueue_depth", help, None, MetricType::Gauge)?;
         for (name, queue) in queues {
-            let length = u64::try_from(queue.len()).unwrap_or(u64::MAX);
+            let length = u64::try_from(queue.due()).unwrap_or(u64::MAX);
             ConstGauge::new(length).encode(family.encode_family(&[("name", name)])?)?;
         }
         let (name, help) = ("workqueue_wait_seconds", "How long the object that is due longest has waited");

@@ -31,7 +31,7 @@ impl Standing {
     }
 }
 
-/// The shares of canary and stable, in percent: the split that was last written, what the active Service selects, or the pods
+/// The shares of canary and stable, in percent: the split that the router is to have, what the active Service selects, or the pods
 /// of each.
 fn weights(status: &RolloutStatus, is_routed: bool) -> Option<(f64, f64)> {
     status.stable_rs.as_ref()?;
