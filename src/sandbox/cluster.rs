@@ -112,7 +112,8 @@ impl LocalCluster {
         let prometheus = Prometheus::start(&PrometheusOptions {
             tools: options.tools,
             kubeconfig: control_plane.kubeconfig_path(),
-            controller: None,
+            controllers: Vec::new(),
+            rules: Vec::new(),
         })
         .await?;
         let traffic = options.traffic.map(|options| Traffic::start(client, options));

@@ -76,8 +76,10 @@ pub struct PrometheusOptions {
     pub tools: Tools,
     /// A kubeconfig whose user may list and watch pods. The file has to stay.
     pub kubeconfig: PathBuf,
-    /// Where a controller shows its metrics; `None` where none is scraped.
-    pub controller: Option<SocketAddr>,
+    /// Where replicas of a controller show their metrics.
+    pub controllers: Vec<SocketAddr>,
+    /// Files of alerts, which are looked at every second. They have to stay.
+    pub rules: Vec<PathBuf>,
 }
 
 /// A running Prometheus. Dropping it kills the process; its data goes away in any case.
@@ -222,14 +224,15 @@ fn arguments(configuration: &Path, state: &Path, address: SocketAddr) -> Vec<Str
 
 /// The configuration, as JSON, which is YAML as well.
 fn configuration(options: &PrometheusOptions) -> Value {
-    let scrapes: Vec<_> =
-        options.controller.map(controller).into_iter().chain([pods(&options.kubeconfig)]).collect();
-    json!({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": scrapes})
+    let often = json!({"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"});
+    let scrapes = [controllers(&options.controllers), pods(&options.kubeconfig)];
+    json!({"global": often, "rule_files": options.rules, "scrape_configs": scrapes})
 }
 
-/// The job that scrapes a controller.
-fn controller(address: SocketAddr) -> Value {
-    let targets = json!([{"targets": [address.to_string()]}]);
+/// The job that scrapes the replicas of a controller.
+fn controllers(addresses: &[SocketAddr]) -> Value {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let targets = json!([{"targets": addresses}]);
     json!({"job_name": "serin", "honor_labels": true, "static_configs": targets})
 }
 
@@ -260,23 +263,26 @@ fn pods(kubeconfig: &Path) -> Value {
 mod tests {
     use super::*;
 
-    fn options(controller: Option<SocketAddr>) -> PrometheusOptions {
+    fn options(controllers: &[SocketAddr]) -> PrometheusOptions {
         let tools = Tools::locate(&super::super::tools::ToolPlaces::from_environment(), &[]).unwrap();
-        PrometheusOptions { tools, kubeconfig: "/state/kubeconfig".into(), controller }
+        let (controllers, rules) = (controllers.to_vec(), vec!["/state/alerts.yaml".into()]);
+        PrometheusOptions { tools, kubeconfig: "/state/kubeconfig".into(), controllers, rules }
     }
 
     #[test]
     fn series_of_a_controller_keep_their_labels() {
-        let configuration = configuration(&options(Some(SocketAddr::from(([127, 0, 0, 1], 8090)))));
+        let configuration =
+            configuration(&options(&[8090, 8091].map(|port| SocketAddr::from(([127, 0, 0, 1], port)))));
         let scrape = &configuration["scrape_configs"][0];
         assert_eq!(scrape["honor_labels"], true);
-        assert_eq!(scrape["static_configs"][0]["targets"][0], "127.0.0.1:8090");
+        assert_eq!(scrape["static_configs"][0]["targets"], json!(["127.0.0.1:8090", "127.0.0.1:8091"]));
+        assert_eq!(configuration["rule_files"], json!(["/state/alerts.yaml"]));
     }
 
     #[test]
     fn the_configuration_names_the_jobs_after_the_label_app() {
-        let configuration = configuration(&options(None));
-        let scrape = &configuration["scrape_configs"][0];
+        let configuration = configuration(&options(&[]));
+        let scrape = &configuration["scrape_configs"][1];
         assert_eq!(scrape["kubernetes_sd_configs"][0]["kubeconfig_file"], "/state/kubeconfig");
         let rules = scrape["relabel_configs"].as_array().unwrap();
         let job = json!({"source_labels": ["__meta_kubernetes_pod_label_app"], "target_label": "job"});

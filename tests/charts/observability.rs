@@ -160,6 +160,25 @@ fn every_alert_leads_to_its_runbook() {
 }
 
 #[test]
+fn requests_per_update_are_those_of_updates_and_nothing_where_none_ended() {
+    let requests = |kind: &str, verb: &str| {
+        let labels = format!("kind=\"{kind}\",verb=\"{verb}\",status_code=\"200\",job=\"serin\"");
+        format!("controller_clientset_k8s_request_total{{{labels}}}")
+    };
+    let updates = r#"rollout_updates_total{namespace="shop",name="web",result="Promoted",job="serin"}"#;
+    let [lease, watch, patch] = [("leases", "Update"), ("rollouts", "Watch"), ("rollouts", "Patch")]
+        .map(|(kind, verb)| requests(kind, verb));
+    let series = [(&*lease, "0+30x20"), (&*watch, "0+2x20"), (&*patch, "0+6x20")];
+    let [query] = &queries("controller.json", "rollout_updates_total")[..] else {
+        panic!("there are several")
+    };
+    let some = [&series[..], &[(updates, "0+2x20")]].concat();
+    all_are_one(&[format!("round({query}) == bool 3")], &some, "15m");
+    let none = [&series[..], &[(updates, "0x20")]].concat();
+    all_are_one(&[format!("absent({query})")], &none, "15m");
+}
+
+#[test]
 fn alerts_on_the_controller_watch_the_release_that_the_chart_scrapes() {
     let jobs_of = |flags: &[&str]| {
         let flags = [&["--set=image.repository=serin", "--set=prometheusRule.enabled=true"], flags].concat();

@@ -1,7 +1,7 @@
-//! The chart's dashboards on a real Prometheus that scrapes a real controller: no panel, no annotation and no variable is empty,
-//! and alerts ask for series that are there.
+//! The chart's dashboards and alerts on a real Prometheus that scrapes two replicas of a real controller: no panel, no annotation
+//! and no variable is empty, alerts ask for series that are there, and one fires and ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use serin::api::{AnalysisTemplate, Experiment};
 use serin::sandbox::prometheus::{Prometheus, PrometheusOptions};
+use serin::sandbox::traffic::Traffic;
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
@@ -34,6 +35,10 @@ const TIMES: [(&str, &str); 2] = [("$__rate_interval", "1m"), ("$__range", "10m"
 
 /// Has no series while every pass gets through.
 const ONLY_WITH_ERRORS: &str = "controller_pass_errors_total";
+/// What a panel shows instead of nothing, behind which a wrong name would hide.
+const OR_NOTHING: &str = " or vector(0)";
+/// How many replicas of the controller there are.
+const REPLICAS: usize = 2;
 
 /// What an answer must have.
 #[derive(Debug)]
@@ -67,7 +72,7 @@ fn queries(namespace: &str) -> Vec<Query> {
 fn of_alerts() -> Vec<Query> {
     let file = fs::read_to_string(chart().join("alerts.yaml")).unwrap();
     let file: Value = serde_saphyr::from_str(&file).unwrap();
-    let series = Regex::new(r"\b(?:rollout|analysis_run|controller|workqueue)_\w+").unwrap();
+    let series = Regex::new(r"\b(?:rollout|analysis_run|controller|workqueue|process)_\w+").unwrap();
     let mut found = Vec::new();
     for alert in file["groups"][0]["rules"].as_array().unwrap() {
         let expression = alert["expr"].as_str().unwrap();
@@ -94,6 +99,10 @@ fn of_board(board: &Value, namespace: &str) -> Vec<Query> {
         values.insert(format!("${}", variable["name"].as_str().unwrap()), value);
     }
     let filled = |text: &Value| fill(text.as_str().unwrap(), &values);
+    let shown = |text: &Value| {
+        let query = filled(text);
+        if query.contains(ONLY_WITH_ERRORS) { query } else { query.replace(OR_NOTHING, "") }
+    };
     let title = board["title"].as_str().unwrap();
     let mut found = Vec::new();
     for panel in list(&board["panels"]) {
@@ -103,7 +112,7 @@ fn of_board(board: &Value, namespace: &str) -> Vec<Query> {
                 Some("{{role}}") => Wanted::BothVersions,
                 _ => Wanted::Number,
             };
-            found.push(Query { place, expression: filled(&target["expr"]), wanted });
+            found.push(Query { place, expression: shown(&target["expr"]), wanted });
         }
     }
     for annotation in list(&board["annotations"]["list"]) {
@@ -180,8 +189,17 @@ async fn until_all_show_something(client: &Client, rollout: &Subject, begin: u64
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// A port for each replica, all bound at once so that no two are the same.
+fn free_ports() -> [u16; REPLICAS] {
+    let bound = [(); REPLICAS].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    bound.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// Steps in which an analysis judges the canary.
+fn judged() -> Value {
+    let canary = json!({"name": "canary", "valueFrom": {"podTemplateHashValue": "Latest"}});
+    let analysis = json!({"templates": [{"templateName": "success"}], "args": [canary]});
+    json!([{"setWeight": 50}, {"analysis": analysis}])
 }
 
 /// Asks for another version, which comes in through these steps.
@@ -192,9 +210,6 @@ async fn release(rollout: &Subject, tag: &str, steps: Value) {
 
 /// A good update, a bad one that its analysis takes back, the mended one, and one that waits for a person.
 async fn play(rollout: &Subject) {
-    let canary = json!({"name": "canary", "valueFrom": {"podTemplateHashValue": "Latest"}});
-    let analysis = json!({"templates": [{"templateName": "success"}], "args": [canary]});
-    let judged = || json!([{"setWeight": 50}, {"analysis": analysis}]);
     rollout.until_phase("Healthy").await;
     release(rollout, "v2", judged()).await;
     rollout.until_phase("Healthy").await;
@@ -232,31 +247,96 @@ async fn compare(rollout: &Subject) {
     experiments.create(&PostParams::default(), &experiment).await.unwrap();
 }
 
+/// A controller of several replicas and its Rollout, and a Prometheus that scrapes both.
+struct Watched {
+    rollout: Subject,
+    prometheus: Prometheus,
+    asked: Client,
+    _controllers: Vec<ControllerProcess>,
+    _traffic: Traffic,
+    // Read by Prometheus.
+    _files: [NamedTempFile; 2],
+}
+
+impl Watched {
+    async fn start(name: &str) -> Self {
+        let (client, namespace) = client_and_namespace(name).await;
+        let files = [sandbox().kubeconfig.clone(), hasty_alerts()].map(|content| {
+            let file = NamedTempFile::new().unwrap();
+            fs::write(file.path(), content).unwrap();
+            file
+        });
+        let ports = free_ports();
+        let options = PrometheusOptions {
+            tools: tools(),
+            kubeconfig: files[0].path().to_owned(),
+            controllers: ports.iter().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).collect(),
+            rules: vec![files[1].path().to_owned()],
+        };
+        let prometheus = Prometheus::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
+        let lease = format!("--leader-election-namespace={namespace}");
+        let replica = |port: &u16| {
+            let flags = ["--leader-elect=true", &lease, &format!("--metricsPort={port}")];
+            ControllerProcess::start(&sandbox().kubeconfig, &namespace, &flags)
+        };
+        let controllers = ports.iter().map(replica).collect();
+        success_rate(&client, &namespace, &prometheus.url()).await;
+        expose(&client, &namespace, "web").await;
+        let traffic = traffic(&client, &namespace, RATE);
+        let spec = json!({"replicas": 2, "strategy": {"canary": {}}});
+        let rollout = Subject::create(&client, &namespace, "v1", spec).await;
+        let asked = Client::try_from(prometheus.url().as_str()).unwrap();
+        Self { rollout, prometheus, asked, _controllers: controllers, _traffic: traffic, _files: files }
+    }
+
+    /// Waits until this alert fires for the Rollout, or does not any more.
+    async fn until_alert(&self, name: &str, fires: bool) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let alerts = self.asked.alerts().await.unwrap();
+            let wanted = [("alertname", name), ("namespace", &self.rollout.namespace), ("name", "web")];
+            let is_meant = |labels: &HashMap<String, String>| {
+                wanted.iter().all(|(label, value)| labels.get(*label).is_some_and(|found| found == value))
+            };
+            let mut firing = alerts.iter().filter(|alert| alert.state().to_string() == "firing");
+            if firing.any(|alert| is_meant(alert.labels())) == fires {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name} fires: {}; {alerts:#?}", !fires);
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// The alerts of the chart, which fire as soon as there is reason to.
+fn hasty_alerts() -> String {
+    let alerts = fs::read_to_string(chart().join("alerts.yaml")).unwrap();
+    let hasty = Regex::new(r"(?m)^( +for:) \w+$").unwrap().replace_all(&alerts, "$1 0s");
+    assert_ne!(hasty, alerts);
+    hasty.into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_shows_something() {
-    let (client, namespace) = client_and_namespace("boards").await;
-    let kubeconfig = NamedTempFile::new().unwrap();
-    fs::write(kubeconfig.path(), sandbox().kubeconfig).unwrap();
-    let port = free_port();
-    let options = PrometheusOptions {
-        tools: tools(),
-        kubeconfig: kubeconfig.path().to_owned(),
-        controller: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-    };
     let begin = now();
-    let prometheus = Prometheus::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
-    let metrics = format!("--metricsPort={port}");
-    let _controller = ControllerProcess::start(&sandbox().kubeconfig, &namespace, &[&metrics]);
+    let watched = Watched::start("boards").await;
+    compare(&watched.rollout).await;
+    play(&watched.rollout).await;
+    until_all_show_something(&watched.asked, &watched.rollout, begin).await;
+    watched.prometheus.stop().await.unwrap();
+}
 
-    success_rate(&client, &namespace, &prometheus.url()).await;
-    expose(&client, &namespace, "web").await;
-    let _traffic = traffic(&client, &namespace, RATE);
-    let rollout =
-        Subject::create(&client, &namespace, "v1", json!({"replicas": 2, "strategy": {"canary": {}}})).await;
-    compare(&rollout).await;
-    play(&rollout).await;
-
-    let asked = Client::try_from(prometheus.url().as_str()).unwrap();
-    until_all_show_something(&asked, &rollout, begin).await;
-    prometheus.stop().await.unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_fires_after_a_bad_update_and_ends_with_a_good_one() {
+    let watched = Watched::start("alerts").await;
+    let rollout = &watched.rollout;
+    rollout.until_phase("Healthy").await;
+    watched.until_alert("RolloutAborted", false).await;
+    release(rollout, "v2-err50", judged()).await;
+    rollout.until(says("RolloutAborted")).await;
+    watched.until_alert("RolloutAborted", true).await;
+    release(rollout, "v3", judged()).await;
+    rollout.until_phase("Healthy").await;
+    watched.until_alert("RolloutAborted", false).await;
+    watched.prometheus.stop().await.unwrap();
 }
