@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 pub(crate) use self::config::{Loaded, follow};
-use self::tries::Tries;
+use self::tries::{Tries, is_given_up};
 use super::announce::{Note, about};
 use super::apply::Writer;
 use super::caches::Caches;
@@ -43,8 +43,6 @@ const TO_ONE_SERVICE: usize = 4;
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// How soon one is looked at again that cannot be made; a change of the configuration comes first.
 const UNMADE_PATIENCE: Duration = Duration::from_mins(1);
-/// Fewest failures after which one is given up, however old it is.
-const LEAST_TRIES: u32 = 5;
 /// How long reading the Secret may take.
 const SECRET_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -370,12 +368,6 @@ impl Notifier {
         };
         Ok(data.into_iter().filter_map(text).collect())
     }
-}
-
-/// Whether a notification has waited for too long: not before this process has tried some times to send it. `failures` is
-/// `None` for one that cannot even be made.
-fn is_given_up(one: &PendingNotification, failures: Option<u32>, now: Timestamp) -> bool {
-    now >= one.at.plus(outbox::PATIENCE) && failures.is_none_or(|count| count >= LEAST_TRIES)
 }
 
 /// What all notifications of one pass are made of.

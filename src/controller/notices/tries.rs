@@ -1,14 +1,18 @@
-//! When a recipient that could not be reached is tried again.
+//! When a recipient that could not be reached is tried again, and when not any more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::store::Key;
+use crate::api::rollout_status::PendingNotification;
+use crate::notify::outbox;
 use crate::units::Timestamp;
 
 /// First and longest wait after a failure; in between, each is twice the one before.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(2));
+/// Fewest failures after which one is given up, however old it is.
+const LEAST_TRIES: u32 = 5;
 
 /// A service and a recipient.
 type To = (String, String);
@@ -62,6 +66,12 @@ impl Tries {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, BTreeMap<To, Failures>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a notification has waited for too long: not before this process has tried some times to send it. `failures` is
+/// `None` for one that cannot even be made.
+pub(super) fn is_given_up(one: &PendingNotification, failures: Option<u32>, now: Timestamp) -> bool {
+    now >= one.at.plus(outbox::PATIENCE) && failures.is_none_or(|count| count >= LEAST_TRIES)
 }
 
 #[cfg(test)]
