@@ -205,9 +205,8 @@ async fn create(client: &Client, event: &CoreEvent, until: Instant) -> Result<()
 /// of an Event does not find.
 fn is_namespace_gone(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 404
-        || (status.code == 403 && causes.clone().any(|cause| cause.reason == "NamespaceTerminating"))
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 404 || (status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating"))
 }
 
 /// Sends an Event; the answer is the same Event again, which nobody reads.
