@@ -34,7 +34,7 @@ NAVIGATION = {
         "docs/differences",
         "docs/compatibility",
     ],
-    "Run": ["docs/operating", "docs/security", "charts/serin/README"],
+    "Run": ["docs/operating", "docs/gitops", "docs/security", "charts/serin/README"],
     "Look up": ["docs/fields", "CHANGELOG"],
     "Change Serin": ["ARCHITECTURE", "CONTRIBUTING", "docs/adr/*"],
 }

@@ -14,10 +14,11 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Until when the spec is not degraded although it cannot be worked with; `None` when it is, or when nothing is wrong.
 #[must_use]
 pub(super) fn arrive_until(world: &World) -> Option<Timestamp> {
-    let metadata = &world.snapshot.rollout.metadata;
+    let rollout = &world.snapshot.rollout;
+    let is_deployed = rollout.status.as_ref().is_some_and(|status| status.stable_rs.is_some());
     let may_pass = !world.problems.is_empty() && world.problems.iter().all(|problem| problem.may_pass);
-    let until = Timestamp::from(metadata.creation_timestamp.as_ref()?).plus(GRACE);
-    (may_pass && world.now() < until).then_some(until)
+    let until = Timestamp::from(rollout.metadata.creation_timestamp.as_ref()?).plus(GRACE);
+    (may_pass && !is_deployed && world.now() < until).then_some(until)
 }
 
 /// When it is degraded if nothing comes.
@@ -37,13 +38,17 @@ mod tests {
     use crate::rollout::decide;
     use crate::rollout::tests::Bench;
 
-    /// A Rollout that was created just now.
-    fn new_rollout(canary_service: &str) -> Bench {
-        let mut bench = Bench::new(5, &json!([{"setWeight": 20}]));
+    /// Has the Rollout be created just now, and name a Service that is not there.
+    fn be_new_and_refer(bench: &mut Bench) {
         let now = jiff::Timestamp::from_millisecond(bench.snapshot.now.as_millis()).unwrap();
         bench.snapshot.rollout.metadata.creation_timestamp = Some(Time(now));
         let strategy = bench.snapshot.rollout.spec.strategy.as_mut().unwrap();
-        strategy.canary.as_mut().unwrap().canary_service = Some(canary_service.to_owned());
+        strategy.canary.as_mut().unwrap().canary_service = Some("late".to_owned());
+    }
+
+    fn new_rollout() -> Bench {
+        let mut bench = Bench::new(5, &json!([{"setWeight": 20}]));
+        be_new_and_refer(&mut bench);
         bench
     }
 
@@ -54,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_new_rollout_waits_for_what_it_refers_to_before_it_is_degraded() {
-        let mut bench = new_rollout("late");
+        let mut bench = new_rollout();
         let (waiting, message) = phase(&bench);
         assert_eq!(waiting, "Progressing");
         assert!(message.contains("Service \"late\" not found"), "{message}");
@@ -67,14 +72,22 @@ mod tests {
 
     #[test]
     fn a_spec_that_is_wrong_itself_is_degraded_at_once() {
-        let mut bench = new_rollout("late");
+        let mut bench = new_rollout();
         bench.snapshot.rollout.spec.progress_deadline_seconds = Some(-1);
         assert_eq!(phase(&bench).0, "Degraded");
     }
 
     #[test]
+    fn one_that_has_run_is_degraded_at_once() {
+        let mut bench = Bench::new(5, &json!([{"setWeight": 20}]));
+        bench.settle();
+        be_new_and_refer(&mut bench);
+        assert_eq!(phase(&bench).0, "Degraded");
+    }
+
+    #[test]
     fn an_old_rollout_is_degraded_at_once() {
-        let mut bench = new_rollout("late");
+        let mut bench = new_rollout();
         bench.snapshot.now = bench.snapshot.now.plus(GRACE + Duration::from_secs(1));
         assert_eq!(phase(&bench).0, "Degraded");
     }

@@ -5,8 +5,9 @@ mod application;
 mod engine;
 mod repository;
 
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -14,11 +15,16 @@ use self::application::{Application, NAME, Standing};
 use self::engine::ArgoCd;
 use self::repository::Repository;
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
-use crate::rollouts::{Subject, is_restored, merge, template};
-use crate::shared::{client, kubeconfig, namespace};
+use crate::pages::Page;
+use crate::rollouts::{Subject, is_restored, merge, says, template_of};
+use crate::routers::definitions::install;
+use crate::shared::{client, follow, kubeconfig, namespace, next};
 
 /// How often Argo CD looks while nothing may change.
 const LOOKS: usize = 8;
+
+/// The page of the documentation that users copy from.
+const PAGE: &str = "docs/gitops.md";
 
 /// A namespace to which both Argo CD and the controller deliver.
 struct Loop {
@@ -93,23 +99,30 @@ impl Loop {
 
 /// Commits a version of the Rollout, with everything that the schema would have defaults for left out.
 fn commit(repository: &Repository, version: &str, canary: &Value) -> String {
+    commit_changed(repository, version, canary, json!({}))
+}
+
+/// The same with `more` merged into the Rollout.
+fn commit_changed(repository: &Repository, version: &str, canary: &Value, more: Value) -> String {
     let mut strategy = json!({"steps": [{"setWeight": 25}, {"pause": {}}]});
     merge(&mut strategy, canary.clone());
-    let mut template = template(version);
-    merge(&mut template["spec"]["containers"][0], json!({"ports": [{"containerPort": 8080}]}));
-    let rollout = json!({
+    let mut template = template_of(NAME, version);
+    merge(
+        &mut template["spec"]["containers"][0],
+        json!({"ports": [{"containerPort": 8080}], "resources": {"requests": {"cpu": "10m"}}}),
+    );
+    let mut rollout = json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME},
         "spec": {"replicas": 4, "selector": {"matchLabels": {"app": NAME}}, "template": template,
             "strategy": {"canary": strategy}},
     });
+    merge(&mut rollout, more);
     repository.commit(version, &[("web/rollout.yaml", &rollout.to_string())])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plain_shape_is_in_sync_during_the_whole_canary_and_never_healed() {
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME},
-        "spec": {"selector": {"app": NAME}, "ports": [{"port": 80}]}});
-    let shop = Loop::start("plain", json!({}), &[service], json!({})).await;
+    let shop = Loop::start("plain", json!({}), &[service(NAME)], json!({})).await;
     let v2 = commit(&shop.repository, "v2", &json!({}));
     let paused = shop.application.until("Synced", "Suspended", &v2).await;
     shop.assert_quiet(&paused).await;
@@ -133,4 +146,80 @@ async fn after_an_abort_the_revert_in_git_makes_it_healthy_without_replacing_a_p
     let reverted = shop.repository.revert();
     shop.application.until("Synced", "Healthy", &reverted).await;
     assert_eq!(shop.pods().await, stable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_waits_for_no_pause_that_is_reported_as_healthy() {
+    let shop = Loop::start("pauses", json!({}), &[], json!({})).await;
+    let healthy_at_pauses =
+        json!({"metadata": {"annotations": {"rollout.argoproj.io/health-at-pauses": "Healthy"}}});
+    let v2 = commit_changed(&shop.repository, "v2", &json!({}), healthy_at_pauses);
+    let paused = shop.application.until("Synced", "Healthy", &v2).await;
+    shop.rollout.until(says("CanaryPauseStep")).await;
+    shop.assert_quiet(&paused).await;
+}
+
+/// A VirtualService that gives stable everything, as it is in Git.
+fn virtual_service() -> Value {
+    let to = |host: &str, weight: u32| json!({"destination": {"host": host}, "weight": weight});
+    json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": NAME},
+        "spec": {"hosts": [NAME], "http": [{"name": "primary", "route": [to("stable", 100), to("canary", 0)]}]}})
+}
+
+fn service(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"selector": {"app": NAME}, "ports": [{"port": 80}]}})
+}
+
+/// The weight of the canary in a VirtualService.
+fn weight(route: &DynamicObject) -> i64 {
+    route.data["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap_or_default()
+}
+
+/// What the page tells users of Argo CD to add to their Application.
+fn ignored_differences() -> Value {
+    let blocks = Page::read(PAGE).blocks();
+    let snippet = blocks.iter().find(|block| block.text.contains("RespectIgnoreDifferences")).unwrap();
+    let application: Value = serde_saphyr::from_str(&snippet.text).unwrap();
+    application["spec"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_snippet_of_the_documentation_no_sync_and_no_commit_moves_a_weight() {
+    let client = client();
+    install(&client, &["istio/crds.yaml#VirtualService"]).await;
+    let canary = json!({"canaryService": "canary", "stableService": "stable",
+        "trafficRouting": {"istio": {"virtualService": {"name": NAME}}}});
+    let objects = [service("stable"), service("canary"), virtual_service()];
+    let shop = Loop::start("weights", canary.clone(), &objects, ignored_differences()).await;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));
+    let routes: Api<DynamicObject> = Api::namespaced_with(client, &shop.namespace, &kind);
+    let mut states = follow(&routes).await;
+
+    let v2 = commit(&shop.repository, "v2", &canary);
+    let paused = shop.application.until("Synced", "Suspended", &v2).await;
+    shop.assert_quiet(&paused).await;
+    let unrelated =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "unrelated"}}).to_string();
+    let newer = shop.repository.commit("unrelated", &[("web/unrelated.yaml", &unrelated)]);
+    let paused = shop.application.until("Synced", "Suspended", &newer).await;
+    shop.assert_quiet(&paused).await;
+    shop.resume().await;
+    let healthy = shop.application.until("Synced", "Healthy", &newer).await;
+    shop.assert_quiet(&healthy).await;
+
+    let mut weights = Vec::new();
+    let last = routes.get(NAME).await.unwrap();
+    loop {
+        let state = next(&mut states).await;
+        weights.push(weight(&state));
+        if state.resource_version() == last.resource_version() {
+            break;
+        }
+    }
+    weights.dedup();
+    assert!(next(&mut states).now_or_never().is_none(), "the route changes on");
+    // From Git's, through the step, and back to exactly Git's: no weight comes twice.
+    let whole: Vec<_> = weights.iter().skip_while(|weight| **weight == 0).copied().collect();
+    assert_eq!(whole, [25, 100, 0], "{weights:?}");
 }

@@ -31,7 +31,7 @@ pub(crate) struct Standing {
     pub(crate) commit: String,
     /// When its last sync began: another one means another sync.
     pub(crate) synced_at: String,
-    /// What is in the way.
+    /// What is in the way: what it says, how a sync failed, and what is not in sync.
     pub(crate) problems: Vec<String>,
 }
 
@@ -94,13 +94,18 @@ fn standing(application: &DynamicObject) -> Standing {
     let text = |pointer: &str| {
         application.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let conditions =
-        application.data.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let list =
+        |pointer: &str| application.data.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let conditions = list("/status/conditions").map(|condition| condition["message"].to_string());
+    let has_failed = text("/status/operationState/phase") == "Failed";
+    let failure = has_failed.then(|| text("/status/operationState/message"));
+    let resources = list("/status/resources").filter(|resource| resource["status"] == "OutOfSync");
+    let differing = resources.map(|resource| format!("{} {} differs", resource["kind"], resource["name"]));
     Standing {
         sync: text("/status/sync/status"),
         health: text("/status/health/status"),
         commit: text("/status/sync/revision"),
         synced_at: text("/status/operationState/startedAt"),
-        problems: conditions.map(|condition| condition["message"].to_string()).collect(),
+        problems: conditions.chain(failure).chain(differing).collect(),
     }
 }
