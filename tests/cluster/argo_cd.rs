@@ -84,7 +84,7 @@ impl Loop {
             .items
             .iter()
             .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-            .map(|pod| pod.name_any())
+            .map(ResourceExt::name_any)
             .collect()
     }
 
