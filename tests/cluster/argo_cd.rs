@@ -3,6 +3,7 @@
 
 mod application;
 mod engine;
+mod environments;
 mod repository;
 
 use futures::FutureExt;

@@ -12,7 +12,7 @@ use super::repository::Repository;
 use crate::rollouts::merge;
 use crate::shared::{DEADLINE, wait_for};
 
-/// Its name, and the folder of the repository that it delivers.
+/// The name of most, and the folder of the repository that they deliver.
 pub(crate) const NAME: &str = "web";
 /// Between two looks after it was asked to look again.
 const POLL: Duration = Duration::from_millis(50);
@@ -20,6 +20,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// An Application that delivers a folder to the namespace that it is in.
 pub(crate) struct Application {
     applications: Api<DynamicObject>,
+    name: String,
 }
 
 /// How an Application stands.
@@ -43,32 +44,37 @@ impl Application {
         repository: &Repository,
         more: Value,
     ) -> Self {
-        let mut spec = json!({
-            "project": "default",
-            "source": {"repoURL": repository.url(), "targetRevision": "HEAD", "path": NAME},
-            "destination": {"server": "https://kubernetes.default.svc", "namespace": namespace},
-            "syncPolicy": {
-                "automated": {"prune": true, "selfHeal": true},
-                "syncOptions": ["CreateNamespace=true", "ServerSideApply=true"],
-            },
-        });
+        let mut spec = spec(namespace, repository, NAME);
         merge(&mut spec, more);
         let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
             "metadata": {"name": NAME}, "spec": spec});
-        let applications = of_argo_cd(client, namespace, "Application");
-        applications.patch(NAME, &PatchParams::apply("test"), &Patch::Apply(&application)).await.unwrap();
-        Self { applications }
+        let this = Self::named(client, namespace, NAME);
+        this.applications
+            .patch(NAME, &PatchParams::apply("test"), &Patch::Apply(&application))
+            .await
+            .unwrap();
+        this
+    }
+
+    /// One that somebody else has created, or will.
+    pub(crate) fn named(client: &Client, namespace: &str, name: &str) -> Self {
+        Self { applications: of_argo_cd(client, namespace, "Application"), name: name.to_owned() }
+    }
+
+    /// Waits until it is there.
+    pub(crate) async fn until_created(&self) {
+        wait_for(&self.applications, &self.name, |found: Option<&DynamicObject>| found.is_some()).await;
     }
 
     /// Asks Argo CD to look at Git now, and returns what it found.
     pub(crate) async fn refresh(&self) -> Standing {
         let annotation = "argocd.argoproj.io/refresh";
         let asked = Patch::Merge(json!({"metadata": {"annotations": {annotation: "normal"}}}));
-        self.applications.patch(NAME, &PatchParams::default(), &asked).await.unwrap();
+        self.applications.patch(&self.name, &PatchParams::default(), &asked).await.unwrap();
         let answered = |application: Option<&DynamicObject>| {
             application.is_some_and(|application| !application.annotations().contains_key(annotation))
         };
-        standing(&wait_for(&self.applications, NAME, answered).await.unwrap())
+        standing(&wait_for(&self.applications, &self.name, answered).await.unwrap())
     }
 
     /// Asks again and again until it stands like this, with this commit.
@@ -86,8 +92,21 @@ impl Application {
             }
         };
         let stood = timeout(DEADLINE, stands).await;
-        stood.unwrap_or_else(|_| panic!("not {sync} and {health} at {commit}: {last:#?}"))
+        stood.unwrap_or_else(|_| panic!("{} is not {sync} and {health} at {commit}: {last:#?}", self.name))
     }
+}
+
+/// A spec as the articles have it, that delivers this folder.
+pub(crate) fn spec(namespace: &str, repository: &Repository, path: &str) -> Value {
+    json!({
+        "project": "default",
+        "source": {"repoURL": repository.url(), "targetRevision": "HEAD", "path": path},
+        "destination": {"server": "https://kubernetes.default.svc", "namespace": namespace},
+        "syncPolicy": {
+            "automated": {"prune": true, "selfHeal": true},
+            "syncOptions": ["CreateNamespace=true", "ServerSideApply=true"],
+        },
+    })
 }
 
 fn standing(application: &DynamicObject) -> Standing {

@@ -32,11 +32,10 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Its processes, which end when this is dropped.
 pub(crate) struct ArgoCd {
-    _controller: Supervised,
-    _repository_server: Supervised,
-    _redis: Supervised,
+    processes: Vec<Supervised>,
+    repository_server: SocketAddr,
     // Dropped after the processes, which write into it.
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl ArgoCd {
@@ -57,7 +56,23 @@ impl ArgoCd {
         let repository_server = start(folder, repository, repository_at).await;
         let controller = controller(folder, namespace, [redis_at, repository_at, metrics_at]);
         let controller = start(folder, controller, metrics_at).await;
-        Self { _controller: controller, _repository_server: repository_server, _redis: redis, _state: state }
+        let processes = vec![controller, repository_server, redis];
+        Self { processes, repository_server: repository_at, state }
+    }
+
+    /// Starts what makes Applications of ApplicationSets, too.
+    pub(crate) async fn start_application_sets(&mut self, namespace: &str) {
+        let ([metrics, probe], [webhook, _]) = (own_addresses(), own_addresses());
+        let arguments = [
+            format!("--namespace={namespace}"),
+            format!("--argocd-repo-server={}", self.repository_server),
+            "--repo-server-plaintext".to_owned(),
+            format!("--metrics-addr={metrics}"),
+            format!("--probe-addr={probe}"),
+            format!("--webhook-addr={webhook}"),
+        ];
+        let program = program("argocd-applicationset-controller", self.state.path(), &arguments);
+        self.processes.push(start(self.state.path(), program, probe).await);
     }
 }
 
@@ -126,9 +141,18 @@ fn program(name: &'static str, folder: &Path, arguments: &[String]) -> Program {
         ("HOME", below("")),
         ("TMPDIR", below("temporary")),
         ("GIT_CONFIG_GLOBAL", "/dev/null".to_owned()),
+        ("PATH", path()),
     ];
     let arguments = arguments.iter().map(Into::into).collect();
     Program { name, path: pinned::program("argocd"), arguments, environment }
+}
+
+/// The pinned programs that it renders with before all others.
+fn path() -> String {
+    let renderers = ["helm", "kustomize"].map(|name| pinned::program(name).parent().unwrap().to_owned());
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let all = renderers.into_iter().chain(std::env::split_paths(&others));
+    std::env::join_paths(all).unwrap().into_string().unwrap()
 }
 
 /// What Argo CD's own installation brings: its configuration, the key of its sessions, and the project of everybody. It

@@ -34,6 +34,13 @@ impl Repository {
         self.head()
     }
 
+    /// Copies a folder into it, links as what they lead to; the next commit has it.
+    pub(crate) fn copy(&self, from: &Path, to: &str) {
+        let to = self.folder.path().join(to);
+        let copied = Command::new("cp").arg("-RL").args([from, &to]).status().unwrap();
+        assert!(copied.success(), "{} cannot be copied", from.display());
+    }
+
     /// Takes the newest commit back with another one, whose name it returns.
     pub(crate) fn revert(&self) -> String {
         self.git(&["revert", "--no-edit", "HEAD"]);
