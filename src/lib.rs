@@ -17,6 +17,8 @@ pub mod experiment;
 
 pub mod notify;
 
+pub mod trace;
+
 pub mod commands;
 pub mod sim;
 pub mod view;

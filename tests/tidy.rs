@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up; a module may use those of its own layer and below.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["units"],
     &["api"],
     &["events"],
@@ -20,12 +20,13 @@ const LAYERS: [&[&str]; 9] = [
     &["rollout"],
     &["experiment"],
     &["notify"],
+    &["trace"],
     &["view", "commands", "sim"],
     &["providers", "controller", "metrics", "cli", "sandbox"],
 ];
 
 /// Modules that decide; they do no I/O and read no clock.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "units",
     "api",
     "events",
@@ -34,6 +35,7 @@ const PURE: [&str; 11] = [
     "rollout",
     "experiment",
     "notify",
+    "trace",
     "view",
     "commands",
     "sim",
