@@ -127,6 +127,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
     events_lost: Counter,
+    spans_dropped: Counter,
     leader: Gauge,
     updates: Updates,
     objects: Mutex<Objects>,
@@ -202,6 +203,11 @@ impl Metrics {
         self.events_lost.inc();
     }
 
+    /// Counts spans that the collector of traces did not get.
+    pub fn spans_dropped(&self, count: u64) {
+        self.spans_dropped.inc_by(count);
+    }
+
     /// The object is gone: so are its figures.
     pub fn forget(&self, subject: Subject, namespace: &str, name: &str) {
         self.objects().remove(&(subject, namespace.to_owned(), name.to_owned()));
@@ -237,6 +243,11 @@ impl Metrics {
             "controller_events_lost",
             "Events that could not be created",
             self.events_lost.clone(),
+        );
+        registry.register(
+            "controller_spans_dropped",
+            "Spans of deliveries that the collector did not get",
+            self.spans_dropped.clone(),
         );
         let leader = "Whether this replica makes passes (1) or stands by (0)";
         registry.register("controller_leader", leader, self.leader.clone());

@@ -3,6 +3,7 @@
 mod ignored;
 mod value;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -94,6 +95,10 @@ pub struct ControllerArgs {
     /// Tag of target groups that names Ingress, Service and port.
     #[arg(long, value_name = "KEY", default_value = "ingress.k8s.aws/resource")]
     pub alb_tag_key_resource_id: String,
+    /// Collector that gets a trace of each update, by OTLP over HTTP: a base URL, to which /v1/traces is added. Without it, that
+    /// of `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (a full URL) or `OTEL_EXPORTER_OTLP_ENDPOINT`; without either, nothing is sent.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// Address that the ports below are bound to.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub bind_address: IpAddr,
@@ -254,8 +259,18 @@ impl ControllerArgs {
             allowed: self.allowed.clone(),
             aws: environment(),
             verified_by_tag: self.aws_verify_target_group.then(|| self.alb_tag_key_resource_id.clone()),
+            traces_endpoint: traces_endpoint(self.otlp_endpoint.as_deref(), &environment()),
         }
     }
+}
+
+/// The full URL that spans are sent to: the flag's, or that of the standard variables; `None` where neither names one.
+fn traces_endpoint(flag: Option<&str>, environment: &BTreeMap<String, String>) -> Option<String> {
+    let variable = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let below = |base: &str| format!("{}/v1/traces", base.trim_end_matches('/'));
+    let flag = flag.filter(|flag| !flag.is_empty()).map(below);
+    flag.or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(str::to_owned))
+        .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT").map(below))
 }
 
 /// The variables that are texts, for what knows the name of its own.
@@ -365,6 +380,23 @@ mod tests {
         assert!(parse(&["--leader-election-renew-deadline", "15s"]).check().is_err());
         assert!(parse(&["--leader-election-retry-period", "10s"]).check().is_err());
         assert!(parse(&["--rollout-resync", "0"]).check().is_err());
+    }
+
+    #[test]
+    fn the_collector_is_the_flags_or_that_of_the_environment() {
+        let all = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general:4318/"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:4318/in"),
+        ];
+        let full: BTreeMap<_, _> = all.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut general = full.clone();
+        general.remove("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        assert_eq!(traces_endpoint(None, &BTreeMap::new()), None);
+        assert_eq!(traces_endpoint(Some(""), &BTreeMap::new()), None);
+        assert_eq!(traces_endpoint(None, &general).as_deref(), Some("http://general:4318/v1/traces"));
+        assert_eq!(traces_endpoint(None, &full).as_deref(), Some("http://own:4318/in"));
+        let flag = traces_endpoint(Some("http://collector:4318"), &full);
+        assert_eq!(flag.as_deref(), Some("http://collector:4318/v1/traces"));
     }
 
     #[test]

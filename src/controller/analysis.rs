@@ -125,6 +125,9 @@ impl Runs {
         }
         if let Some(status) = plan.status {
             let written = self.write_status(identity, snapshot, &status).await;
+            if let (Ok(()), Some(traces)) = (&written, &self.writer.traces) {
+                traces.run(&self.caches, &snapshot.run, &status);
+            }
             self.keep_unless_answered(key, *status, &notes, &written);
             written?;
         }

@@ -38,6 +38,7 @@ use super::difference::difference;
 use super::error::{PassError, code};
 use super::leader::{Fence, Permit};
 use super::store::{Identity, Key};
+use super::traces::Traces;
 use super::unanswered::Unanswered;
 use super::wire::RolloutObject;
 use crate::api::Rollout;
@@ -62,6 +63,8 @@ pub(crate) struct Writer {
     pub(crate) unanswered: Unanswered,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
+    /// `None` where no collector is named.
+    pub(crate) traces: Option<Traces>,
 }
 
 /// Whose an object may be that already has a name.
@@ -110,6 +113,9 @@ impl Writer {
             let Key { namespace, name } = &target.identity.key;
             plan.finished.iter().for_each(|update| self.metrics.update_finished(namespace, name, update));
             self.metrics.status(namespace, name, status, self.clock.now());
+            if let Some(traces) = &self.traces {
+                traces.rollout(&target.identity.key, rollout, status, &plan.events);
+            }
         }
         notices.noted(&target.identity.key);
         let problems: Vec<_> =
@@ -522,6 +528,7 @@ pub(super) mod tests {
             unanswered: Unanswered::default(),
             metrics: Arc::default(),
             clock: Clock,
+            traces: None,
         }
     }
 

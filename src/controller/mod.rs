@@ -43,6 +43,7 @@ mod specs;
 mod stable_template;
 mod store;
 mod tombstones;
+mod traces;
 mod unanswered;
 mod unreadable;
 mod watch;
@@ -55,6 +56,7 @@ pub use leader::LeadershipLost;
 pub use options::{Controllers, LeaderElection, Options, RequestLimits, RequestRate};
 pub use reconcile::Decide;
 pub use run::{Cores, RunError, run, run_with};
+pub use traces::TracesError;
 
 #[cfg(test)]
 mod stub;

@@ -106,6 +106,8 @@ pub struct Options {
     /// The tag that names what a target group of an AWS load balancer is for, where load balancers are to be asked whether
     /// they follow; `None` where they are not.
     pub verified_by_tag: Option<String>,
+    /// Where spans of deliveries are sent to by OTLP over HTTP: a full URL; `None` for nowhere.
+    pub traces_endpoint: Option<String>,
 }
 
 impl Default for Options {
@@ -129,6 +131,7 @@ impl Default for Options {
             allowed: Vec::new(),
             aws: AwsEnvironment::default(),
             verified_by_tag: None,
+            traces_endpoint: None,
         }
     }
 }

@@ -78,6 +78,9 @@ impl Rollouts {
             }
             self.metrics.forget(Subject::Rollout, &key.namespace, &key.name);
             self.writer.unanswered.forget(Subject::Rollout, key);
+            if let Some(traces) = &self.writer.traces {
+                traces.forget(key);
+            }
             self.remember(key, Memory::default());
             self.caches.notices.forget(key);
             if let Some(balancers) = &self.balancers {

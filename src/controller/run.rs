@@ -27,6 +27,7 @@ use super::notices::{self, Notifier};
 use super::options::{Controllers, Options};
 use super::reconcile::{Decide, Rollouts};
 use super::specs::Specs;
+use super::traces::{Traces, TracesError};
 use super::unanswered::Unanswered;
 use super::{client, dispatch, http, routes, scrape, watch as watches, workloads};
 use crate::metrics::Metrics;
@@ -57,6 +58,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// Traces are wanted, and cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// A task that lives as long as the process has ended. Its watch would be silent for ever, and the caches stale.
     #[error("a task of the process ended: {0}")]
     TaskEnded(String),
@@ -215,6 +219,10 @@ impl Process {
         self.metrics.leads();
         let mut announcements = JoinSet::new();
         let announcer = Announcer::start(&self.client, &self.metrics, &mut announcements);
+        let endpoint = self.options.traces_endpoint.as_deref();
+        let traces = endpoint
+            .map(|endpoint| Traces::start(endpoint, &self.metrics, self.clock, &mut announcements))
+            .transpose()?;
         let writer = Arc::new(Writer {
             client: self.client.clone(),
             caches: Arc::clone(&self.caches),
@@ -223,6 +231,7 @@ impl Process {
             unanswered: Unanswered::default(),
             metrics: Arc::clone(&self.metrics),
             clock: self.clock,
+            traces,
         });
         let passes = self.passes(cores, writer);
         tokio::select! {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::Semaphore;
 
-use crate::analysis::query::access::Credentials;
+use crate::analysis::query::access::{CertificateCheck, Credentials};
 use crate::analysis::query::{JOB_NAME, JOB_NAMESPACE};
 use crate::analysis::{MeasureRequest, Query, Sample, Secret, Value};
 
@@ -202,6 +202,16 @@ async fn clean(hidden: &Hidden, value: Value) -> Result<Value, String> {
     let hidden = hidden.clone();
     let cleaned = tokio::task::spawn_blocking(move || hidden.clean(value)).await;
     cleaned.map_err(|_| "its answer cannot be read".to_owned())
+}
+
+/// A client for a server that whoever runs the controller has named. What it is sent goes nowhere else.
+///
+/// # Errors
+/// When the text is no URL, or no client can be made.
+pub(crate) fn client_for(url: &str) -> Result<reqwest::Client, String> {
+    install_tls();
+    let clients = HttpClients::new(Vec::new(), Redirects::Refused);
+    clients.for_url(http::parse_url(url)?, CertificateCheck::On).map(|(client, _)| client)
 }
 
 /// Makes `ring` the TLS provider of the process, unless it has one; may be called any number of times.
