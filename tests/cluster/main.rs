@@ -48,5 +48,6 @@ mod shop;
 mod split_traffic;
 mod stub_prometheus;
 mod takeover;
+mod traces;
 mod virtual_node;
 mod workload;
