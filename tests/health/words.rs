@@ -40,6 +40,19 @@ fn a_canary_is_waited_for_also_while_it_pauses() {
 }
 
 #[test]
+fn a_pause_is_healthy_where_its_owner_says_so_and_one_by_hand_is_not() {
+    let scenario = "pause_that_is_reported_as_healthy";
+    check(scenario, "Rollout", &[GOES_ON, GOOD, GOES_ON, GOOD, GOES_ON, PAUSED, GOES_ON, GOOD]);
+}
+
+#[test]
+fn a_new_rollout_waits_for_what_it_refers_to() {
+    let comes_late = [NO_STATUS, GOES_ON, BAD, GOES_ON, GOOD];
+    let later = [GOES_ON, PAUSED, BAD, GOOD];
+    check("workload_missing", "Rollout", &[&comes_late[..], &later].concat());
+}
+
+#[test]
 fn what_was_taken_back_is_degraded_and_failed_until_somebody_goes_on() {
     let aborted = [GOES_ON, GOOD, GOES_ON, PAUSED, BAD];
     check("bluegreen_abort", "Rollout", &aborted);

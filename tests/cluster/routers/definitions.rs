@@ -131,6 +131,8 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_definition_of_the_list_is_served() {
     let client = crate::shared::client();
-    let files = LIST.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    // Argo CD's scripts are in the list, too.
+    let names = LIST.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let files = names.filter(|name| name.ends_with(".yaml"));
     install(&client, &files.collect::<Vec<_>>()).await;
 }
