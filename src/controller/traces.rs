@@ -109,7 +109,7 @@ impl Traces {
     pub(crate) fn run(&self, caches: &Caches, run: &AnalysisRun, next: &AnalysisRunStatus) {
         let owners = run.metadata.owner_references.iter().flatten();
         let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Rollout") else { return };
-        let key = Key::new(run.metadata.namespace.as_deref().unwrap_or_default(), &*owner.name);
+        let key = Key::new(run.metadata.namespace.as_deref().unwrap_or_default(), &owner.name);
         let Some(known) = caches.rollouts.get(&key).filter(|known| *known.identity.uid == *owner.uid) else {
             return;
         };

@@ -220,9 +220,9 @@ fn began(
     entered: Option<Entered>,
 ) -> (Timestamp, bool) {
     let pauses = stored.pause_conditions.iter().flatten();
-    let paused = pauses.filter(|pause| pause.reason == PAUSE_STEP).map(|pause| pause.start_time).next();
+    let since = pauses.filter(|pause| pause.reason == PAUSE_STEP).map(|pause| pause.start_time).next();
     let first = (open.step == 0 && !open.goes_back).then_some(open.began);
-    match entered.map(|entered| entered.at).or(first).or(paused) {
+    match entered.map(|entered| entered.at).or(first).or(since) {
         Some(at) => (at, true),
         None => (pass.watched_since.whole_seconds(), false),
     }

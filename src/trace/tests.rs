@@ -194,7 +194,7 @@ fn a_start_that_nobody_saw_is_said_to_be_one() {
     listener.rollout.as_mut().unwrap().status.as_mut().unwrap().pause_conditions = None;
     listener.entered = None;
     listener.spans.clear();
-    let now = sim::start().plus(std::time::Duration::from_secs(60));
+    let now = sim::start().plus(std::time::Duration::from_mins(1));
     listener.watched_since = now.minus(std::time::Duration::from_secs(10));
     listener.pass(&after, &[], now);
     let step = listener.spans.first().unwrap();

@@ -60,7 +60,7 @@ impl ArgoCd {
         Self { processes, repository_server: repository_at, state }
     }
 
-    /// Starts what makes Applications of ApplicationSets, too.
+    /// Starts what makes Applications of `ApplicationSets`, too.
     pub(crate) async fn start_application_sets(&mut self, namespace: &str) {
         let ([metrics, probe], [webhook, _]) = (own_addresses(), own_addresses());
         let arguments = [

@@ -1,4 +1,4 @@
-//! A repository as teams have it: an app of apps, an ApplicationSet that finds its environments by their folders, overlays of
+//! A repository as teams have it: an app of apps, an `ApplicationSet` that finds its environments by their folders, overlays of
 //! Kustomize, and a Helm chart that takes its analyses from the library.
 
 use kube::{Api, Client};
@@ -44,7 +44,7 @@ fn overlay(environment: &str, version: &str) -> (String, String) {
     (format!("overlays/{environment}/kustomization.yaml"), kustomization.to_string())
 }
 
-/// What the app of apps delivers: the ApplicationSet of the environments, and the Application of a chart.
+/// What the app of apps delivers: the `ApplicationSet` of the environments, and the Application of a chart.
 fn apps(namespace: &str, repository: &Repository) -> [(&'static str, String); 2] {
     let directories = json!({"git": {"repoURL": repository.url(), "revision": "HEAD",
         "directories": [{"path": "overlays/*"}]}});
