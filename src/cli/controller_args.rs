@@ -146,6 +146,9 @@ pub enum ControllerError {
     /// Two flags do not go together.
     #[error("{0}")]
     Flags(&'static str),
+    /// Traces are wanted, and cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] controller::TracesError),
     /// There is no way to a cluster.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -219,7 +222,8 @@ impl ControllerArgs {
         if self.rollout_resync == 0 {
             return Err(ControllerError::Flags("--rollout-resync must be above 0"));
         }
-        Ok(())
+        let collector = traces_endpoint(self.otlp_endpoint.as_deref(), &environment());
+        collector.map_or(Ok(()), |endpoint| Ok(controller::check_collector(&endpoint)?))
     }
 
     fn options(&self, config: &Config) -> Options {
@@ -380,6 +384,15 @@ mod tests {
         assert!(parse(&["--leader-election-renew-deadline", "15s"]).check().is_err());
         assert!(parse(&["--leader-election-retry-period", "10s"]).check().is_err());
         assert!(parse(&["--rollout-resync", "0"]).check().is_err());
+    }
+
+    #[test]
+    fn a_collector_that_nobody_can_reach_is_refused_before_anything_is_led() {
+        for endpoint in ["collector:4317", "http://collector:port"] {
+            let refused = parse(&[&format!("--otlp-endpoint={endpoint}")]).check().unwrap_err();
+            assert!(refused.to_string().contains("address of the collector"), "{refused}");
+        }
+        parse(&["--otlp-endpoint=http://collector:4318"]).check().unwrap();
     }
 
     #[test]

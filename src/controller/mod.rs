@@ -56,7 +56,7 @@ pub use leader::LeadershipLost;
 pub use options::{Controllers, LeaderElection, Options, RequestLimits, RequestRate};
 pub use reconcile::Decide;
 pub use run::{Cores, RunError, run, run_with};
-pub use traces::TracesError;
+pub use traces::{TracesError, check_collector};
 
 #[cfg(test)]
 mod stub;

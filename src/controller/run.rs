@@ -40,6 +40,8 @@ const NOTICES_AT_ONCE: usize = 100;
 const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
 /// How long what is under way may take at the end, besides passes: Events, the Lease.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How long spans may take that are on their way then: the next leader waits for it.
+const SPANS_END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a controller ended on its own.
 #[derive(Debug, Error)]
@@ -220,8 +222,9 @@ impl Process {
         let mut announcements = JoinSet::new();
         let announcer = Announcer::start(&self.client, &self.metrics, &mut announcements);
         let endpoint = self.options.traces_endpoint.as_deref();
+        let mut spans = JoinSet::new();
         let traces = endpoint
-            .map(|endpoint| Traces::start(endpoint, &self.metrics, self.clock, &mut announcements))
+            .map(|endpoint| Traces::start(endpoint, &self.metrics, self.clock, &mut spans))
             .transpose()?;
         let writer = Arc::new(Writer {
             client: self.client.clone(),
@@ -242,6 +245,10 @@ impl Process {
         let sent = async { while announcements.join_next().await.is_some() {} };
         if timeout(END_PATIENCE, sent).await.is_err() {
             warn!("some events could not be created in time");
+        }
+        let sent = async { while spans.join_next().await.is_some() {} };
+        if timeout(SPANS_END_PATIENCE, sent).await.is_err() {
+            warn!("some spans could not be sent in time");
         }
         Ok(())
     }

@@ -67,13 +67,7 @@ impl Traces {
         clock: Clock,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, TracesError> {
-        let client = providers::client_for(endpoint).map_err(TracesError::Address)?;
-        let mut exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(client)
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(endpoint)
-            .build()?;
+        let mut exporter = exporter(endpoint)?;
         // The attributes and the name that the environment gives come first.
         let resource = Resource::builder().build();
         let resource = if names_service(&resource) {
@@ -135,6 +129,21 @@ impl Traces {
     fn entered(&self) -> MutexGuard<'_, BTreeMap<Key, Entered>> {
         self.entered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn exporter(endpoint: &str) -> Result<SpanExporter, TracesError> {
+    let client = providers::client_for(endpoint).map_err(TracesError::Address)?;
+    let http = SpanExporter::builder().with_http().with_http_client(client);
+    Ok(http.with_protocol(Protocol::HttpBinary).with_endpoint(endpoint).build()?)
+}
+
+/// Whether spans can be sent to `endpoint`, a full URL, as far as that is known before anything is sent: a controller that
+/// cannot must not become the one that leads.
+///
+/// # Errors
+/// When the endpoint or the environment cannot be used.
+pub fn check_collector(endpoint: &str) -> Result<(), TracesError> {
+    exporter(endpoint).map(drop)
 }
 
 /// Whether a name was given, rather than the one that the SDK makes up.

@@ -89,7 +89,8 @@ impl Delivery {
         }
         let aborted_at = status.aborted_at.filter(|_| status.abort == Some(true));
         self.broken_since = self.broken_since.or(aborted_at);
-        let is_well = status.phase.as_deref() == Some("Healthy");
+        // A pause may be reported as healthy.
+        let is_well = status.phase.as_deref() == Some("Healthy") && !is_on_its_way(status);
         self.broken_since.take_if(|_| is_well).map(|since| now.since(since))
     }
 }
@@ -192,6 +193,8 @@ mod tests {
         let aborted = json!({"abort": true, "abortedAt": "1970-01-01T00:00:05Z", "phase": "Degraded"});
         assert_eq!(delivery.status(&step(0, &aborted), at(6)), None);
         assert_eq!(delivery.status(&step(0, &json!({"phase": "Progressing"})), at(20)), None);
+        let pause = step(0, &json!({"phase": "Healthy", "message": "CanaryPauseStep"}));
+        assert_eq!(delivery.status(&pause, at(25)), None, "a pause that is reported as healthy");
         let well = step(1, &json!({"stableRS": "b", "phase": "Healthy"}));
         assert_eq!(delivery.status(&well, at(30)), Some(Duration::from_secs(25)));
         assert_eq!(delivery.status(&well, at(40)), None);

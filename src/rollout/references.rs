@@ -8,7 +8,7 @@ use super::world::World;
 use crate::units::Timestamp;
 
 /// How long after its creation a Rollout waits for what it refers to: longer than a sync takes to apply it, shorter than
-/// anybody takes to wonder.
+/// anybody takes to wonder. By this machine's clock, while the API server's has the time of the creation.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Until when the spec is not degraded although it cannot be worked with; `None` when it is, or when nothing is wrong.

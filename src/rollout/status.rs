@@ -283,9 +283,7 @@ fn phase(
         return ("Paused", MANUALLY_PAUSED.to_owned());
     }
     if let Some(pause) = progress.pauses.first() {
-        let is_planned = [PAUSE_STEP, PAUSE_BLUE_GREEN].contains(&pause.reason.as_str());
-        let is_served = counts.available >= world.spec.replicas;
-        let is_healthy = world.spec.pauses_are_healthy && is_planned && is_served;
+        let is_healthy = world.spec.pauses_are_healthy && is_pause_well(world, progress, counts);
         return (if is_healthy { "Healthy" } else { "Paused" }, pause.reason.clone());
     }
     if restart::is_going_on(world, progress) {
@@ -295,6 +293,14 @@ fn phase(
         "" => ("Healthy", String::new()),
         waits => ("Progressing", with_trouble(world, progress, waits.to_owned())),
     }
+}
+
+/// Whether nothing but the steps' author is waited for, and both users and the new version have the pods that are wanted now.
+fn is_pause_well(world: &World, progress: &Progress, counts: Counts) -> bool {
+    let mut pauses = progress.pauses.iter();
+    let are_planned = pauses.all(|pause| [PAUSE_STEP, PAUSE_BLUE_GREEN].contains(&pause.reason.as_str()));
+    let is_up = world.new_set(progress).is_none_or(|set| set.available >= set.size);
+    are_planned && is_up && counts.available >= world.spec.replicas
 }
 
 /// The message of an update that wants something of its router, with why it does not get it.

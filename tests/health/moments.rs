@@ -95,7 +95,10 @@ fn argo_cd_says_of_a_run_and_of_an_experiment_what_its_phase_says() {
 /// Whether it pauses as planned, and its owner wants that to be told as health.
 pub(crate) fn is_reported_pause(object: &Value) -> bool {
     let wanted = object["metadata"]["annotations"]["rollout.argoproj.io/health-at-pauses"] == "Healthy";
-    wanted && object["status"]["message"] == "CanaryPauseStep"
+    let pauses = object["status"]["pauseConditions"].as_array();
+    let is_planned = pauses.is_some_and(|all| all.len() == 1);
+    let message = object["status"]["message"].as_str();
+    wanted && is_planned && matches!(message, Some("CanaryPauseStep" | "BlueGreenPause"))
 }
 
 /// Whether the version that users want is the one that serves them, and nothing of an update is left to do.

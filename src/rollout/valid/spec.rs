@@ -55,7 +55,7 @@ pub struct ValidSpec {
     pub on_pods: OnPods,
     /// What becomes of the pods of the workload that is referred to.
     pub workload_scaling: WorkloadScaling,
-    /// Whether the pauses of steps are reported as healthy while all pods that are wanted are available.
+    /// Whether planned pauses are reported as healthy while all pods that are wanted then are available.
     pub pauses_are_healthy: bool,
 }
 
