@@ -44,6 +44,8 @@ pub struct ControlPlaneOptions {
     pub tools: Tools,
     /// Whether requests are written down.
     pub audit: Audit,
+    /// Arguments of the API server besides the usual ones, for example `--feature-gates=WatchList=false`.
+    pub more_arguments: Vec<String>,
     /// Controllers of the controller manager to run besides the usual ones, for example `endpointslice-controller`.
     pub more_controllers: Vec<String>,
     /// From a change of pods until the controller of endpoints, should it run, looks at them.
@@ -59,6 +61,7 @@ impl ControlPlaneOptions {
         Self {
             tools,
             audit: Audit::Off,
+            more_arguments: Vec::new(),
             more_controllers: Vec::new(),
             endpoints_wait: Duration::ZERO,
             state_parent: None,
@@ -95,7 +98,7 @@ impl ControlPlane {
 
         let mut etcd = run(&options, state.path(), Tool::Etcd, arguments::etcd(state.path(), ports)).await?;
         wait_listening(&mut etcd, ports.etcd_address()).await?;
-        let arguments = arguments::api_server(state.path(), ports, options.audit);
+        let arguments = arguments::api_server(state.path(), ports, &options);
         let mut api_server = run(&options, state.path(), Tool::ApiServer, arguments).await?;
         wait_api_server(&mut api_server, &client, READY_DEADLINE).await?;
         let arguments =
@@ -195,7 +198,7 @@ impl ControlPlane {
     /// When it does not come back within a minute.
     pub async fn restart_api_server(&mut self) -> Result<(), ControlPlaneError> {
         self.kill_api_server().await?;
-        let arguments = arguments::api_server(self.state.path(), self.ports.numbers, self.options.audit);
+        let arguments = arguments::api_server(self.state.path(), self.ports.numbers, &self.options);
         self.api_server = run(&self.options, self.state.path(), Tool::ApiServer, arguments).await?;
         self.wait_ready(READY_DEADLINE).await
     }

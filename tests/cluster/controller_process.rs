@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use kube::Client;
 use serin::sandbox::cluster::define;
+use serin::sandbox::control_plane::ControlPlane;
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
@@ -42,6 +43,8 @@ pub(crate) struct ControllerProcess {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: Log,
+    /// Where a control plane of one's own writes requests down; `None` for the shared one.
+    audit_log: Option<PathBuf>,
     child: Child,
     // Read by the child.
     _kubeconfig: NamedTempFile,
@@ -51,6 +54,13 @@ impl ControllerProcess {
     /// Starts a controller for `namespace`. `kubeconfig` is an administrator's, for whom it acts as its service account.
     pub(crate) fn start(kubeconfig: &str, namespace: &str, more: &[&str]) -> Self {
         Self::start_in(vec![], kubeconfig, namespace, more)
+    }
+
+    /// The same on a control plane of one's own, which writes requests down.
+    pub(crate) fn start_on(control_plane: &ControlPlane, namespace: &str) -> Self {
+        let mut this = Self::start(control_plane.kubeconfig(), namespace, &[]);
+        this.audit_log = Some(control_plane.audit_log());
+        this
     }
 
     /// The same with more variables in its environment.
@@ -111,7 +121,7 @@ impl ControllerProcess {
         let arguments: Vec<String> = own.iter().chain(shared).map(ToString::to_string).collect();
         let child = spawn(&program, &arguments, &environment, log.open());
         let namespace = namespace.to_owned();
-        Self { namespace, program, arguments, environment, log, child, _kubeconfig: file }
+        Self { namespace, program, arguments, environment, log, audit_log: None, child, _kubeconfig: file }
     }
 
     /// Kills it without warning, and starts it again.
@@ -129,7 +139,10 @@ impl ControllerProcess {
 impl Drop for ControllerProcess {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            rights::assert_sufficed(&self.namespace);
+            match &self.audit_log {
+                Some(log) => rights::assert_sufficed_in(log, &self.namespace),
+                None => rights::assert_sufficed(&self.namespace),
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ mod faults;
 mod going_back;
 mod helm;
 mod history;
+mod listing;
 mod model;
 mod notifications;
 #[path = "../docs/pages.rs"]

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use super::ControlPlaneOptions;
+
 /// The controllers that run: what owns pods, what cleans up, and what tests of delivery look at.
 ///
 /// `endpointslice-controller` is not among them: it would retry without end to publish pods on loopback addresses, which
@@ -87,7 +89,7 @@ pub(super) fn etcd(state: &Path, ports: Ports) -> Vec<String> {
 }
 
 /// Arguments of the API server.
-pub(super) fn api_server(state: &Path, ports: Ports, audit: Audit) -> Vec<String> {
+pub(super) fn api_server(state: &Path, ports: Ports, options: &ControlPlaneOptions) -> Vec<String> {
     let in_state = |name: &str| state.join(name).display().to_string();
     let mut arguments = vec![
         option("etcd-servers", format!("http://127.0.0.1:{}", ports.etcd)),
@@ -112,7 +114,8 @@ pub(super) fn api_server(state: &Path, ports: Ports, audit: Audit) -> Vec<String
         option("max-mutating-requests-inflight", 1500),
         option("profiling", false),
     ];
-    if audit == Audit::Requests {
+    arguments.extend(options.more_arguments.iter().cloned());
+    if options.audit == Audit::Requests {
         arguments.push(option("audit-policy-file", in_state(file::AUDIT_POLICY)));
         arguments.push(option("audit-log-path", in_state(file::AUDIT_LOG)));
     }
