@@ -108,6 +108,7 @@ fn commit_changed(repository: &Repository, version: &str, canary: &Value, more: 
     let mut strategy = json!({"steps": [{"setWeight": 25}, {"pause": {}}]});
     merge(&mut strategy, canary.clone());
     let mut template = template_of(NAME, version);
+    // Without `resources`, Argo CD applies no change of a container where it is to respect ignored differences.
     merge(
         &mut template["spec"]["containers"][0],
         json!({"ports": [{"containerPort": 8080}], "resources": {"requests": {"cpu": "10m"}}}),
