@@ -55,8 +55,7 @@ impl Installed {
         let controller =
             ControllerProcess::start(&sandbox().kubeconfig, &namespace, &["--resolve", &sandbox().resolve]);
         let traffic = traffic(&client, &namespace, RATE);
-        let rollouts = Api::namespaced(client.clone(), &namespace);
-        let subject = Subject { client, namespace, rollouts, name };
+        let subject = Subject::named(name, &client, &namespace);
         Self { subject, kubeconfig, traffic, _controller: controller }
     }
 

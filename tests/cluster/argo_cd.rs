@@ -53,12 +53,7 @@ impl Loop {
         let commit = commit(&repository, "v1", &canary);
         let application = Application::create(&client, &namespace, &repository, application).await;
         application.until("Synced", "Healthy", &commit).await;
-        let rollout = Subject {
-            client: client.clone(),
-            namespace: namespace.clone(),
-            rollouts: Api::namespaced(client.clone(), &namespace),
-            name: NAME,
-        };
+        let rollout = Subject::named(NAME, &client, &namespace);
         Self {
             client,
             namespace,

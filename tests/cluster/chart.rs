@@ -12,7 +12,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, Post
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use serin::api::{ClusterAnalysisTemplate, Rollout};
+use serin::api::ClusterAnalysisTemplate;
 use serin::controller::{self, LeaderElection, Options};
 use serin::sandbox::control_plane::ControlPlane;
 use serin::sandbox::node::{QuickWorkload, VirtualNode};
@@ -203,7 +203,7 @@ async fn a_controller_of_all_namespaces_delivers_a_chart_under_the_rights_of_its
 
     // Helm 3 does not know when a Rollout is done: it returns once all is applied, and does not hang at the pause.
     let application = chart_of_an_application();
-    let subject = subject(&cluster.client, "shop");
+    let subject = Subject::named("web", &cluster.client, "shop");
     cluster.install("shop", "shop", application.path(), &[]);
     subject.until_phase("Healthy").await;
     cluster.install("shop", "shop", application.path(), &["--set=tag=v2"]);
@@ -219,11 +219,6 @@ async fn a_controller_of_all_namespaces_delivers_a_chart_under_the_rights_of_its
     subject.until_sizes(&[("3", 4)]).await;
     controller.abort();
     cluster.control_plane.stop().await.unwrap();
-}
-
-fn subject(client: &Client, namespace: &str) -> Subject {
-    let rollouts: Api<Rollout> = Api::namespaced(client.clone(), namespace);
-    Subject { client: client.clone(), namespace: namespace.to_owned(), rollouts, name: "web" }
 }
 
 /// A template for all namespaces whose address is in a Secret of the run's.

@@ -34,13 +34,20 @@ impl Subject {
         tag: &str,
         spec: Value,
     ) -> Self {
-        let rollouts: Api<Rollout> = Api::namespaced(client.clone(), namespace);
+        let this = Self::named(name, client, namespace);
         let mut rollout = json!({
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": name},
             "spec": {"replicas": 4, "selector": {"matchLabels": {"app": name}}, "template": template_of(name, tag)},
         });
         merge(&mut rollout["spec"], spec);
-        rollouts.create(&PostParams::default(), &serde_json::from_value(rollout).unwrap()).await.unwrap();
+        let rollout = serde_json::from_value(rollout).unwrap();
+        this.rollouts.create(&PostParams::default(), &rollout).await.unwrap();
+        this
+    }
+
+    /// One that somebody else creates.
+    pub(crate) fn named(name: &'static str, client: &Client, namespace: &str) -> Self {
+        let rollouts = Api::namespaced(client.clone(), namespace);
         Self { client: client.clone(), namespace: namespace.to_owned(), rollouts, name }
     }
 

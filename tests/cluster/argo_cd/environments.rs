@@ -1,7 +1,6 @@
 //! A repository as teams have it: an app of apps, an `ApplicationSet` that finds its environments by their folders, overlays of
 //! Kustomize, and a Helm chart that takes its analyses from the library.
 
-use kube::{Api, Client};
 use serde_json::{Value, json};
 use serin::api::Rollout;
 
@@ -67,12 +66,6 @@ fn commit<P: AsRef<str>>(repository: &Repository, message: &str, files: &[(P, St
     repository.commit(message, &files)
 }
 
-/// The Rollout of an environment.
-fn rollout(client: &Client, namespace: &str, name: &'static str) -> Subject {
-    let rollouts: Api<Rollout> = Api::namespaced(client.clone(), namespace);
-    Subject { client: client.clone(), namespace: namespace.to_owned(), rollouts, name }
-}
-
 fn image(rollout: &Rollout) -> String {
     let rollout = serde_json::to_value(rollout).unwrap();
     rollout.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str).unwrap().to_owned()
@@ -101,7 +94,7 @@ async fn a_version_goes_from_environment_to_environment_and_a_chart_comes_with_i
         application.until("Synced", "Healthy", &first).await;
     }
 
-    let in_dev = rollout(&client, &namespace, "dev-web");
+    let in_dev = Subject::named("dev-web", &client, &namespace);
     let second = commit(&repository, "v2 in dev", &[overlay("dev", "v2")]);
     dev.until("Synced", "Suspended", &second).await;
     staging.until("Synced", "Healthy", &second).await;
@@ -111,7 +104,8 @@ async fn a_version_goes_from_environment_to_environment_and_a_chart_comes_with_i
     let third = commit(&repository, "v2 in staging", &[overlay("staging", "v2")]);
     staging.until("Synced", "Suspended", &third).await;
     production.until("Synced", "Healthy", &third).await;
-    let images = ["dev-web", "staging-web", "production-web"].map(|name| rollout(&client, &namespace, name));
+    let images =
+        ["dev-web", "staging-web", "production-web"].map(|name| Subject::named(name, &client, &namespace));
     let mut found = Vec::new();
     for subject in &images {
         found.push(image(&subject.rollouts.get(subject.name).await.unwrap()));
