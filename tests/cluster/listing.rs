@@ -1,5 +1,5 @@
-//! An API server without streaming lists, as those of Kubernetes 1.33 and before are unless somebody switches them on: every kind
-//! is listed in pages, for which the chart gives the rights.
+//! An API server without streaming lists, as that of Kubernetes 1.33 and those before 1.32 are unless somebody switches them
+//! on: every kind is listed in pages, for which the chart gives the rights.
 
 use serde_json::{Value, json};
 use serin::sandbox::cluster::define;
