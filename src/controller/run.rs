@@ -136,6 +136,11 @@ async fn supervise(
     work.await.and(reason)
 }
 
+/// Whether all tasks end by themselves in this time.
+async fn all_end(tasks: &mut JoinSet<()>, patience: Duration) -> bool {
+    timeout(patience, async { while tasks.join_next().await.is_some() {} }).await.is_ok()
+}
+
 /// The end of the first task, none of which is meant to end.
 async fn first_end(tasks: &mut JoinSet<()>) -> RunError {
     match tasks.join_next().await {
@@ -242,12 +247,10 @@ impl Process {
             ended = first_end(&mut announcements) => return Err(ended),
             () = passes => {}
         }
-        let sent = async { while announcements.join_next().await.is_some() {} };
-        if timeout(END_PATIENCE, sent).await.is_err() {
+        if !all_end(&mut announcements, END_PATIENCE).await {
             warn!("some events could not be created in time");
         }
-        let sent = async { while spans.join_next().await.is_some() {} };
-        if timeout(SPANS_END_PATIENCE, sent).await.is_err() {
+        if !all_end(&mut spans, SPANS_END_PATIENCE).await {
             warn!("some spans could not be sent in time");
         }
         Ok(())

@@ -72,6 +72,6 @@ async fn announcements_come_in_the_order_that_users_of_this_api_know() {
     story.goes_on(&["ScalingReplicaSet", "RolloutStepCompleted", "RolloutPaused"]).await;
 
     subject.until_phase("Paused").await;
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     story.goes_on(&["RolloutStepCompleted", "RolloutResumed", "ScalingReplicaSet", "RolloutCompleted"]).await;
 }

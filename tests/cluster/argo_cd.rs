@@ -83,14 +83,6 @@ impl Loop {
             .map(ResourceExt::name_any)
             .collect()
     }
-
-    async fn resume(&self) {
-        self.rollout.change_status(json!({"pauseConditions": null})).await;
-    }
-
-    async fn abort(&self) {
-        self.rollout.change_status(json!({"abort": true})).await;
-    }
 }
 
 /// Commits a version of the Rollout, with everything that the schema would have defaults for left out.
@@ -123,7 +115,7 @@ async fn the_plain_shape_is_in_sync_during_the_whole_canary_and_never_healed() {
     let v2 = commit(&shop.repository, "v2", &json!({}));
     let paused = shop.application.until("Synced", "Suspended", &v2).await;
     shop.assert_quiet(&paused).await;
-    shop.resume().await;
+    shop.rollout.resume().await;
     let healthy = shop.application.until("Synced", "Healthy", &v2).await;
     assert_eq!(healthy.synced_at, paused.synced_at, "synced again although Git has not changed");
     shop.assert_quiet(&healthy).await;
@@ -134,7 +126,7 @@ async fn after_an_abort_the_revert_in_git_makes_it_healthy_without_replacing_a_p
     let shop = Loop::start("revert", json!({}), &[], json!({})).await;
     let v2 = commit(&shop.repository, "v2", &json!({}));
     shop.application.until("Synced", "Suspended", &v2).await;
-    shop.abort().await;
+    shop.rollout.change_status(json!({"abort": true})).await;
     let degraded = shop.application.until("Synced", "Degraded", &v2).await;
     shop.rollout.until(is_restored(4)).await;
     // Git still wants the version that was taken back, and nobody syncs it again.
@@ -201,7 +193,7 @@ async fn with_the_snippet_of_the_documentation_no_sync_and_no_commit_moves_a_wei
     let newer = shop.repository.commit("unrelated", &[("web/unrelated.yaml", &unrelated)]);
     let paused = shop.application.until("Synced", "Suspended", &newer).await;
     shop.assert_quiet(&paused).await;
-    shop.resume().await;
+    shop.rollout.resume().await;
     let healthy = shop.application.until("Synced", "Healthy", &newer).await;
     shop.assert_quiet(&healthy).await;
 

@@ -67,7 +67,7 @@ async fn the_new_version_waits_in_preview_and_the_old_one_stays_for_its_delay_af
     until_selected(&subject, "web-preview", new.clone()).await;
     until_selected(&subject, "web-active", stable).await;
 
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     let healthy = subject.until_phase("Healthy").await;
     until_selected(&subject, "web-active", new.clone()).await;
     let status = healthy.status.unwrap();

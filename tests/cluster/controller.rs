@@ -102,7 +102,7 @@ async fn a_leader_that_ends_gives_its_lease_back_and_the_next_one_goes_on() {
     let by_another =
         |lease: Option<&Lease>| is_held(lease) && lease.is_some_and(|lease| holder(lease) != holder(&held));
     wait_for(&leases, LEASE, by_another).await;
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     subject.until_phase("Healthy").await;
     second.stop().await;
     assert_eq!(holder(&leases.get(LEASE).await.unwrap()), "");

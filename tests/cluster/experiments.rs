@@ -384,7 +384,7 @@ async fn an_experiment_without_a_verdict_waits_for_a_person_and_goes_with_its_st
     server.answer(Answer::Value(1.0));
     let never = json!({"initialDelay": "1h", "interval": null, "count": null});
     analysis_template(&lab.client, &lab.namespace, "success-rate", &server.url(), never).await;
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     let is_second = |found: &Experiment| found.name_any() == format!("{first}-1");
     let second = made(&lab, "a second Experiment", |found| {
         is_second(found) && status_of(found) == Some(AnalysisPhase::Running)

@@ -189,7 +189,7 @@ async fn a_restarted_api_server_delays_a_rollout_and_nothing_else() {
 
     control_plane.restart_api_server().await.unwrap();
 
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     let healthy = subject.until(is_in("Healthy")).await;
     assert_eq!(phase_of(&healthy), "Healthy");
     subject.until_sizes(&[("2", 4)]).await;

@@ -159,7 +159,7 @@ async fn promote(subject: &Subject) {
         (status.current_step_index, status.controller_pause.unwrap_or_default())
     };
     let before = stands(&subject.rollouts.get(subject.name).await.unwrap());
-    let unpause = async || subject.change_status(json!({"pauseConditions": null})).await;
+    let unpause = async || subject.resume().await;
     insist(subject, unpause, |rollout| stands(rollout) != before).await;
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
 use crate::rollouts::{Subject, canary};
-use crate::shared::{DEADLINE, client, kubeconfig, namespace, wait_for_all};
+use crate::shared::{DEADLINE, apply, client, kubeconfig, namespace, wait_for_all};
 
 /// A request as the server got it.
 #[derive(Clone, Debug)]
@@ -118,20 +118,6 @@ webhook:
         .await;
 }
 
-async fn apply<K>(client: &Client, namespace: &str, name: &str, content: Value)
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    let mut object =
-        json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}});
-    object.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
-    let api = Api::<K>::namespaced(client.clone(), namespace);
-    api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
-}
-
 /// Subscribes recipients of services to triggers.
 async fn subscribe(subject: &Subject, to: &[(&str, &str)]) {
     let annotation =
@@ -219,7 +205,7 @@ async fn what_a_service_does_not_take_is_sent_again_even_by_the_next_controller(
     let first = services.until(is_pause).await;
     let id = first.header("idempotency-key").to_owned();
     // Who takes nothing keeps no update waiting.
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     subject.until_phase("Healthy").await;
     controller.kill_and_restart().await;
     services.set_down(false);
@@ -287,7 +273,7 @@ async fn a_service_that_never_answers_keeps_no_update_and_no_other_service_waiti
     subject.release("v2").await;
     services.until(|request| request.path == "/silent").await;
     services.until(|request| request.body["reason"] == "RolloutPaused").await;
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     subject.until_phase("Healthy").await;
     let waits_for = |service: &'static str| {
         move |rollout: Option<&Rollout>| {

@@ -19,6 +19,11 @@ pub(crate) fn folder(parent: &str, files: &[&str]) -> PathBuf {
     tools.join(parent).join(key)
 }
 
+/// What `definitions.txt` pins.
+pub(crate) fn definitions() -> PathBuf {
+    folder("definitions", &[include_str!("definitions.txt")])
+}
+
 /// A program that `programs.txt` pins.
 ///
 /// # Panics

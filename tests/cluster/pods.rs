@@ -180,7 +180,7 @@ async fn anti_affinity_is_in_the_template_until_the_version_is_stable() {
     assert_eq!(affinity(&sets["2"]), expected);
 
     let before = uids(&pods(&subject.client, &subject.namespace, "web").await);
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     subject.until(is_in("Healthy")).await;
     let is_free = |set: Option<&ReplicaSet>| set.is_some_and(|set| affinity(set) == Value::Null);
     wait_for(&api, &sets["2"].name_any(), is_free).await;

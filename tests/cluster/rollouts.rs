@@ -63,6 +63,11 @@ impl Subject {
         self.rollouts.patch_status(self.name, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// Ends a pause.
+    pub(crate) async fn resume(&self) {
+        self.change_status(json!({"pauseConditions": null})).await;
+    }
+
     /// Asks for another version.
     pub(crate) async fn release(&self, tag: &str) {
         self.change(json!({"template": template_of(self.name, tag)})).await;

@@ -14,19 +14,21 @@ use std::time::Duration;
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::Condition;
 use kube::runtime::watcher::{Event, watch_object};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use serin::sandbox::control_plane::{Audit, ControlPlane, ControlPlaneOptions};
 use serin::sandbox::node::{QuickWorkload, VirtualNode};
 use serin::sandbox::tools::{Tool, ToolPlaces, Tools};
 use tokio::time::timeout;
 
 use crate::rights;
+use crate::rollouts::merge;
 
 /// The longest that a single change may take that a test waits for; a loaded machine needs a fraction of it.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -109,6 +111,18 @@ pub(crate) async fn namespace(client: &Client, prefix: &str) -> String {
     let name = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
     rights::grant(client, &name).await;
     name
+}
+
+/// Applies an object; `content` is merged into what names it.
+pub(crate) async fn apply<K>(client: &Client, namespace: &str, name: &str, content: Value)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let mut object =
+        json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}});
+    merge(&mut object, content);
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
 }
 
 /// Waits until `condition` holds for the object, and returns it as it was then.

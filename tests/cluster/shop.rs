@@ -89,7 +89,7 @@ impl<U: Users> Shop<U> {
     }
 
     pub(crate) async fn resume(&self) {
-        self.subject.change_status(json!({"pauseConditions": null})).await;
+        self.subject.resume().await;
     }
 
     pub(crate) async fn retry(&self) {

@@ -115,7 +115,7 @@ async fn a_healthy_rollout_is_taken_over_at_rest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_canary_is_taken_over_and_promoted_to_its_end() {
     let (subject, _controller) = Box::pin(taken_over("paused-basic", "Paused")).await;
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     subject.until_phase("Healthy").await;
     let sizes = subject.sizes().await;
     assert_eq!((sizes.len(), sizes[0].0.as_str()), (1, "2"));
@@ -132,7 +132,7 @@ async fn an_aborted_canary_is_taken_over_and_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_is_taken_over_and_switched_to() {
     let (subject, _controller) = Box::pin(taken_over("bluegreen-before-switch", "Paused")).await;
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     let healthy = subject.until_phase("Healthy").await;
     let status = healthy.status.unwrap();
     assert_eq!(status.blue_green.unwrap().active_selector, status.current_pod_hash);

@@ -60,7 +60,7 @@ async fn a_good_and_an_aborted_update_are_a_trace_each() {
 
     subject.release("v2").await;
     subject.until_phase("Paused").await;
-    subject.change_status(json!({"pauseConditions": null})).await;
+    subject.resume().await;
     let (below, good) = until_root(&mut spans).await;
     let names: Vec<_> = below.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["step 1: setWeight 25", "step 2: pause"]);

@@ -10,9 +10,6 @@ use serin::sim::merge_patch::diff;
 
 use crate::pinned;
 
-/// What `build.sh` names the folder after.
-const LIST: &str = include_str!("../cluster/definitions.txt");
-
 /// What is said of an object, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Health {
@@ -79,7 +76,7 @@ fn run(lua: &Lua, object: &Value, script: &str) -> Result<Table, mlua::Error> {
 
 /// A file of Argo CD's about a kind.
 pub(crate) fn file(kind: &str, name: &str) -> String {
-    let file = pinned::folder("definitions", &[LIST]).join("argo-cd").join(kind).join(name);
+    let file = pinned::definitions().join("argo-cd").join(kind).join(name);
     fs::read_to_string(&file).unwrap_or_else(|error| {
         panic!("{} cannot be read ({error}); fetch what is missing with `make test-tools`", file.display())
     })

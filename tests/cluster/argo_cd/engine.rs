@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
-use kube::{Client, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use serin::sandbox::process::{Program, Supervised};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -18,7 +16,7 @@ use tokio::time::{interval, timeout};
 
 use crate::pinned;
 use crate::routers::definitions::install;
-use crate::shared::{DEADLINE, own_addresses};
+use crate::shared::{DEADLINE, apply, own_addresses};
 
 /// Definitions of the objects that Argo CD reads.
 const DEFINITIONS: [&str; 3] =
@@ -158,57 +156,22 @@ fn path() -> String {
 /// What Argo CD's own installation brings: its configuration, the key of its sessions, and the project of everybody. It
 /// watches the one namespace, of a cluster that other tests use.
 async fn configure(client: &Client, namespace: &str) {
-    let labels = |more: Value| {
-        let mut labels = json!({"app.kubernetes.io/part-of": "argocd"});
-        labels.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        labels
-    };
-    let object = |kind: &str, name: &str, labels: Value, more: Value| {
-        let mut object =
-            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "labels": labels}});
-        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        object
-    };
-    let none = json!({});
-    let cluster = json!({"name": "in-cluster", "server": CLUSTER, "namespaces": namespace, "config": "{}"});
-    let secrets = [
-        object(
-            "Secret",
-            "argocd-secret",
-            labels(none.clone()),
-            json!({"stringData": {"server.secretkey": "any"}}),
-        ),
-        object(
-            "Secret",
-            "cluster",
-            labels(json!({"argocd.argoproj.io/secret-type": "cluster"})),
-            json!({"stringData": cluster}),
-        ),
-    ];
-    for secret in &secrets {
-        apply::<k8s_openapi::api::core::v1::Secret>(client, namespace, secret).await;
-    }
+    let own = json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "argocd"}}});
     for name in ["argocd-cm", "argocd-rbac-cm"] {
-        let map = object("ConfigMap", name, labels(none.clone()), none.clone());
-        apply::<k8s_openapi::api::core::v1::ConfigMap>(client, namespace, &map).await;
+        apply::<ConfigMap>(client, namespace, name, own.clone()).await;
     }
+    let mut sessions = own;
+    sessions["stringData"] = json!({"server.secretkey": "any"});
+    apply::<Secret>(client, namespace, "argocd-secret", sessions).await;
+    let cluster = json!({
+        "metadata": {"labels": {"argocd.argoproj.io/secret-type": "cluster"}},
+        "stringData": {"name": "in-cluster", "server": CLUSTER, "namespaces": namespace, "config": "{}"},
+    });
+    apply::<Secret>(client, namespace, "cluster", cluster).await;
     let project = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": {"name": "default"},
         "spec": {"sourceRepos": ["*"], "destinations": [{"namespace": namespace, "server": CLUSTER}]}});
     let projects = of_argo_cd(client, namespace, "AppProject");
     projects.patch("default", &PatchParams::apply("test"), &Patch::Apply(&project)).await.unwrap();
-}
-
-async fn apply<K>(client: &Client, namespace: &str, object: &Value)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Serialize,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let name = object["metadata"]["name"].as_str().unwrap();
-    api.patch(name, &PatchParams::apply("test"), &Patch::Apply(object)).await.unwrap();
 }
 
 /// Objects of a kind that Argo CD has defined.

@@ -98,7 +98,7 @@ async fn a_version_goes_from_environment_to_environment_and_a_chart_comes_with_i
     let second = commit(&repository, "v2 in dev", &[overlay("dev", "v2")]);
     dev.until("Synced", "Suspended", &second).await;
     staging.until("Synced", "Healthy", &second).await;
-    in_dev.change_status(json!({"pauseConditions": null})).await;
+    in_dev.resume().await;
     dev.until("Synced", "Healthy", &second).await;
 
     let third = commit(&repository, "v2 in staging", &[overlay("staging", "v2")]);

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::pinned;
 use crate::shared::DEADLINE;
 
-/// What `build.sh` names the folder after.
+/// What is pinned.
 const LIST: &str = include_str!("../definitions.txt");
 /// Between two questions whether a kind is served.
 const POLL: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ fn find(file: &str) -> PathBuf {
     if local.is_file() {
         return local;
     }
-    let folder = pinned::folder("definitions", &[LIST]);
+    let folder = pinned::definitions();
     let fetched = folder.join(file);
     assert!(
         fetched.is_file(),

@@ -145,7 +145,7 @@ impl Routed {
     }
 
     pub(crate) async fn resume(&self) {
-        self.subject.change_status(json!({"pauseConditions": null})).await;
+        self.subject.resume().await;
     }
 
     /// Takes an abort back, and waits until the update is at its second pause.
