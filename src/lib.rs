@@ -18,6 +18,7 @@ pub mod experiment;
 pub mod notify;
 
 pub mod trace;
+pub mod gitops;
 
 pub mod commands;
 pub mod sim;

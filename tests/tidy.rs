@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 10] = [
     &["experiment"],
     &["notify"],
     &["trace"],
+    &["gitops"],
     &["view", "commands", "sim"],
     &["providers", "controller", "metrics", "cli", "sandbox"],
 ];
@@ -36,6 +37,7 @@ const PURE: [&str; 12] = [
     "experiment",
     "notify",
     "trace",
+    "gitops",
     "view",
     "commands",
     "sim",

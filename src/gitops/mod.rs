@@ -1,0 +1,3 @@
+//! The write-back to Git: an aborted version is taken back where it came from.
+
+pub mod forge;
