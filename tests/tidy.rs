@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up; a module may use those of its own layer and below.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["units"],
     &["api"],
     &["events"],
@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 10] = [
 ];
 
 /// Modules that decide; they do no I/O and read no clock.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "units",
     "api",
     "events",
