@@ -32,6 +32,8 @@ pub const COPIED_LABELS: &str = "rollout.argoproj.io/copied-labels";
 pub const SESSION_COOKIE: &str = "rollout.argoproj.io/session-cookie";
 /// Annotation of a Rollout: what health it reports at the pauses of its steps, `Suspended` (the default) or `Healthy`.
 pub const HEALTH_AT_PAUSES: &str = "rollout.argoproj.io/health-at-pauses";
+/// Annotation of Rollouts: what the write-back to Git made of the newest abort, as JSON.
+pub const GIT_WRITE_BACK: &str = "rollout.argoproj.io/git-write-back";
 /// Label that shards objects over controllers (`--instance-id`).
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.

@@ -1,7 +1,14 @@
-//! Which Application of Argo CD a Rollout belongs to.
+//! Which Application of Argo CD a Rollout belongs to, and where in Git that comes from.
 //!
 //! Argo CD writes it into an annotation of what it applies. The annotation must name the Rollout itself: a copy of the
 //! object, or one that a template made with the annotations of another one, belongs to no Application.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::paths::join;
+use crate::units::Timestamp;
 
 /// The annotation in which Argo CD says what an object belongs to.
 pub const TRACKING_ID: &str = "argocd.argoproj.io/tracking-id";
@@ -44,8 +51,156 @@ fn is_name(text: &str) -> bool {
         && bytes.iter().all(|b| letter(*b) || matches!(b, b'-' | b'.'))
 }
 
+/// The annotation in which people name what else the manifests are made of, relative to the path, with `;` between.
+const GENERATE_PATHS: &str = "argocd.argoproj.io/manifest-generate-paths";
+
+/// What is read of an Application.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Application {
+    metadata: Metadata,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    source: Option<WrittenSource>,
+    sources: Vec<WrittenSource>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WrittenSource {
+    #[serde(rename = "repoURL")]
+    repo_url: String,
+    path: Option<String>,
+    target_revision: Option<String>,
+    chart: Option<String>,
+    r#ref: Option<String>,
+    helm: Helm,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Helm {
+    value_files: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    history: Vec<Sync>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Sync {
+    revision: Option<String>,
+    revisions: Vec<String>,
+    deploy_started_at: Option<String>,
+    deployed_at: Option<String>,
+}
+
+impl Sync {
+    /// The commit of the source at this place.
+    fn commit(&self, place: usize) -> Option<&String> {
+        self.revisions.get(place).or(self.revision.as_ref()).filter(|commit| !commit.is_empty())
+    }
+
+    fn begun_at(&self) -> Option<Timestamp> {
+        let text = self.deploy_started_at.as_deref().or(self.deployed_at.as_deref());
+        text.and_then(Timestamp::parse)
+    }
+}
+
+/// Where in Git an Application comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The repository's address.
+    pub url: String,
+    /// What is followed in it: a branch, `HEAD`, or something that nobody can commit to.
+    pub target: String,
+    /// The files and folders that it is made of, from the root.
+    pub paths: BTreeSet<String>,
+    /// The commit whose sync brought the version.
+    pub synced: Option<String>,
+    /// The commit of the sync before, another one.
+    pub before: Option<String>,
+}
+
+impl Application {
+    /// Its annotations.
+    #[must_use]
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.metadata.annotations
+    }
+
+    /// The repositories of Git that it comes from. `begun_at` is when the version was first seen; `None` takes the newest sync.
+    #[must_use]
+    pub fn sources(&self, begun_at: Option<Timestamp>) -> Vec<Source> {
+        let written: Vec<&WrittenSource> = if self.spec.sources.is_empty() {
+            self.spec.source.iter().collect()
+        } else {
+            self.spec.sources.iter().collect()
+        };
+        let of_git = written.iter().enumerate().filter(|(_, source)| source.chart.is_none());
+        of_git
+            .map(|(place, source)| {
+                let (synced, before) = self.syncs(place, begun_at);
+                Source {
+                    url: source.repo_url.clone(),
+                    target: source.target_revision.clone().filter(|target| !target.is_empty()).unwrap_or_else(|| "HEAD".to_owned()),
+                    paths: self.paths(source, &written),
+                    synced,
+                    before,
+                }
+            })
+            .filter(|source| !source.paths.is_empty())
+            .collect()
+    }
+
+    /// The commit that was synced when the version began, and the one before it.
+    fn syncs(&self, place: usize, begun_at: Option<Timestamp>) -> (Option<String>, Option<String>) {
+        let is_begun =
+            |sync: &&Sync| begun_at.is_none_or(|begun| sync.begun_at().is_none_or(|at| at <= begun));
+        let mut until_then =
+            self.status.history.iter().rev().skip_while(|sync| !is_begun(sync)).filter_map(|sync| sync.commit(place));
+        let synced = until_then.next();
+        let before = until_then.find(|commit| Some(*commit) != synced);
+        (synced.cloned(), before.cloned())
+    }
+
+    fn paths(&self, source: &WrittenSource, all: &[&WrittenSource]) -> BTreeSet<String> {
+        let base = source.path.as_deref();
+        let own_values = source.helm.value_files.iter().filter(|file| !file.starts_with('$'));
+        let generate = self.metadata.annotations.get(GENERATE_PATHS).into_iter().flat_map(|list| list.split(';'));
+        let relative = own_values.map(String::as_str).chain(generate.map(str::trim).filter(|path| !path.is_empty()));
+        let own = base.into_iter().flat_map(|base| {
+            let base = base.to_owned();
+            std::iter::once(join(&base, "")).chain(relative.clone().map(move |path| join(&base, path)))
+        });
+        let referred = source.r#ref.as_deref().into_iter().flat_map(|name| {
+            all.iter().flat_map(|other| &other.helm.value_files).filter_map(move |file| {
+                let (of, path) = file.strip_prefix('$')?.split_once('/')?;
+                (of == name).then(|| join("", path))
+            })
+        });
+        own.chain(referred).flatten().collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn check(tracking_id: &str, expected: Option<(Option<&str>, &str)>) {
@@ -76,5 +231,64 @@ mod tests {
             check(&format!("{bad}:argoproj.io/Rollout:shop/cart"), None);
         }
         check("store", None);
+    }
+
+    fn application(spec: serde_json::Value, history: serde_json::Value) -> Application {
+        let status = json!({"history": history});
+        serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": status})).unwrap()
+    }
+
+    fn paths(paths: &[&str]) -> BTreeSet<String> {
+        paths.iter().map(|path| (*path).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_source_is_its_folder_and_its_value_files() {
+        let source = json!({"repoURL": "https://h/shop.git", "path": "charts/cart", "targetRevision": "main",
+            "helm": {"valueFiles": ["values.yaml", "../../env/dev.yaml", "https://h/values.yaml"]}});
+        let sources = application(json!({"source": source}), json!([])).sources(None);
+        assert_eq!(sources.len(), 1);
+        assert_eq!((sources[0].url.as_str(), sources[0].target.as_str()), ("https://h/shop.git", "main"));
+        assert!(sources[0].paths.is_superset(&paths(&["charts/cart", "charts/cart/values.yaml", "env/dev.yaml"])));
+        assert_eq!((&sources[0].synced, &sources[0].before), (&None, &None));
+    }
+
+    #[test]
+    fn values_of_another_repository_belong_to_that_one_and_charts_to_none() {
+        let sources = json!([
+            {"repoURL": "https://charts", "chart": "cart", "helm": {"valueFiles": ["$values/env/dev.yaml"]}},
+            {"repoURL": "https://h/values.git", "ref": "values"},
+        ]);
+        let history = json!([{"revisions": ["1.0.0", "aaa"]}, {"revisions": ["1.0.0", "bbb"]}]);
+        let sources = application(json!({"sources": sources}), history).sources(None);
+        assert_eq!(sources.len(), 1);
+        assert_eq!((sources[0].target.as_str(), &sources[0].paths), ("HEAD", &paths(&["env/dev.yaml"])));
+        assert_eq!((sources[0].synced.as_deref(), sources[0].before.as_deref()), (Some("bbb"), Some("aaa")));
+    }
+
+    #[test]
+    fn the_sync_that_brought_a_version_is_the_last_that_began_before_it() {
+        let sync = |commit: &str, at: &str| json!({"revision": commit, "deployStartedAt": at, "deployedAt": "2026-11-26T23:00:00Z"});
+        let history = json!([
+            sync("aaa", "2026-11-26T20:00:00Z"), sync("bbb", "2026-11-26T21:00:00Z"),
+            sync("bbb", "2026-11-26T21:05:00Z"), sync("ccc", "2026-11-26T22:00:00Z")]);
+        let application = application(json!({"source": {"repoURL": "https://h/x", "path": "."}}), history);
+        let at = |time: Option<&str>| {
+            let source = application.sources(time.and_then(Timestamp::parse)).remove(0);
+            (source.synced.unwrap_or_default(), source.before.unwrap_or_default())
+        };
+        assert_eq!(at(Some("2026-11-26T21:06:00Z")), ("bbb".to_owned(), "aaa".to_owned()));
+        assert_eq!(at(None), ("ccc".to_owned(), "bbb".to_owned()));
+        assert_eq!(at(Some("2026-11-26T19:00:00Z")), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn what_people_name_beside_the_folder_belongs_to_it() {
+        let application: Application = serde_json::from_value(json!({
+            "metadata": {"annotations": {GENERATE_PATHS: ".;../base; /shared"}},
+            "spec": {"source": {"repoURL": "https://h/x", "path": "apps/web"}},
+        }))
+        .unwrap();
+        assert_eq!(application.sources(None)[0].paths, paths(&["apps/base", "apps/web", "shared"]));
     }
 }

@@ -41,7 +41,8 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Text on one line that mentions and closes nothing, where there is no Markdown: a title.
-pub(super) fn inert(text: &str) -> String {
+#[must_use]
+pub fn inert(text: &str) -> String {
     let plain: Vec<char> = visible(text).chars().collect();
     let mut inert = String::with_capacity(text.len());
     for (at, &c) in plain.iter().enumerate() {
@@ -58,7 +59,8 @@ pub(super) fn inert(text: &str) -> String {
 }
 
 /// The text on one line, each run of space as one, without characters that do not show.
-pub(super) fn visible(text: &str) -> String {
+#[must_use]
+pub fn visible(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let spaced = text.chars().map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c });
     for c in spaced.filter(|c| !is_hidden(*c)) {

@@ -20,7 +20,7 @@ use url::{Url, form_urlencoded};
 
 use self::address::Address;
 pub use self::answer::Answer;
-pub use self::escape::escape;
+pub use self::escape::{escape, inert, visible};
 use crate::analysis::Secret;
 use crate::analysis::query::HttpRequest;
 
@@ -243,7 +243,8 @@ impl Forge {
 }
 
 /// A text of at most so many characters; the last shows that more came.
-fn cut(text: &str, longest: usize) -> String {
+#[must_use]
+pub fn cut(text: &str, longest: usize) -> String {
     if text.chars().count() <= longest {
         return text.to_owned();
     }
