@@ -18,6 +18,7 @@ pub mod experiment;
 pub mod notify;
 
 pub mod trace;
+
 pub mod gitops;
 
 pub mod commands;
@@ -30,3 +31,4 @@ pub mod cli;
 pub mod controller;
 pub mod metrics;
 pub mod sandbox;
+pub mod write_back;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serin::cli::controller_args::ControllerArgs;
 use serin::cli::crds::CrdsArgs;
+use serin::cli::gitops_args::GitopsArgs;
 use serin::cli::sandbox::{DemoArgs, SandboxArgs};
 
 /// Progressive delivery for Kubernetes.
@@ -18,6 +19,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Controller(Box<ControllerArgs>),
+    Gitops(GitopsArgs),
     Crds(CrdsArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Controller(args) => Ok(args.run()?),
+        Command::Gitops(args) => Ok(args.run()?),
         Command::Crds(args) => Ok(args.run()?),
         Command::Sandbox(args) => Ok(args.run()?),
         Command::Demo(args) => Ok(args.run()?),

@@ -91,6 +91,11 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteBackLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ErrorLabels {
     kind: &'static str,
     category: &'static str,
@@ -128,6 +133,7 @@ pub struct Metrics {
     errors: Family<ErrorLabels, Counter>,
     events_lost: Counter,
     spans_dropped: Counter,
+    write_backs: Family<WriteBackLabels, Counter>,
     leader: Gauge,
     updates: Updates,
     objects: Mutex<Objects>,
@@ -208,6 +214,11 @@ impl Metrics {
         self.spans_dropped.inc_by(count);
     }
 
+    /// Counts what became of an abort in Git; `reason` is that of its Event.
+    pub fn written_back(&self, reason: &'static str) {
+        self.write_backs.get_or_create(&WriteBackLabels { reason }).inc();
+    }
+
     /// The object is gone: so are its figures.
     pub fn forget(&self, subject: Subject, namespace: &str, name: &str) {
         self.objects().remove(&(subject, namespace.to_owned(), name.to_owned()));
@@ -249,6 +260,8 @@ impl Metrics {
             "Spans of deliveries that the collector did not get",
             self.spans_dropped.clone(),
         );
+        let write_backs = "What became of aborts in Git, by reason of its Event (serin gitops)";
+        registry.register("gitops_write_backs", write_backs, self.write_backs.clone());
         let leader = "Whether this replica makes passes (1) or stands by (0)";
         registry.register("controller_leader", leader, self.leader.clone());
         self.updates.register(&mut registry);

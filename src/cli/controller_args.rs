@@ -4,7 +4,6 @@ mod ignored;
 mod value;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,11 +13,11 @@ use kube::Config;
 use kube::config::KubeConfigOptions;
 use thiserror::Error;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use self::ignored::IgnoredArgs;
-use self::value::{Generation, LogFormat, LogLevel, Only, duration};
+use self::value::{Generation, Only, duration};
 use super::kubeconfig::{self, Choice, ConnectError};
+use super::process::{self, LogFormat, LogLevel, Signals};
 use crate::analysis::Secret;
 use crate::controller::{self, Controllers, LeaderElection, Options, RequestLimits, RequestRate, RunError};
 use crate::providers::{AllowedServer, HostOverride, install_tls};
@@ -166,7 +165,7 @@ impl ControllerArgs {
     /// # Errors
     /// When it cannot start, or loses its leadership.
     pub fn run(self) -> Result<(), ControllerError> {
-        self.start_log();
+        process::start_log(self.loglevel, self.logformat);
         self.check()?;
         for flag in self.ignored.given() {
             warn!(flag, "accepted, but has no effect");
@@ -186,17 +185,6 @@ impl ControllerArgs {
         info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
         let signals = Signals::new()?;
         Ok(controller::run(config, options, signals.received()).await?)
-    }
-
-    fn start_log(&self) {
-        let filter = EnvFilter::new(self.loglevel.filter());
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let log = log.with_ansi(std::io::stderr().is_terminal());
-        // An error means that a log exists already, as in tests.
-        let _ = match self.logformat {
-            LogFormat::Text => log.try_init(),
-            LogFormat::Json => log.json().flatten_event(true).try_init(),
-        };
     }
 
     /// Flags that were given and mean nothing without another one, which was not.
@@ -282,23 +270,6 @@ fn environment<T: FromIterator<(String, String)>>() -> T {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
-}
-
-/// The signals that ask a process to end.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn received(mut self) {
-        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
-    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,14 @@ mod watch;
 mod wire;
 mod workloads;
 
+pub(crate) use announce::{Announcer, Note, about};
+pub(crate) use client::connect;
+pub(crate) use clock::Clock;
+pub(crate) use dispatch::{Stop, stopped};
+pub(crate) use http::{metrics as metrics_router, serve};
+pub(crate) use store::Identity;
+pub(crate) use watch::shard_selector;
+
 pub use analysis::DecideRun;
 pub use experiments::DecideExperiment;
 pub use leader::LeadershipLost;

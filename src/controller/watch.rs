@@ -81,7 +81,7 @@ where
 }
 
 /// Objects of this shard; those without the label belong to the shard without a name.
-fn shard_selector(instance_id: &str) -> String {
+pub(crate) fn shard_selector(instance_id: &str) -> String {
     if instance_id.is_empty() {
         format!("!{}", labels::INSTANCE_ID)
     } else {

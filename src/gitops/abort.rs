@@ -39,7 +39,8 @@ impl Abort {
         let is_observed = observed(status).is_none_or(|seen| Some(seen) == metadata.generation);
         let (pod_hash, stable_hash) = (status.current_pod_hash.clone()?, status.stable_rs.clone()?);
         let is_rejected = status.abort == Some(true) && is_observed && pod_hash != stable_hash;
-        let aborted_at = status.aborted_at.filter(|_| is_rejected && metadata.deletion_timestamp.is_none())?;
+        let aborted_at =
+            status.aborted_at.filter(|_| is_rejected && metadata.deletion_timestamp.is_none())?;
         Some(Self {
             namespace: metadata.namespace.clone()?,
             name: metadata.name.clone()?,
@@ -111,8 +112,7 @@ impl Rejected {
         let follows = |(rejected, stable)| revision(rejected) == revision(stable).map(|number| number + 1);
         let is_first_use = |set: &&ReplicaSet| {
             let annotations = set.metadata.annotations.as_ref();
-            annotations
-                .is_none_or(|all| !all.contains_key(crate::api::labels::REVISION_HISTORY))
+            annotations.is_none_or(|all| !all.contains_key(crate::api::labels::REVISION_HISTORY))
         };
         let created = |set: &ReplicaSet| set.metadata.creation_timestamp.as_ref().map(Timestamp::from);
         Self {
@@ -126,8 +126,10 @@ impl Rejected {
 }
 
 fn images(set: &ReplicaSet) -> BTreeSet<String> {
-    let pod = set.spec.as_ref().and_then(|spec| spec.template.as_ref()).and_then(|template| template.spec.as_ref());
-    let containers = pod.into_iter().flat_map(|pod| pod.containers.iter().chain(pod.init_containers.iter().flatten()));
+    let pod =
+        set.spec.as_ref().and_then(|spec| spec.template.as_ref()).and_then(|template| template.spec.as_ref());
+    let containers =
+        pod.into_iter().flat_map(|pod| pod.containers.iter().chain(pod.init_containers.iter().flatten()));
     containers.filter_map(|container| container.image.clone()).collect()
 }
 
@@ -136,7 +138,7 @@ fn revision(set: &ReplicaSet) -> Option<i64> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
@@ -161,7 +163,7 @@ pub(super) mod tests {
     }
 
     /// What it has rejected: the image `registry/cart:2`, where stable runs `registry/cart:1`.
-    pub(in crate::gitops) fn rejected() -> Rejected {
+    pub(crate) fn rejected() -> Rejected {
         Rejected::new(abort(), &[set("5c2a", "1", "registry/cart:1"), set("7d9f", "2", "registry/cart:2")])
     }
 
@@ -205,7 +207,10 @@ pub(super) mod tests {
     #[test]
     fn rejected_images_are_those_that_stable_does_not_run() {
         let rejected = rejected();
-        assert_eq!((&*rejected.images, &*rejected.replaced), (&["registry/cart:2".into()][..], &["registry/cart:1".into()][..]));
+        assert_eq!(
+            (&*rejected.images, &*rejected.replaced),
+            (&["registry/cart:2".into()][..], &["registry/cart:1".into()][..])
+        );
         assert!(rejected.follows_stable);
         assert_eq!(rejected.begun_at, Timestamp::parse("2026-11-26T21:50:00Z"));
     }

@@ -98,6 +98,17 @@ struct Helm {
 #[serde(default)]
 struct Status {
     history: Vec<Sync>,
+    resources: Vec<Managed>,
+}
+
+/// An object that Argo CD manages for it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Managed {
+    group: String,
+    kind: String,
+    namespace: String,
+    name: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -143,6 +154,16 @@ impl Application {
         &self.metadata.annotations
     }
 
+    /// Whether Argo CD itself says that it manages this Rollout: anybody may write an annotation.
+    #[must_use]
+    pub fn manages(&self, namespace: &str, name: &str) -> bool {
+        let is_it = |managed: &Managed| {
+            (&*managed.group, &*managed.kind, &*managed.namespace, &*managed.name)
+                == ("argoproj.io", "Rollout", namespace, name)
+        };
+        self.status.resources.iter().any(is_it)
+    }
+
     /// The repositories of Git that it comes from. `begun_at` is when the version was first seen; `None` takes the newest sync.
     #[must_use]
     pub fn sources(&self, begun_at: Option<Timestamp>) -> Vec<Source> {
@@ -157,7 +178,11 @@ impl Application {
                 let (synced, before) = self.syncs(place, begun_at);
                 Source {
                     url: source.repo_url.clone(),
-                    target: source.target_revision.clone().filter(|target| !target.is_empty()).unwrap_or_else(|| "HEAD".to_owned()),
+                    target: source
+                        .target_revision
+                        .clone()
+                        .filter(|target| !target.is_empty())
+                        .unwrap_or_else(|| "HEAD".to_owned()),
                     paths: self.paths(source, &written),
                     synced,
                     before,
@@ -171,8 +196,13 @@ impl Application {
     fn syncs(&self, place: usize, begun_at: Option<Timestamp>) -> (Option<String>, Option<String>) {
         let is_begun =
             |sync: &&Sync| begun_at.is_none_or(|begun| sync.begun_at().is_none_or(|at| at <= begun));
-        let mut until_then =
-            self.status.history.iter().rev().skip_while(|sync| !is_begun(sync)).filter_map(|sync| sync.commit(place));
+        let mut until_then = self
+            .status
+            .history
+            .iter()
+            .rev()
+            .skip_while(|sync| !is_begun(sync))
+            .filter_map(|sync| sync.commit(place));
         let synced = until_then.next();
         let before = until_then.find(|commit| Some(*commit) != synced);
         (synced.cloned(), before.cloned())
@@ -181,8 +211,10 @@ impl Application {
     fn paths(&self, source: &WrittenSource, all: &[&WrittenSource]) -> BTreeSet<String> {
         let base = source.path.as_deref();
         let own_values = source.helm.value_files.iter().filter(|file| !file.starts_with('$'));
-        let generate = self.metadata.annotations.get(GENERATE_PATHS).into_iter().flat_map(|list| list.split(';'));
-        let relative = own_values.map(String::as_str).chain(generate.map(str::trim).filter(|path| !path.is_empty()));
+        let generate =
+            self.metadata.annotations.get(GENERATE_PATHS).into_iter().flat_map(|list| list.split(';'));
+        let relative =
+            own_values.map(String::as_str).chain(generate.map(str::trim).filter(|path| !path.is_empty()));
         let own = base.into_iter().flat_map(|base| {
             let base = base.to_owned();
             std::iter::once(join(&base, "")).chain(relative.clone().map(move |path| join(&base, path)))
@@ -249,7 +281,11 @@ mod tests {
         let sources = application(json!({"source": source}), json!([])).sources(None);
         assert_eq!(sources.len(), 1);
         assert_eq!((sources[0].url.as_str(), sources[0].target.as_str()), ("https://h/shop.git", "main"));
-        assert!(sources[0].paths.is_superset(&paths(&["charts/cart", "charts/cart/values.yaml", "env/dev.yaml"])));
+        assert!(sources[0].paths.is_superset(&paths(&[
+            "charts/cart",
+            "charts/cart/values.yaml",
+            "env/dev.yaml"
+        ])));
         assert_eq!((&sources[0].synced, &sources[0].before), (&None, &None));
     }
 
@@ -270,8 +306,11 @@ mod tests {
     fn the_sync_that_brought_a_version_is_the_last_that_began_before_it() {
         let sync = |commit: &str, at: &str| json!({"revision": commit, "deployStartedAt": at, "deployedAt": "2026-11-26T23:00:00Z"});
         let history = json!([
-            sync("aaa", "2026-11-26T20:00:00Z"), sync("bbb", "2026-11-26T21:00:00Z"),
-            sync("bbb", "2026-11-26T21:05:00Z"), sync("ccc", "2026-11-26T22:00:00Z")]);
+            sync("aaa", "2026-11-26T20:00:00Z"),
+            sync("bbb", "2026-11-26T21:00:00Z"),
+            sync("bbb", "2026-11-26T21:05:00Z"),
+            sync("ccc", "2026-11-26T22:00:00Z")
+        ]);
         let application = application(json!({"source": {"repoURL": "https://h/x", "path": "."}}), history);
         let at = |time: Option<&str>| {
             let source = application.sources(time.and_then(Timestamp::parse)).remove(0);
@@ -290,5 +329,16 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(application.sources(None)[0].paths, paths(&["apps/base", "apps/web", "shared"]));
+    }
+
+    #[test]
+    fn an_annotation_alone_makes_no_rollout_part_of_an_application() {
+        let application: Application = serde_json::from_value(json!({"status": {"resources": [
+            {"group": "argoproj.io", "kind": "Rollout", "namespace": "shop", "name": "cart"},
+            {"kind": "Service", "namespace": "shop", "name": "basket"},
+        ]}}))
+        .unwrap();
+        assert!(application.manages("shop", "cart"));
+        assert!(!application.manages("shop", "basket") && !application.manages("other", "cart"));
     }
 }

@@ -124,7 +124,10 @@ impl Config {
             Location::parse(&repository.url).map_err(|why| format!("{}: {why}", place("url")))?;
             let author = &repository.author;
             if [&author.name, &author.email].into_iter().any(|text| !is_author(text)) {
-                return Err(format!("{}: neither name nor email may be empty or have <, > or a line break", place("author")));
+                return Err(format!(
+                    "{}: neither name nor email may be empty or have <, > or a line break",
+                    place("author")
+                ));
             }
         }
         for (title, address) in &self.links {
@@ -256,7 +259,10 @@ mod tests {
             let why = Config::parse(yaml).unwrap_err();
             assert!(why.contains(part), "{why}");
         };
-        refused("repositories: [{url: 'https://h/x', mode: push}]", "repositories[0].mode: unknown variant `push`");
+        refused(
+            "repositories: [{url: 'https://h/x', mode: push}]",
+            "repositories[0].mode: unknown variant `push`",
+        );
         refused("repositories: [{url: 'https://h/x', token: t}]", "unknown field `token`");
         refused("repositories: [{url: 'file:///srv/git'}]", "repositories[0].url: write https://HOST/PATH");
         refused("repositories: [{url: 'https://u:p@h/x'}]", "put them into a Secret");

@@ -54,10 +54,12 @@ pub fn decide(facts: &Facts<'_>) -> Step {
     let propose = |why: &str| Step::Propose(why.to_owned());
     match facts {
         Facts { attempt: Attempt::Conflict, .. } => propose("later commits changed the same lines"),
-        Facts { suspect: Suspect { is_built_on: true, .. }, .. } => propose("later commits changed the same files"),
-        Facts { follows_stable: false, .. } => {
-            propose("another version was tried between the stable one and this, so that the one before it may be as bad")
+        Facts { suspect: Suspect { is_built_on: true, .. }, .. } => {
+            propose("later commits changed the same files")
         }
+        Facts { follows_stable: false, .. } => propose(
+            "another version was tried between the stable one and this, so that the one before it may be as bad",
+        ),
         Facts { mode: Mode::PullRequest, .. } => propose("the configuration asks for pull requests"),
         Facts { refused: Some(why), .. } => propose(&format!("the branch does not take it: {why}")),
         _ => Step::Commit,

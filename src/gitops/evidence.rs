@@ -71,7 +71,8 @@ fn of_run(run: &AnalysisRun) -> Vec<Measured> {
 fn condition(run: &AnalysisRun, metric: &str) -> String {
     let metric = run.spec.metrics.iter().flatten().find(|found| found.name == metric);
     let success = metric.and_then(|metric| metric.success_condition.clone());
-    let failure = metric.and_then(|metric| metric.failure_condition.as_ref().map(|failure| format!("not {failure}")));
+    let failure =
+        metric.and_then(|metric| metric.failure_condition.as_ref().map(|failure| format!("not {failure}")));
     success.or(failure).unwrap_or_default()
 }
 
@@ -103,7 +104,10 @@ impl Evidence<'_> {
         let _ = writeln!(
             text,
             "Rollout {}/{} was aborted at {}:\n    {}\n",
-            abort.namespace, abort.name, abort.aborted_at, plain(&abort.message, LONGEST)
+            abort.namespace,
+            abort.name,
+            abort.aborted_at,
+            plain(&abort.message, LONGEST)
         );
         for measured in self.measured {
             let _ = writeln!(
@@ -121,7 +125,12 @@ impl Evidence<'_> {
         for (title, address) in self.links() {
             let _ = writeln!(text, "{}: {address}", plain(&title, LONGEST));
         }
-        let _ = writeln!(text, "This reverts commit {}.\n\n{}", self.suspect.id, trailers(self.rejected, &self.suspect.id).trim_end());
+        let _ = writeln!(
+            text,
+            "This reverts commit {}.\n\n{}",
+            self.suspect.id,
+            trailers(self.rejected, &self.suspect.id).trim_end()
+        );
         text
     }
 
@@ -153,7 +162,12 @@ impl Evidence<'_> {
                 cell(&measured.run)
             );
         }
-        let _ = writeln!(text, "\n- rejected revision: {}, stable: {}", cell(&abort.pod_hash), cell(&abort.stable_hash));
+        let _ = writeln!(
+            text,
+            "\n- rejected revision: {}, stable: {}",
+            cell(&abort.pod_hash),
+            cell(&abort.stable_hash)
+        );
         for image in &self.rejected.images {
             let _ = writeln!(text, "- rejected image: {}", cell(image));
         }
@@ -217,13 +231,16 @@ mod tests {
     }
 
     fn links() -> BTreeMap<String, String> {
-        [("Board".to_owned(), "https://grafana.example.com/d/r?var-rollout={name}&ns={namespace}".to_owned())].into()
+        [("Board".to_owned(), "https://grafana.example.com/d/r?var-rollout={name}&ns={namespace}".to_owned())]
+            .into()
     }
 
     #[test]
     fn the_message_has_verdict_measurements_links_and_trailers() {
-        let (rejected, suspect, measured, links) = (rejected(), suspect("Release cart 2"), measured(&runs()), links());
-        let evidence = Evidence { rejected: &rejected, suspect: &suspect, measured: &measured, links: &links };
+        let (rejected, suspect, measured, links) =
+            (rejected(), suspect("Release cart 2"), measured(&runs()), links());
+        let evidence =
+            Evidence { rejected: &rejected, suspect: &suspect, measured: &measured, links: &links };
         let expected = "Revert \"Release cart 2\"\n\n\
             Rollout shop/cart was aborted at 2026-11-26T22:00:00Z:\n    \
             RolloutAborted: metric \"errors\" assessed Failed\n\n    \
@@ -242,19 +259,30 @@ mod tests {
         let (none, links) = (vec![], BTreeMap::new());
         let evidence = Evidence { rejected: &rejected, suspect: &suspect, measured: &none, links: &links };
         let message = evidence.message();
-        assert!(!message.contains("[skip ci]") && !message.contains("#12") && !message.contains("@admin"), "{message}");
-        assert!(!message.lines().any(|line| line.starts_with("Closes") || line == "Serin-Abort: other"), "{message}");
+        assert!(
+            !message.contains("[skip ci]") && !message.contains("#12") && !message.contains("@admin"),
+            "{message}"
+        );
+        assert!(
+            !message.lines().any(|line| line.starts_with("Closes") || line == "Serin-Abort: other"),
+            "{message}"
+        );
         assert!(super::super::trailers::is_answered_by(&rejected.abort, &message));
     }
 
     #[test]
     fn the_pull_request_says_why_it_is_one_and_shows_a_table() {
-        let (rejected, suspect, measured, links) = (rejected(), suspect("Release"), measured(&runs()), links());
-        let evidence = Evidence { rejected: &rejected, suspect: &suspect, measured: &measured, links: &links };
+        let (rejected, suspect, measured, links) =
+            (rejected(), suspect("Release"), measured(&runs()), links());
+        let evidence =
+            Evidence { rejected: &rejected, suspect: &suspect, measured: &measured, links: &links };
         let body = evidence.body("later commits changed the same files");
         assert!(body.contains("because later commits changed the same files."), "{body}");
         assert!(body.contains("| errors | Failed | "), "{body}");
-        assert!(body.contains("- rejected image: registry/cart:2") || body.contains("rejected image: registry"), "{body}");
+        assert!(
+            body.contains("- rejected image: registry/cart:2") || body.contains("rejected image: registry"),
+            "{body}"
+        );
         assert!(body.contains("<https://grafana.example.com/d/r?var-rollout=cart&ns=shop>"), "{body}");
     }
 }

@@ -75,7 +75,12 @@ mod tests {
         let image = Image::parse("registry/cart:1.2");
         assert!(image.is_named_by("  image: registry/cart:1.2"));
         assert!(image.is_named_by("image: \"registry/cart:1.2\" # new"));
-        for other in ["image: registry/cart:1.23", "my.registry/cart:1.2", "x/registry/cart:1.2", "registry/cart:1.2-rc1"] {
+        for other in [
+            "image: registry/cart:1.23",
+            "my.registry/cart:1.2",
+            "x/registry/cart:1.2",
+            "registry/cart:1.2-rc1",
+        ] {
             assert!(!image.is_named_by(other), "{other}");
         }
         let pinned = Image::parse("registry/cart@sha256:0a1b");

@@ -35,7 +35,9 @@ pub fn look_up(lines: &str, host: &str, port: Option<u16>, key: &[u8]) -> Verdic
             _ => (None, line),
         };
         let mut fields = line.split_whitespace();
-        let (Some(hosts), Some(_), Some(text)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (Some(hosts), Some(_), Some(text)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
         let is_key = STANDARD.decode(text).is_ok_and(|found| found == key);
         match marker {
             Some("@revoked") if is_key && names(hosts, &name) => return Verdict::Revoked,
@@ -72,15 +74,21 @@ fn is_hash_of(hashed: &str, name: &str) -> bool {
 
 /// Whether a pattern with `*` and `?` fits a name.
 fn fits(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.to_lowercase().chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.to_lowercase().chars().collect(), name.chars().collect());
     // reached[i]: whether the pattern up to here fits the first i characters.
     let mut reached: Vec<bool> = (0..=name.len()).map(|at| at == 0).collect();
     for &part in &pattern {
         let mut next = vec![false; reached.len()];
         for (at, slot) in next.iter_mut().enumerate() {
             let before = at.checked_sub(1);
-            let one = before.and_then(|before| Some(*reached.get(before)? && fits_one(part, *name.get(before)?)));
-            *slot = if part == '*' { reached.iter().take(at.saturating_add(1)).any(|is| *is) } else { one.unwrap_or(false) };
+            let one =
+                before.and_then(|before| Some(*reached.get(before)? && fits_one(part, *name.get(before)?)));
+            *slot = if part == '*' {
+                reached.iter().take(at.saturating_add(1)).any(|is| *is)
+            } else {
+                one.unwrap_or(false)
+            };
         }
         reached = next;
     }
@@ -143,6 +151,9 @@ mod tests {
         let hash = hmac::sign(&key, b"git.example.com");
         let host = format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash.as_ref()));
         assert_eq!(verdict(&format!("{host} ssh-ed25519 {A}")), Verdict::Known);
-        assert_eq!(look_up(&format!("{host} ssh-ed25519 {A}"), "other.example.com", None, KEY), Verdict::Unknown);
+        assert_eq!(
+            look_up(&format!("{host} ssh-ed25519 {A}"), "other.example.com", None, KEY),
+            Verdict::Unknown
+        );
     }
 }

@@ -10,7 +10,7 @@
 //! | What is written, and by what is it known again? | [`evidence`], [`trailers`] |
 //! | What do forges make of it? | [`forge`] |
 //! | Who may be asked, with which credentials? | [`config`], [`known_hosts`] |
-//! | What is said on the Rollout? | [`record`] |
+//! | What is said on the Rollout, and to Image Updater? | [`record`], [`image_updater`] |
 //!
 //! Nothing here reads or writes anything: `write_back` does.
 
@@ -21,6 +21,7 @@ pub mod decide;
 pub mod evidence;
 pub mod forge;
 pub mod image;
+pub mod image_updater;
 pub mod known_hosts;
 pub mod paths;
 pub mod record;

@@ -10,8 +10,15 @@ const MOST: usize = 200;
 /// The names that Kustomize looks for, in this order.
 const KUSTOMIZATION: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// Fields of a kustomization whose items may be folders or files.
-const REFERENCES: [&str; 7] =
-    ["resources", "bases", "components", "patches", "patchesStrategicMerge", "configurations", "transformers"];
+const REFERENCES: [&str; 7] = [
+    "resources",
+    "bases",
+    "components",
+    "patches",
+    "patchesStrategicMerge",
+    "configurations",
+    "transformers",
+];
 
 /// A path from the root of a repository: `relative` as seen from the folder `base`; one that begins with a slash is from the
 /// root. `None` where it leads out of the repository.
@@ -40,7 +47,10 @@ pub fn holds(paths: &BTreeSet<String>, file: &str) -> bool {
 
 /// The paths, and all that their kustomizations refer to in the repository. `read` gives the text of a file; `None` where
 /// there is no file.
-pub fn with_references(paths: BTreeSet<String>, read: &mut dyn FnMut(&str) -> Option<String>) -> BTreeSet<String> {
+pub fn with_references(
+    paths: BTreeSet<String>,
+    read: &mut dyn FnMut(&str) -> Option<String>,
+) -> BTreeSet<String> {
     let mut all = paths.clone();
     let mut waiting: Vec<String> = paths.into_iter().collect();
     let mut followed = 0;
@@ -99,12 +109,21 @@ mod tests {
     #[test]
     fn an_overlay_is_made_of_its_bases_and_patches_too() {
         let files = BTreeMap::from([
-            ("overlays/dev/kustomization.yaml", "resources: [../../base, 'https://example.com/x']\npatches:\n- path: ../patch.yaml\n- patch: |-\n    a: b\n"),
-            ("base/kustomization.yml", "resources: [rollout.yaml]\ncomponents: [../component, ../overlays/dev]\n"),
+            (
+                "overlays/dev/kustomization.yaml",
+                "resources: [../../base, 'https://example.com/x']\npatches:\n- path: ../patch.yaml\n- patch: |-\n    a: b\n",
+            ),
+            (
+                "base/kustomization.yml",
+                "resources: [rollout.yaml]\ncomponents: [../component, ../overlays/dev]\n",
+            ),
             ("component/Kustomization", "{"),
         ]);
         let mut read = |path: &str| files.get(path).map(|text| (*text).to_owned());
         let all = with_references(set(&["overlays/dev"]), &mut read);
-        assert_eq!(all, set(&["base", "base/rollout.yaml", "component", "overlays/dev", "overlays/patch.yaml"]));
+        assert_eq!(
+            all,
+            set(&["base", "base/rollout.yaml", "component", "overlays/dev", "overlays/patch.yaml"])
+        );
     }
 }

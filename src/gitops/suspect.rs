@@ -103,13 +103,17 @@ fn by_image(rejected: &Rejected, log: &Log) -> Option<Suspect> {
 /// The lines with which a commit brought an image; `None` if it did not.
 fn brought(rejected: &Rejected, image: &str, commit: &Commit) -> Option<Vec<(String, String)>> {
     let image = Image::parse(image);
-    let marks: Vec<_> = commit.changes.iter().flat_map(|change| {
-        let replaces = replaces_tag(rejected, &image, change);
-        // A line that was there before and only moved has brought nothing.
-        let is_new = |line: &&String| !change.removed.contains(line);
-        let names = move |line: &&String| image.is_named_by(line) || (replaces && image.is_tag_in(line));
-        change.added.iter().filter(is_new).filter(names).map(|line| (change.path.clone(), line.clone()))
-    }).collect();
+    let marks: Vec<_> = commit
+        .changes
+        .iter()
+        .flat_map(|change| {
+            let replaces = replaces_tag(rejected, &image, change);
+            // A line that was there before and only moved has brought nothing.
+            let is_new = |line: &&String| !change.removed.contains(line);
+            let names = move |line: &&String| image.is_named_by(line) || (replaces && image.is_tag_in(line));
+            change.added.iter().filter(is_new).filter(names).map(|line| (change.path.clone(), line.clone()))
+        })
+        .collect();
     (!marks.is_empty()).then_some(marks)
 }
 
@@ -139,9 +143,10 @@ fn by_change(rejected: &Rejected, log: &Log) -> Finding {
     let mut changing = between.iter().enumerate().filter(|(_, commit)| !commit.changes.is_empty());
     match (changing.next(), changing.next()) {
         (Some((offset, commit)), None) => {
-            let marks = commit.changes.iter().flat_map(|change| {
-                change.added.iter().map(|line| (change.path.clone(), line.clone()))
-            });
+            let marks = commit
+                .changes
+                .iter()
+                .flat_map(|change| change.added.iter().map(|line| (change.path.clone(), line.clone())));
             let marks = marks.collect();
             Finding::Suspect(suspect(log, newest.saturating_add(offset), commit, By::OnlyChange, marks))
         }
@@ -224,7 +229,8 @@ mod tests {
     fn without_an_image_the_only_change_between_two_syncs_is_it() {
         let rejected = Rejected { images: vec![], replaced: vec![], ..rejected() };
         let env = change("web/rollout.yaml", &[], &["value: bad"]);
-        let mut all = log(&[commit("d", &[]), commit("c", &[]), commit("b", &[env.clone()]), commit("a", &[env])]);
+        let mut all =
+            log(&[commit("d", &[]), commit("c", &[]), commit("b", &[env.clone()]), commit("a", &[env])]);
         assert!(unknown(&rejected, &all).contains("history does not tell"));
         (all.synced, all.before) = (Some("c".into()), Some("a".into()));
         let suspect = found(&rejected, &all);

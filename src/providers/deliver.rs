@@ -32,6 +32,27 @@ impl Providers {
         outcome.map_err(|why| hidden.redact(&why))
     }
 
+    /// Asks a server that whoever runs the program has named, and gives its status and its content, whatever they are.
+    ///
+    /// # Errors
+    /// Why there is no answer; without the secrets.
+    pub async fn answer(&self, request: &HttpRequest, secrets: &[Secret]) -> Result<(u16, Vec<u8>), String> {
+        let mut hidden = Hidden::new(secrets);
+        let url = http::parse_url(&request.url)?;
+        let server = http::shown_unless_hidden(&url, &request.url, &hidden);
+        let asked = async {
+            let (client, url) = self.shared.deliverers.for_url(url, request.certificate)?;
+            let response = exchange::send(&self.shared, request, &client, url, &mut hidden).await?;
+            let status = response.status().as_u16();
+            Ok((status, http::read(response).await?))
+        };
+        let answer = match tokio::time::timeout(request.timeout, asked).await {
+            Err(_) => Err(format!("it did not answer within {}", format_duration(request.timeout))),
+            Ok(answer) => answer,
+        };
+        answer.map_err(|why: String| hidden.redact(&format!("{server}: {why}")))
+    }
+
     async fn send_one(&self, delivery: &Delivery, hidden: &mut Hidden, now: Timestamp) -> Result<(), String> {
         match delivery {
             Delivery::Http { request, kind } => {

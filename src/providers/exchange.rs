@@ -80,7 +80,7 @@ fn forget_token(shared: &Shared, request: &HttpRequest) -> bool {
     true
 }
 
-async fn send(
+pub(super) async fn send(
     shared: &Shared,
     request: &HttpRequest,
     client: &reqwest::Client,

@@ -1,0 +1,118 @@
+//! What the write-back reads of the cluster, all by name but the two ReplicaSets, and what it writes there.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Secret as SecretObject;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::analysis::Secret;
+use crate::api::labels::POD_TEMPLATE_HASH;
+use crate::api::{AnalysisRun, Rollout};
+use crate::gitops::abort::Abort;
+use crate::gitops::application::{Application, ApplicationName};
+use crate::gitops::record::{GIT_WRITE_BACK, REJECTED_IMAGES, Record};
+
+/// The cluster, and where Argo CD is in it.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) argocd_namespace: String,
+}
+
+impl Cluster {
+    /// The ReplicaSets of the rejected and the stable revision.
+    pub(crate) async fn replica_sets(&self, abort: &Abort) -> Result<Vec<ReplicaSet>, String> {
+        let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &abort.namespace);
+        let labels = format!("{POD_TEMPLATE_HASH} in ({},{})", abort.pod_hash, abort.stable_hash);
+        let listed = sets.list(&ListParams::default().labels(&labels)).await;
+        let listed = listed.map_err(|error| failed("list the ReplicaSets of the two revisions", &error))?;
+        let is_own = |set: &ReplicaSet| {
+            let owners = set.metadata.owner_references.iter().flatten();
+            owners.into_iter().any(|owner| owner.uid == abort.uid)
+        };
+        Ok(listed.items.into_iter().filter(is_own).collect())
+    }
+
+    /// The AnalysisRuns of the abort that are still there.
+    pub(crate) async fn runs(&self, abort: &Abort) -> Result<Vec<AnalysisRun>, String> {
+        let runs: Api<AnalysisRun> = Api::namespaced(self.client.clone(), &abort.namespace);
+        let mut found = Vec::new();
+        for name in &abort.runs {
+            let run = runs.get_opt(name).await;
+            found.extend(run.map_err(|error| failed(&format!("read AnalysisRun {name}"), &error))?);
+        }
+        Ok(found)
+    }
+
+    /// An Application of Argo CD.
+    pub(crate) async fn application(&self, name: &ApplicationName) -> Result<Application, String> {
+        let found = self.applications(name).get_opt(&name.name).await;
+        let found = found.map_err(|error| failed(&format!("read Application {}", name.name), &error))?;
+        let found = found.ok_or_else(|| {
+            format!("the Application {} is not in namespace {}", name.name, self.namespace_of(name))
+        })?;
+        let value = serde_json::to_value(&found).map_err(|error| error.to_string())?;
+        serde_json::from_value(value)
+            .map_err(|error| format!("the Application {} cannot be read: {error}", name.name))
+    }
+
+    /// Changes annotations of an Application.
+    pub(crate) async fn annotate_application(
+        &self,
+        name: &ApplicationName,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        let patched =
+            self.applications(name).patch_metadata(&name.name, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(|error| failed(&format!("annotate Application {}", name.name), &error))
+    }
+
+    /// What a Secret beside the configuration holds, as far as it is text.
+    pub(crate) async fn secret(&self, name: &str) -> Result<BTreeMap<String, Secret>, String> {
+        let secrets: Api<SecretObject> = Api::default_namespaced(self.client.clone());
+        let found =
+            secrets.get_opt(name).await.map_err(|error| failed(&format!("read Secret {name}"), &error))?;
+        let found = found.ok_or_else(|| format!("the Secret {name} is missing beside the configuration"))?;
+        let text = |(key, bytes): (String, k8s_openapi::ByteString)| {
+            Some((key, Secret::new(String::from_utf8(bytes.0).ok()?)))
+        };
+        Ok(found.data.unwrap_or_default().into_iter().filter_map(text).collect())
+    }
+
+    /// Writes what became of an abort onto its Rollout, and onto none that came after it under the same name.
+    pub(crate) async fn tell(
+        &self,
+        abort: &Abort,
+        record: &Record,
+        images: Option<&[String]>,
+    ) -> Result<(), String> {
+        let rollouts: Api<Rollout> = Api::namespaced(self.client.clone(), &abort.namespace);
+        let record = serde_json::to_string(record).map_err(|error| error.to_string())?;
+        let mut annotations = json!({GIT_WRITE_BACK: record});
+        if let (Some(images), Some(all)) = (images, annotations.as_object_mut()) {
+            all.insert(REJECTED_IMAGES.to_owned(), Value::from(images.join(",")));
+        }
+        let patch = Patch::Merge(json!({"metadata": {"uid": abort.uid, "annotations": annotations}}));
+        let patched = rollouts.patch_metadata(&abort.name, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(|error| failed("annotate the Rollout", &error))
+    }
+
+    fn applications(&self, name: &ApplicationName) -> Api<DynamicObject> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application"));
+        Api::namespaced_with(self.client.clone(), self.namespace_of(name), &kind)
+    }
+
+    fn namespace_of<'a>(&'a self, name: &'a ApplicationName) -> &'a str {
+        name.namespace.as_deref().unwrap_or(&self.argocd_namespace)
+    }
+}
+
+fn failed(what: &str, error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("cannot {what}: {}", status.message),
+        _ => format!("cannot {what}: the API server cannot be reached"),
+    }
+}

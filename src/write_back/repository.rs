@@ -1,0 +1,308 @@
+//! A repository on a Git server, through a bare clone that lives as long as the process and is made again where it is gone.
+//!
+//! Everything here blocks. Nothing is ever forced: a branch that moved on refuses what was made for the commit before.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+
+use git2::{
+    AutotagOption, Diff, DiffOptions, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, ProxyOptions,
+    PushOptions, Signature, Time, Tree,
+};
+
+use super::credentials::{Credentials, Observed, callbacks};
+use crate::gitops::config::{Author, Location};
+use crate::gitops::decide::Attempt;
+use crate::gitops::suspect::{Change, Commit, Log, Suspect};
+use crate::units::Timestamp;
+
+/// Commits of a branch that are looked at, the newest.
+const MOST_COMMITS: usize = 500;
+/// Files and lines of one commit that are looked at; one that changes more brought more than a version.
+const MOST_LINES: usize = 10_000;
+/// Longest line, and largest file, in bytes.
+const LONGEST_LINE: usize = 2000;
+const LARGEST_FILE: i64 = 1024 * 1024;
+
+/// Why a repository could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// For people.
+    pub(crate) why: String,
+    /// Whether the clone is in the way, and not the server.
+    pub(crate) is_of_clone: bool,
+}
+
+impl Failure {
+    /// One for which the clone is not to blame.
+    pub(crate) const fn new(why: String) -> Self {
+        Self { why, is_of_clone: false }
+    }
+
+    /// One of the clone.
+    pub(crate) fn of_clone(why: &str) -> Self {
+        Self { why: format!("the clone cannot be worked on: {why}"), is_of_clone: true }
+    }
+}
+
+/// What became of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is on the server.
+    Taken,
+    /// The branch has moved on since it was read.
+    Moved,
+    /// The server does not take it; what it said.
+    Refused(String),
+}
+
+/// The branches of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Branches {
+    /// Their names.
+    pub(crate) names: BTreeSet<String>,
+    /// What `HEAD` stands for.
+    pub(crate) default: Option<String>,
+}
+
+/// A bare clone, and how its server is reached.
+pub(crate) struct Repository {
+    clone: git2::Repository,
+    url: String,
+    location: Option<Location>,
+    credentials: Credentials,
+}
+
+impl Repository {
+    /// Opens the clone in `folder`, or begins it there.
+    pub(crate) fn open(folder: &Path, url: &str, credentials: Credentials) -> Result<Self, Failure> {
+        let clone = git2::Repository::open_bare(folder).or_else(|_| git2::Repository::init_bare(folder));
+        let clone = clone.map_err(|error| Failure::of_clone(error.message()))?;
+        Ok(Self { clone, url: url.to_owned(), location: Location::parse(url).ok(), credentials })
+    }
+
+    /// The branches that the server has now.
+    pub(crate) fn branches(&self) -> Result<Branches, Failure> {
+        let observed = Observed::default();
+        let failed = |error: &git2::Error| self.failure("read", error, &observed);
+        let mut remote = self.clone.remote_anonymous(&self.url).map_err(|error| failed(&error))?;
+        let callbacks = callbacks(&self.credentials, self.location.as_ref(), &observed);
+        let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()));
+        let connection = connection.map_err(|error| failed(&error))?;
+        let heads = connection.list().map_err(|error| failed(&error))?;
+        let names = heads.iter().filter_map(|head| Some(head.name().strip_prefix("refs/heads/")?.to_owned()));
+        let default = connection.default_branch().ok();
+        let default = default.as_ref().and_then(|name| name.as_str().ok()?.strip_prefix("refs/heads/"));
+        Ok(Branches { names: names.collect(), default: default.map(str::to_owned) })
+    }
+
+    /// The newest commit of a branch, with all before it in the clone.
+    pub(crate) fn fetch(&self, branch: &str) -> Result<Oid, Failure> {
+        let observed = Observed::default();
+        let failed = |error: &git2::Error| self.failure("read", error, &observed);
+        let mut remote = self.clone.remote_anonymous(&self.url).map_err(|error| failed(&error))?;
+        let mut options = FetchOptions::new();
+        options.remote_callbacks(callbacks(&self.credentials, self.location.as_ref(), &observed));
+        options.proxy_options(proxy()).download_tags(AutotagOption::None).update_fetchhead(false);
+        let kept = format!("refs/serin/{branch}");
+        let refspec = format!("+refs/heads/{branch}:{kept}");
+        remote.fetch(&[refspec], Some(&mut options), None).map_err(|error| failed(&error))?;
+        self.clone.refname_to_id(&kept).map_err(|error| failed(&error))
+    }
+
+    /// The text of a file in a commit; `None` where there is no such file, or it is no text.
+    pub(crate) fn file(&self, commit: Oid, path: &str) -> Option<String> {
+        let tree = self.clone.find_commit(commit).ok()?.tree().ok()?;
+        let blob = tree.get_path(Path::new(path)).ok()?.to_object(&self.clone).ok()?.into_blob().ok()?;
+        let is_small = i64::try_from(blob.size()).is_ok_and(|size| size <= LARGEST_FILE);
+        is_small.then(|| String::from_utf8_lossy(blob.content()).into_owned())
+    }
+
+    /// The log from `tip` back by first parents, as far as it touches `paths`.
+    pub(crate) fn log(&self, tip: Oid, paths: &BTreeSet<String>) -> Result<Log, Failure> {
+        let mut commits = Vec::new();
+        let mut next = Some(self.clone.find_commit(tip)?);
+        while let Some(commit) = next.take().filter(|_| commits.len() < MOST_COMMITS) {
+            next = commit.parent(0).ok();
+            let before = next.as_ref().map(git2::Commit::tree).transpose()?;
+            let changes = self.changes(before.as_ref(), &commit.tree()?, paths)?;
+            let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
+            commits.push(Commit { id: commit.id().to_string(), message, changes });
+        }
+        Ok(Log { commits, ..Log::default() })
+    }
+
+    fn changes(
+        &self,
+        before: Option<&Tree<'_>>,
+        after: &Tree<'_>,
+        paths: &BTreeSet<String>,
+    ) -> Result<Vec<Change>, Failure> {
+        let mut options = DiffOptions::new();
+        options.context_lines(0).max_size(LARGEST_FILE).disable_pathspec_match(true);
+        if !paths.contains("") {
+            for path in paths {
+                options.pathspec(path);
+            }
+        }
+        let diff = self.clone.diff_tree_to_tree(before, Some(after), Some(&mut options))?;
+        lines(&diff)
+    }
+
+    /// Whether a commit still has one of the lines by which the suspect is known; where it has put none in, whether it
+    /// still differs from before is for [`Self::attempt`] to say.
+    pub(crate) fn has(&self, tip: Oid, suspect: &Suspect) -> bool {
+        let has = |(path, mark): &(String, String)| {
+            self.file(tip, path).is_some_and(|text| text.lines().any(|line| line == mark.as_str()))
+        };
+        suspect.marks.is_empty() || suspect.marks.iter().any(has)
+    }
+
+    /// What reverting a commit onto `tip` gives, and the files that it gives where it gives some.
+    pub(crate) fn attempt(&self, suspect: &Suspect, tip: Oid) -> Result<(Attempt, Option<Oid>), Failure> {
+        let (commit, tip) = (self.find(&suspect.id)?, self.clone.find_commit(tip)?);
+        let mainline = u32::from(commit.parent_count() > 1);
+        let mut index = self.clone.revert_commit(&commit, &tip, mainline, None)?;
+        if index.has_conflicts() {
+            return Ok((Attempt::Conflict, None));
+        }
+        let tree = index.write_tree_to(&self.clone)?;
+        let attempt = if tree == tip.tree_id() { Attempt::Unchanged } else { Attempt::Clean };
+        Ok((attempt, Some(tree)))
+    }
+
+    /// A commit with these files on `parent`. The same arguments give the same commit, whoever makes it and when.
+    pub(crate) fn commit(
+        &self,
+        tree: Oid,
+        parent: Oid,
+        message: &str,
+        author: &Author,
+        at: Timestamp,
+    ) -> Result<Oid, Failure> {
+        let time = Time::new(at.as_millis().div_euclid(1000), 0);
+        let author = Signature::new(&author.name, &author.email, &time)?;
+        let (tree, parent) = (self.clone.find_tree(tree)?, self.clone.find_commit(parent)?);
+        Ok(self.clone.commit(None, &author, &author, message, &tree, &[&parent])?)
+    }
+
+    /// A commit on the suspect itself with the files as they were before it, for people who have to resolve a conflict.
+    pub(crate) fn commit_before(
+        &self,
+        suspect: &Suspect,
+        message: &str,
+        author: &Author,
+        at: Timestamp,
+    ) -> Result<Oid, Failure> {
+        let commit = self.find(&suspect.id)?;
+        let before = commit.parent(0)?.tree_id();
+        self.commit(before, commit.id(), message, author, at)
+    }
+
+    /// Puts a commit onto a branch of the server, which has to have its parent or not to be there.
+    pub(crate) fn push(&self, commit: Oid, branch: &str) -> Result<Pushed, Failure> {
+        let observed = Observed::default();
+        let said: Rc<RefCell<Option<String>>> = Rc::default();
+        let mut callbacks = callbacks(&self.credentials, self.location.as_ref(), &observed);
+        callbacks.push_update_reference({
+            let said = Rc::clone(&said);
+            move |_, status| {
+                *said.borrow_mut() = status.map(str::to_owned);
+                Ok(())
+            }
+        });
+        let mut options = PushOptions::new();
+        options.remote_callbacks(callbacks).proxy_options(proxy());
+        let failed = |error: &git2::Error| self.failure("written to", error, &observed);
+        let mut remote = self.clone.remote_anonymous(&self.url).map_err(|error| failed(&error))?;
+        let outcome = remote.push(&[format!("{commit}:refs/heads/{branch}")], Some(&mut options));
+        drop(remote);
+        match outcome {
+            Err(error) if error.code() == ErrorCode::NotFastForward => return Ok(Pushed::Moved),
+            Err(error) => return Err(failed(&error)),
+            Ok(()) => {}
+        }
+        Ok(said.take().map_or(Pushed::Taken, |said| judge(&said)))
+    }
+
+    fn find(&self, id: &str) -> Result<git2::Commit<'_>, Failure> {
+        Ok(self.clone.find_commit(Oid::from_str(id)?)?)
+    }
+
+    /// What is wrong, for people.
+    fn failure(&self, what: &str, error: &git2::Error, observed: &Observed) -> Failure {
+        let said = error.message();
+        let is_forbidden = said.contains("status code: 403") || said.contains("status code: 401");
+        let why = if observed.denied.get() {
+            "it refused the credentials: renew what the Secret has".to_owned()
+        } else if is_forbidden {
+            format!("its credentials have no right to do that ({said})")
+        } else if error.class() == ErrorClass::Ssl || error.code() == ErrorCode::Certificate {
+            format!("its certificate is not trusted ({said})")
+        } else {
+            said.to_owned()
+        };
+        Failure::new(format!("{} cannot be {what}: {why}", self.url))
+    }
+}
+
+impl From<git2::Error> for Failure {
+    fn from(error: git2::Error) -> Self {
+        Self::of_clone(error.message())
+    }
+}
+
+/// Whether a server's word on a push is that the branch was another one than expected.
+fn judge(said: &str) -> Pushed {
+    const MOVED: [&str; 5] =
+        ["non-fast-forward", "fetch first", "stale info", "failed to update ref", "cannot lock ref"];
+    let lower = said.to_lowercase();
+    if MOVED.iter().any(|moved| lower.contains(moved)) {
+        Pushed::Moved
+    } else {
+        Pushed::Refused(said.to_owned())
+    }
+}
+
+/// The proxy of the environment, where there is one.
+fn proxy() -> ProxyOptions<'static> {
+    let mut options = ProxyOptions::new();
+    options.auto();
+    options
+}
+
+/// What a difference puts into each file and takes out of it.
+fn lines(diff: &Diff<'_>) -> Result<Vec<Change>, Failure> {
+    let changes: RefCell<Vec<Change>> = RefCell::default();
+    let count = RefCell::new(0_usize);
+    let mut begin = |delta: git2::DiffDelta<'_>, _: f32| {
+        let path = delta.new_file().path().or_else(|| delta.old_file().path());
+        let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+        changes.borrow_mut().push(Change { path, ..Change::default() });
+        true
+    };
+    let mut take = |_: git2::DiffDelta<'_>, _: Option<git2::DiffHunk<'_>>, line: git2::DiffLine<'_>| {
+        *count.borrow_mut() += 1;
+        let content = line.content();
+        if *count.borrow() > MOST_LINES || content.len() > LONGEST_LINE {
+            return true;
+        }
+        let text = String::from_utf8_lossy(content).trim_end_matches(['\n', '\r']).to_owned();
+        if let Some(change) = changes.borrow_mut().last_mut() {
+            match line.origin() {
+                '+' => change.added.push(text),
+                '-' => change.removed.push(text),
+                _ => {}
+            }
+        }
+        true
+    };
+    diff.foreach(&mut begin, None, None, Some(&mut take))?;
+    Ok(changes.into_inner())
+}
+
+#[cfg(test)]
+#[path = "repository_tests.rs"]
+mod tests;
