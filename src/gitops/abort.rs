@@ -6,7 +6,6 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::labels::{POD_TEMPLATE_HASH, REVISION};
-use crate::api::rollout_status::AnalysisRunRef;
 use crate::api::{Rollout, RolloutStatus};
 use crate::units::Timestamp;
 
@@ -27,8 +26,6 @@ pub struct Abort {
     pub aborted_at: Timestamp,
     /// Why, as the status says it; text of others.
     pub message: String,
-    /// The AnalysisRuns of the update that the status still names.
-    pub runs: Vec<String>,
 }
 
 impl Abort {
@@ -49,7 +46,6 @@ impl Abort {
             stable_hash,
             aborted_at,
             message: status.message.clone().unwrap_or_default(),
-            runs: runs(status),
         })
     }
 
@@ -66,18 +62,6 @@ fn observed(status: &RolloutStatus) -> Option<i64> {
         IntOrString::Int(number) => Some(i64::from(*number)),
         IntOrString::String(text) => text.parse().ok(),
     }
-}
-
-fn runs(status: &RolloutStatus) -> Vec<String> {
-    let canary = status.canary.as_ref();
-    let blue_green = status.blue_green.as_ref();
-    let named: [Option<&AnalysisRunRef>; 4] = [
-        canary.and_then(|canary| canary.current_step_analysis_run_status.as_ref()),
-        canary.and_then(|canary| canary.current_background_analysis_run_status.as_ref()),
-        blue_green.and_then(|blue_green| blue_green.pre_promotion_analysis_run_status.as_ref()),
-        blue_green.and_then(|blue_green| blue_green.post_promotion_analysis_run_status.as_ref()),
-    ];
-    named.into_iter().flatten().map(|run| run.name.clone()).filter(|name| !name.is_empty()).collect()
 }
 
 /// What an abort has rejected.
@@ -152,7 +136,6 @@ pub(crate) mod tests {
             "status": {
                 "abort": true, "abortedAt": "2026-11-26T22:00:00Z", "currentPodHash": "7d9f", "stableRS": "5c2a",
                 "observedGeneration": 3, "message": "RolloutAborted: metric \"errors\" assessed Failed",
-                "canary": {"currentBackgroundAnalysisRunStatus": {"name": "cart-7d9f-2"}},
             },
         }))
         .unwrap()
@@ -179,9 +162,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_abort_is_known_by_rollout_revision_and_time() {
-        let abort = abort();
-        assert_eq!(abort.identity(), "6f1c/7d9f/2026-11-26T22:00:00Z");
-        assert_eq!(abort.runs, ["cart-7d9f-2"]);
+        assert_eq!(abort().identity(), "6f1c/7d9f/2026-11-26T22:00:00Z");
     }
 
     fn is_none(change: impl FnOnce(&mut Rollout)) {

@@ -1,9 +1,10 @@
-//! What the write-back reads of the cluster, all by name but the two ReplicaSets, and what it writes there.
+//! What the write-back reads of the cluster, all by name but the ReplicaSets and runs of the revisions, and what it writes there.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Secret as SecretObject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -28,22 +29,16 @@ impl Cluster {
         let labels = format!("{POD_TEMPLATE_HASH} in ({},{})", abort.pod_hash, abort.stable_hash);
         let listed = sets.list(&ListParams::default().labels(&labels)).await;
         let listed = listed.map_err(|error| failed("list the ReplicaSets of the two revisions", &error))?;
-        let is_own = |set: &ReplicaSet| {
-            let owners = set.metadata.owner_references.iter().flatten();
-            owners.into_iter().any(|owner| owner.uid == abort.uid)
-        };
-        Ok(listed.items.into_iter().filter(is_own).collect())
+        Ok(listed.items.into_iter().filter(|set| is_owned(&set.metadata, abort)).collect())
     }
 
-    /// The AnalysisRuns of the abort that are still there.
+    /// The AnalysisRuns of the rejected revision that are still there.
     pub(crate) async fn runs(&self, abort: &Abort) -> Result<Vec<AnalysisRun>, String> {
         let runs: Api<AnalysisRun> = Api::namespaced(self.client.clone(), &abort.namespace);
-        let mut found = Vec::new();
-        for name in &abort.runs {
-            let run = runs.get_opt(name).await;
-            found.extend(run.map_err(|error| failed(&format!("read AnalysisRun {name}"), &error))?);
-        }
-        Ok(found)
+        let labels = format!("{POD_TEMPLATE_HASH}={}", abort.pod_hash);
+        let listed = runs.list(&ListParams::default().labels(&labels)).await;
+        let listed = listed.map_err(|error| failed("list the AnalysisRuns of the rejected revision", &error))?;
+        Ok(listed.items.into_iter().filter(|run| is_owned(&run.metadata, abort)).collect())
     }
 
     /// An Application of Argo CD.
@@ -108,6 +103,11 @@ impl Cluster {
     fn namespace_of<'a>(&'a self, name: &'a ApplicationName) -> &'a str {
         name.namespace.as_deref().unwrap_or(&self.argocd_namespace)
     }
+}
+
+/// Whether an object is the Rollout's.
+fn is_owned(metadata: &ObjectMeta, abort: &Abort) -> bool {
+    metadata.owner_references.iter().flatten().any(|owner| owner.uid == abort.uid)
 }
 
 fn failed(what: &str, error: &kube::Error) -> String {

@@ -1,8 +1,8 @@
 //! The loop with a real Argo CD: Git says what is to run, Argo CD applies it, and the controller delivers it step by step.
 //! Nothing that the controller does is healed away, and nothing of it keeps an Application out of sync.
 
-mod application;
-mod engine;
+pub(crate) mod application;
+pub(crate) mod engine;
 mod environments;
 mod repository;
 

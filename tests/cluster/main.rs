@@ -52,3 +52,4 @@ mod takeover;
 mod traces;
 mod virtual_node;
 mod workload;
+mod write_back;

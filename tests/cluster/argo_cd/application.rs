@@ -44,7 +44,12 @@ impl Application {
         repository: &Repository,
         more: Value,
     ) -> Self {
-        let mut spec = spec(namespace, repository, NAME);
+        Self::create_at(client, namespace, &repository.url(), more).await
+    }
+
+    /// The same for a repository at any address.
+    pub(crate) async fn create_at(client: &Client, namespace: &str, url: &str, more: Value) -> Self {
+        let mut spec = spec_at(namespace, url, NAME);
         merge(&mut spec, more);
         let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
             "metadata": {"name": NAME}, "spec": spec});
@@ -77,6 +82,14 @@ impl Application {
         standing(&wait_for(&self.applications, &self.name, answered).await.unwrap())
     }
 
+    /// Asks once, and waits until it was compared with this commit.
+    pub(crate) async fn until_commit(&self, commit: &str) {
+        let mut standing = self.refresh().await;
+        while standing.commit != commit {
+            standing = self.refresh().await;
+        }
+    }
+
     /// Asks again and again until it stands like this, with this commit.
     pub(crate) async fn until(&self, sync: &str, health: &str, commit: &str) -> Standing {
         let mut last = None;
@@ -98,9 +111,13 @@ impl Application {
 
 /// A spec as the articles have it, that delivers this folder.
 pub(crate) fn spec(namespace: &str, repository: &Repository, path: &str) -> Value {
+    spec_at(namespace, &repository.url(), path)
+}
+
+fn spec_at(namespace: &str, url: &str, path: &str) -> Value {
     json!({
         "project": "default",
-        "source": {"repoURL": repository.url(), "targetRevision": "HEAD", "path": path},
+        "source": {"repoURL": url, "targetRevision": "HEAD", "path": path},
         "destination": {"server": "https://kubernetes.default.svc", "namespace": namespace},
         "syncPolicy": {
             "automated": {"prune": true, "selfHeal": true},

@@ -1,0 +1,196 @@
+//! An abort comes back to Git: the story of a team with a real Argo CD, and what happens to it when servers and processes fail.
+
+mod git_server;
+mod process;
+
+use std::path::Path;
+use std::process::Command;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
+use serde_json::{Value, json};
+use serin::api::Rollout;
+use serin::gitops::record::{Record, State};
+use tempfile::TempDir;
+
+use self::git_server::{GitServer, TOKEN};
+use self::process::{WriteBack, config};
+use crate::argo_cd::application::{Application, NAME};
+use crate::argo_cd::engine::ArgoCd;
+use crate::controller_process::{ControllerProcess, definitions_on_shared};
+use crate::rollouts::{Subject, is_restored, says, template_of};
+use crate::shared::{apply, client, kubeconfig, namespace};
+use crate::stub_prometheus::{Answer, StubPrometheus};
+
+/// Runs Git with nothing that whoever runs the tests has set up, as a person of the shop.
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let person = ["-c", "user.name=shop", "-c", "user.email=shop@example.com", "-c", "commit.gpgSign=false"];
+    let output = Command::new("git")
+        .current_dir(folder)
+        .args(person)
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .output()
+        .expect("git is missing; install it with `sudo apt-get install git`");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A team with a repository, an Application that delivers it, and a controller.
+struct Team {
+    client: Client,
+    namespace: String,
+    server: GitServer,
+    /// What a person has checked out.
+    person: TempDir,
+    application: Application,
+    rollout: Subject,
+    prometheus: StubPrometheus,
+    _argo_cd: ArgoCd,
+    _controller: ControllerProcess,
+}
+
+impl Team {
+    /// Delivers version 1.
+    async fn start(prefix: &str, mode: &str) -> Self {
+        let client = client();
+        definitions_on_shared(&client).await;
+        let namespace = namespace(&client, prefix).await;
+        let argo_cd = ArgoCd::start(&client, &kubeconfig(), &namespace).await;
+        let controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+        let server = GitServer::start();
+        let person = TempDir::new().unwrap();
+        git(person.path(), &["clone", "--quiet", server.bare().to_str().unwrap(), "."]);
+        let prometheus = StubPrometheus::start(Answer::Value(0.01));
+        let application = Application::named(&client, &namespace, NAME);
+        let rollout = Subject::named(NAME, &client, &namespace);
+        let team = Self {
+            client,
+            namespace,
+            server,
+            person,
+            application,
+            rollout,
+            prometheus,
+            _argo_cd: argo_cd,
+            _controller: controller,
+        };
+        let first = team.release("v1");
+        team.configure(mode).await;
+        Application::create_at(&team.client, &team.namespace, &team.server.url(), json!({})).await;
+        team.application.until("Synced", "Healthy", &first).await;
+        team
+    }
+
+    async fn configure(&self, mode: &str) {
+        let data = json!({"data": {"config.yaml": config(&self.server.base(), mode).to_string()}});
+        apply::<ConfigMap>(&self.client, &self.namespace, "serin-gitops", data).await;
+        self.set_token(TOKEN).await;
+    }
+
+    /// What the Secret has from now on.
+    async fn set_token(&self, token: &str) {
+        apply::<Secret>(&self.client, &self.namespace, "git", json!({"stringData": {"token": token}})).await;
+    }
+
+    /// A person's commit of a version; its name.
+    fn release(&self, version: &str) -> String {
+        self.commit(version, &[("web/rollout.yaml", &self.manifest(version))])
+    }
+
+    fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
+        let folder = self.person.path();
+        if !git(&self.server.bare(), &["for-each-ref"]).is_empty() {
+            git(folder, &["pull", "--quiet", "--ff-only", "origin", "main"]);
+        }
+        for (path, text) in files {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        git(folder, &["add", "--all"]);
+        git(folder, &["commit", "--quiet", "--message", message]);
+        git(folder, &["push", "--quiet", "origin", "HEAD:main"]);
+        git(folder, &["rev-parse", "HEAD"])
+    }
+
+    /// A Rollout that is judged by its errors while a quarter of its pods run the new version.
+    fn manifest(&self, version: &str) -> String {
+        let template = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "errors"},
+            "spec": {"metrics": [{"name": "errors", "interval": "1s", "successCondition": "result[0] < 0.05",
+                "provider": {"prometheus": {"address": self.prometheus.url(), "query": "errors"}}}]}});
+        let steps = json!([{"setWeight": 25}, {"pause": {}}]);
+        let rollout = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME},
+            "spec": {"replicas": 4, "selector": {"matchLabels": {"app": NAME}}, "template": template_of(NAME, version),
+                "strategy": {"canary": {"steps": steps, "analysis": {"templates": [{"templateName": "errors"}]}}}},
+        });
+        // One line for each field, as people have it.
+        [template, rollout].map(|object| serde_saphyr::to_string(&object).unwrap()).join("---\n")
+    }
+
+    /// Releases a version that fails its analysis, and waits until stable is back.
+    async fn release_bad(&self, version: &str) -> String {
+        let bad = self.release(version);
+        self.application.until_commit(&bad).await;
+        self.rollout.until(says("CanaryPauseStep")).await;
+        self.prometheus.answer(Answer::Value(0.5));
+        self.rollout.until(is_restored(4)).await;
+        bad
+    }
+
+    /// What the Rollout says of Git once it says this.
+    async fn until_told(&self, state: State) -> Record {
+        let is_told = move |rollout: Option<&Rollout>| {
+            rollout.and_then(record).is_some_and(|record| record.state == state)
+        };
+        record(&self.rollout.until(is_told).await).unwrap()
+    }
+
+    /// The messages of the branch, newest first.
+    fn log(&self) -> Vec<String> {
+        let log = git(&self.server.bare(), &["log", "--format=%B%x00", "main"]);
+        log.split('\0').map(|message| message.trim().to_owned()).filter(|message| !message.is_empty()).collect()
+    }
+
+    fn head(&self) -> String {
+        git(&self.server.bare(), &["rev-parse", "main"])
+    }
+}
+
+fn record(rollout: &Rollout) -> Option<Record> {
+    Record::read(rollout.metadata.annotations.as_ref()?.get("rollout.argoproj.io/git-write-back"))
+}
+
+fn trailer<'a>(message: &'a str, key: &str) -> Vec<&'a str> {
+    message.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(": ")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_healthy_again() {
+    let team = Team::start("story", "commit").await;
+    let _write_back = WriteBack::start(&kubeconfig(), &team.namespace);
+    let bad = team.release_bad("v2").await;
+    let told = team.until_told(State::Reverted).await;
+    let revert = team.head();
+    assert_eq!(told.commit.as_deref(), Some(revert.as_str()));
+    team.application.until("Synced", "Healthy", &revert).await;
+
+    let log = team.log();
+    assert_eq!(log.len(), 3, "{log:#?}");
+    let message = &log[0];
+    assert!(message.starts_with("Revert \"v2\"\n"), "{message}");
+    for evidence in ["errors Failed: ", "0.5", "result(0) < 0.05", &format!("This reverts commit {bad}.")] {
+        assert!(message.contains(evidence), "{evidence} in {message}");
+    }
+    assert_eq!(trailer(message, "Serin-Rejected-Image"), ["app:v2"]);
+    assert_eq!(trailer(message, "Serin-Rollout"), [format!("{}/{NAME}", team.namespace)]);
+
+    team.prometheus.answer(Answer::Value(0.01));
+    let good = team.release("v3");
+    team.application.until("Synced", "Suspended", &good).await;
+    team.rollout.resume().await;
+    team.application.until("Synced", "Healthy", &good).await;
+    assert_eq!(team.head(), good);
+}
