@@ -8,9 +8,10 @@ use std::process::Command;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
-use serde_json::{Value, json};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use serin::api::Rollout;
-use serin::gitops::record::{Record, State};
+use serin::gitops::record::{GIT_WRITE_BACK, REJECTED_IMAGES, Record, State};
 use tempfile::TempDir;
 
 use self::git_server::{GitServer, TOKEN};
@@ -133,11 +134,24 @@ impl Team {
     /// Releases a version that fails its analysis, and waits until stable is back.
     async fn release_bad(&self, version: &str) -> String {
         let bad = self.release(version);
-        self.application.until_commit(&bad).await;
+        self.fail(&bad).await;
+        bad
+    }
+
+    /// The same, of which the commit is the last that the branch takes without a review.
+    async fn release_protected(&self, version: &str) -> String {
+        let bad = self.release(version);
+        self.server.protect();
+        self.fail(&bad).await;
+        bad
+    }
+
+    /// Lets the version of a commit fail its analysis, and waits until stable is back.
+    async fn fail(&self, commit: &str) {
+        self.application.until_commit(commit).await;
         self.rollout.until(says("CanaryPauseStep")).await;
         self.prometheus.answer(Answer::Value(0.5));
         self.rollout.until(is_restored(4)).await;
-        bad
     }
 
     /// What the Rollout says of Git once it says this.
@@ -146,6 +160,25 @@ impl Team {
             rollout.and_then(record).is_some_and(|record| record.state == state)
         };
         record(&self.rollout.until(is_told).await).unwrap()
+    }
+
+    /// The same once its message has this part.
+    async fn until_told_of(&self, part: &'static str) -> Record {
+        let is_told = move |rollout: Option<&Rollout>| {
+            rollout.and_then(record).is_some_and(|record| record.message.contains(part))
+        };
+        record(&self.rollout.until(is_told).await).unwrap()
+    }
+
+    /// Takes away what the Rollout says of Git.
+    async fn forget(&self) {
+        let none = json!({"metadata": {"annotations": {GIT_WRITE_BACK: null}}});
+        self.rollout.rollouts.patch(NAME, &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
+    }
+
+    async fn rejected_images(&self) -> String {
+        let rollout = self.rollout.rollouts.get(NAME).await.unwrap();
+        rollout.metadata.annotations.unwrap()[REJECTED_IMAGES].clone()
     }
 
     /// The messages of the branch, newest first.
@@ -160,7 +193,7 @@ impl Team {
 }
 
 fn record(rollout: &Rollout) -> Option<Record> {
-    Record::read(rollout.metadata.annotations.as_ref()?.get("rollout.argoproj.io/git-write-back"))
+    Record::read(rollout.metadata.annotations.as_ref()?.get(GIT_WRITE_BACK))
 }
 
 fn trailer<'a>(message: &'a str, key: &str) -> Vec<&'a str> {
@@ -193,4 +226,105 @@ async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_he
     team.rollout.resume().await;
     team.application.until("Synced", "Healthy", &good).await;
     assert_eq!(team.head(), good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_and_whoever_comes_after_them_write_one_revert() {
+    let team = Team::start("replicas", "commit").await;
+    let replicas = [(); 2].map(|()| WriteBack::start(&kubeconfig(), &team.namespace));
+    team.release_bad("v2").await;
+    team.until_told(State::Reverted).await;
+    let revert = team.head();
+    for replica in replicas {
+        replica.kill().await;
+    }
+    // Somebody takes away what the Rollout says of Git: Git itself is the record.
+    team.forget().await;
+    let _third = WriteBack::start(&kubeconfig(), &team.namespace);
+    assert_eq!(team.until_told(State::Reverted).await.commit.as_deref(), Some(revert.as_str()));
+    assert_eq!((team.log().len(), team.head()), (3, revert));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_whose_answer_is_lost_and_a_process_that_is_killed_then_write_one_revert() {
+    let team = Team::start("lost", "commit").await;
+    team.server.lose_answers(true);
+    let killed = WriteBack::start(&kubeconfig(), &team.namespace);
+    team.release_bad("v2").await;
+    let told = team.until_told(State::Failed).await;
+    assert!(told.message.contains("cannot be written to"), "{}", told.message);
+    killed.kill().await;
+    let (revert, pushes) = (team.head(), team.server.pushes());
+    let _next = WriteBack::start(&kubeconfig(), &team.namespace);
+    assert_eq!(team.until_told(State::Reverted).await.commit.as_deref(), Some(revert.as_str()));
+    assert_eq!((team.log().len(), team.server.pushes()), (3, pushes), "pushed again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_git_server_that_is_down_and_a_token_that_has_expired_are_named_and_heal() {
+    let mut team = Team::start("heals", "commit").await;
+    let _write_back = WriteBack::start(&kubeconfig(), &team.namespace);
+    let bad = team.release("v2");
+    team.application.until_commit(&bad).await;
+    team.rollout.until(says("CanaryPauseStep")).await;
+    team.server.go_away().await;
+    team.prometheus.answer(Answer::Value(0.5));
+    team.rollout.until(is_restored(4)).await;
+    let told = team.until_told(State::Failed).await;
+    assert!(told.message.contains("cannot be read: failed to connect"), "{}", told.message);
+    assert_eq!(team.rejected_images().await, "app:v2");
+
+    team.server.set_token("renewed");
+    team.server.come_back();
+    let told = team.until_told_of("refused the credentials").await;
+    assert_eq!(told.state, State::Failed);
+    assert_eq!(team.head(), bad);
+
+    team.set_token("renewed").await;
+    team.until_told(State::Reverted).await;
+    assert_eq!(team.log().len(), 3);
+    let announced = team.rollout.until_announced("GitWriteBackFailed").await;
+    assert!(announced.contains("cannot be read"), "{announced}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_with_rules_gets_one_pull_request_and_none_after_people_closed_it() {
+    let team = Team::start("rules", "commit").await;
+    let write_back = WriteBack::start(&kubeconfig(), &team.namespace);
+    let bad = team.release_protected("v2").await;
+    let told = team.until_told(State::Proposed).await;
+    let [pull] = &*team.server.pulls() else { panic!("{:#?}", team.server.pulls()) };
+    assert_eq!(told.pull_request.as_deref(), pull["html_url"].as_str());
+    assert_eq!((&pull["base"], &pull["title"]), (&json!("main"), &json!("Revert \"v2\"")));
+    let body = pull["body"].as_str().unwrap();
+    assert!(body.contains("| errors | Failed |") && body.contains("the branch does not take it"), "{body}");
+    let head = pull["head"].as_str().unwrap();
+    let proposed = git(&team.server.bare(), &["show", &format!("{head}:web/rollout.yaml")]);
+    assert_eq!(proposed, team.manifest("v1").trim());
+    assert_eq!(team.head(), bad);
+
+    write_back.kill().await;
+    team.server.close_pulls();
+    team.forget().await;
+    let _next = WriteBack::start(&kubeconfig(), &team.namespace);
+    team.until_told(State::Proposed).await;
+    assert_eq!(team.server.pulls().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_configured_wrong_is_said_on_the_rollout_and_heals() {
+    let team = Team::start("config", "commit").await;
+    let config = |text: &str| json!({"data": {"config.yaml": text}});
+    let set = async |text: &str| apply::<ConfigMap>(&team.client, &team.namespace, "serin-gitops", config(text)).await;
+    set("repositories: [{url: 'https://elsewhere.example.com/', mode: push}]").await;
+    let _write_back = WriteBack::start(&kubeconfig(), &team.namespace);
+    team.release_bad("v2").await;
+    team.until_told_of("repositories[0].mode: unknown variant `push`").await;
+    set("repositories: [{url: 'https://elsewhere.example.com/'}]").await;
+    team.until_told_of("is not among the repositories of the configuration").await;
+    let url = format!("repositories: [{{url: '{}', secret: missing}}]", team.server.base());
+    set(&url).await;
+    team.until_told_of("the Secret missing is missing").await;
+    team.configure("commit").await;
+    team.until_told(State::Reverted).await;
 }
