@@ -10,6 +10,8 @@
     reason = "a test fails by panicking, and its functions are part of it"
 )]
 
+#[path = "charts/gitops.rs"]
+mod gitops;
 #[path = "cluster/helm.rs"]
 mod helm;
 #[path = "charts/library.rs"]
