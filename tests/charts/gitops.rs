@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use clap::{Args, Command};
 use serde_json::{Value, json};
+use serin::cli::gitops_args::GitopsArgs;
 use serin::gitops::config::{Config, KEY, Mode};
 use serin::gitops::forge::Kind;
 
@@ -202,6 +204,22 @@ fn its_pods_are_as_guarded_as_those_of_the_controller() {
     let mounts = &own["containers"][0]["volumeMounts"];
     assert_eq!(mounts, &json!([{"name": "scratch", "mountPath": "/tmp"}]));
     assert_eq!(own["volumes"], json!([{"name": "scratch", "emptyDir": {"sizeLimit": "5Gi"}}]));
+}
+
+#[test]
+fn the_program_takes_the_flags_of_the_chart() {
+    for values in ["gitops", "gitops_everywhere", "gitops_namespaced"] {
+        let objects = objects(values, &[]);
+        let container = &one(&objects, "Deployment", true)["spec"]["template"]["spec"]["containers"][0];
+        let program = Command::new("serin").subcommand(GitopsArgs::augment_args(Command::new("gitops")));
+        let given = ["serin"].into_iter().chain(texts(&container["args"]));
+        let parsed = program.try_get_matches_from(given).unwrap_or_else(|why| panic!("{values}: {why}"));
+        let (_, flags) = parsed.subcommand().unwrap();
+        for (flag, name) in [("metrics_port", "metrics"), ("healthz_port", "healthz")] {
+            let port = json!({"name": name, "containerPort": flags.get_one::<u16>(flag).unwrap()});
+            assert!(container["ports"].as_array().unwrap().contains(&port), "{port}");
+        }
+    }
 }
 
 #[test]
