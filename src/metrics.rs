@@ -239,29 +239,43 @@ impl Metrics {
         change(objects.entry((subject, namespace.to_owned(), name.to_owned())).or_default());
     }
 
-    /// A registry with everything that is counted here, and with `collectors`.
-    #[must_use]
-    pub fn registry(self: std::sync::Arc<Self>, collectors: Vec<Box<dyn Collector>>) -> Registry {
+    /// A registry of what every process counts that talks to the API server.
+    fn registry_of_requests(&self) -> Registry {
         let mut registry = Registry::default();
         let requests = "Requests to the API server, by resource, verb and status code (0: no answer)";
         registry.register("controller_clientset_k8s_request", requests, self.requests.clone());
+        registry.register(
+            "controller_events_lost",
+            "Events that could not be created",
+            self.events_lost.clone(),
+        );
+        registry
+    }
+
+    /// A registry of what the write-back to Git counts. It has no leader.
+    #[must_use]
+    pub fn registry_of_write_backs(&self) -> Registry {
+        let mut registry = self.registry_of_requests();
+        let write_backs = "What became of aborts in Git, by reason of its Event";
+        registry.register("gitops_write_backs", write_backs, self.write_backs.clone());
+        registry.register_collector(Box::new(Process));
+        registry
+    }
+
+    /// A registry with everything that the controller counts, and with `collectors`.
+    #[must_use]
+    pub fn registry(self: std::sync::Arc<Self>, collectors: Vec<Box<dyn Collector>>) -> Registry {
+        let mut registry = self.registry_of_requests();
         registry.register(
             "controller_pass_errors",
             "Passes that did not get through, by category",
             self.errors.clone(),
         );
         registry.register(
-            "controller_events_lost",
-            "Events that could not be created",
-            self.events_lost.clone(),
-        );
-        registry.register(
             "controller_spans_dropped",
             "Spans of deliveries that the collector did not get",
             self.spans_dropped.clone(),
         );
-        let write_backs = "What became of aborts in Git, by reason of its Event (serin gitops)";
-        registry.register("gitops_write_backs", write_backs, self.write_backs.clone());
         let leader = "Whether this replica makes passes (1) or stands by (0)";
         registry.register("controller_leader", leader, self.leader.clone());
         self.updates.register(&mut registry);

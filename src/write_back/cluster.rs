@@ -37,7 +37,8 @@ impl Cluster {
         let runs: Api<AnalysisRun> = Api::namespaced(self.client.clone(), &abort.namespace);
         let labels = format!("{POD_TEMPLATE_HASH}={}", abort.pod_hash);
         let listed = runs.list(&ListParams::default().labels(&labels)).await;
-        let listed = listed.map_err(|error| failed("list the AnalysisRuns of the rejected revision", &error))?;
+        let listed =
+            listed.map_err(|error| failed("list the AnalysisRuns of the rejected revision", &error))?;
         Ok(listed.items.into_iter().filter(|run| is_owned(&run.metadata, abort)).collect())
     }
 

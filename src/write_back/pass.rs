@@ -57,6 +57,11 @@ struct Target<'a> {
 }
 
 impl WriteBack {
+    /// The configuration as it is now.
+    pub(crate) fn configured(&self) -> Configured {
+        Arc::clone(&self.config.borrow())
+    }
+
     /// Looks at a Rollout and does what is to be done.
     ///
     /// # Errors
@@ -112,7 +117,7 @@ impl WriteBack {
     ) -> Result<Outcome, String> {
         let rejected = Rejected::new(abort.clone(), &self.cluster.replica_sets(abort).await?);
         *images = Some(rejected.images.clone());
-        let config = Arc::clone(&self.config.borrow());
+        let config = self.configured();
         let config = config.as_ref().as_ref().map_err(Clone::clone)?;
         let name = application::owner(tracking_id, &abort.namespace, &abort.name)
             .ok_or_else(|| format!("the annotation {TRACKING_ID} names no Application of this Rollout"))?;

@@ -21,6 +21,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::clones::Clones;
@@ -30,6 +31,7 @@ use crate::api::Rollout;
 use crate::controller::{
     Announcer, Clock, RequestLimits, Stop, connect, metrics_router, serve, shard_selector, stopped,
 };
+use crate::gitops::abort::Abort;
 use crate::gitops::config::{Config, KEY};
 use crate::metrics::Metrics;
 use crate::providers::{ProviderOptions, Providers};
@@ -37,7 +39,7 @@ use crate::providers::{ProviderOptions, Providers};
 /// Rollouts that are worked on at once.
 const AT_ONCE: u16 = 8;
 /// First and longest wait before a Rollout is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(5));
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
 /// What a write-back is told when it starts.
 #[derive(Clone, Debug)]
@@ -129,7 +131,7 @@ async fn listen(
 ) -> Result<(), RunError> {
     let readyz = async move || if *ready.borrow() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let health = Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(readyz));
-    let metrics = metrics_router(Arc::clone(metrics).registry(Vec::new()));
+    let metrics = metrics_router(metrics.registry_of_write_backs());
     let ports = [("health", options.health_address, health), ("metrics", options.metrics_address, metrics)];
     for (what, address, router) in ports {
         let Some(address) = address else { continue };
@@ -164,7 +166,7 @@ async fn passes(
     let again = changes(config, store.clone(), kind).map(Ok);
     let queue = futures::stream::select(seen, again).map_ok(ReconcileRequest::from);
     let queue = queue.take_until(Box::pin(async move { stopped(&mut stop).await }));
-    let tries = Arc::new(Tries { write_back, delays: Mutex::default() });
+    let tries = Arc::new(Tries { write_back, waiting: Mutex::default() });
     let reader = store.clone();
     let loaded = async move {
         // An error means that there will never be one, which a readiness probe should show.
@@ -173,14 +175,14 @@ async fn passes(
         }
     };
     let pass = |object, tries| Box::pin(reconcile(object, tries));
-    let later =
-        |object: Arc<DynamicObject>, _: &TryAgain, tries: Arc<Tries>| Action::requeue(tries.delay(&object));
+    let policy = |object: Arc<DynamicObject>, _: &TryAgain, tries: Arc<Tries>| later(&object, &tries);
     let concurrency = Concurrency::default().concurrency(AT_ONCE);
-    let passes = applier(pass, later, Arc::clone(&tries), store, queue, concurrency).for_each(async |done| {
-        if let Err(kube::runtime::controller::Error::ObjectNotFound(gone)) = done {
-            tries.delays().remove(&(gone.namespace.clone().unwrap_or_default(), gone.name));
-        }
-    });
+    let passes =
+        applier(pass, policy, Arc::clone(&tries), store, queue, concurrency).for_each(async |done| {
+            if let Err(kube::runtime::controller::Error::ObjectNotFound(gone)) = done {
+                tries.waiting().remove(&(gone.namespace.clone().unwrap_or_default(), gone.name));
+            }
+        });
     tokio::join!(passes, loaded);
 }
 
@@ -221,10 +223,18 @@ fn changes(
     })
 }
 
-/// The passes, and how long those wait that failed.
+/// The passes, and which Rollouts wait for another one.
 struct Tries {
     write_back: Arc<WriteBack>,
-    delays: Mutex<HashMap<(String, String), backon::ExponentialBackoff>>,
+    waiting: Mutex<HashMap<(String, String), Waiting>>,
+}
+
+/// A Rollout that could not be written back.
+struct Waiting {
+    /// The abort, and the configuration with which it was tried: of others, nothing is known.
+    of: (String, Configured),
+    delays: backon::ExponentialBackoff,
+    until: Instant,
 }
 
 /// Why a Rollout is tried again.
@@ -235,17 +245,23 @@ struct TryAgain(String);
 async fn reconcile(object: Arc<DynamicObject>, tries: Arc<Tries>) -> Result<Action, TryAgain> {
     let value = json!({"apiVersion": Rollout::api_version(&()), "kind": Rollout::kind(&()),
         "metadata": object.metadata, "spec": {}, "status": object.data.get("status")});
-    let done = match serde_json::from_value::<Rollout>(value) {
-        Ok(rollout) => tries.write_back.pass(&rollout).await,
+    let rollout = match serde_json::from_value::<Rollout>(value) {
+        Ok(rollout) => rollout,
         // Whoever cannot read its status was not told of an abort by it either.
         Err(error) => {
             debug!(%error, rollout = object.name_any(), "a status that cannot be read");
-            Ok(())
+            return Ok(Action::await_change());
         }
     };
-    match done {
+    let abort = Abort::of(&rollout).map(|abort| abort.identity()).unwrap_or_default();
+    let of = (abort, tries.write_back.configured());
+    // What a pass itself has written is no reason for the next one.
+    if let Some(left) = tries.left(&key(&object), &of) {
+        return Ok(Action::requeue(left));
+    }
+    match tries.write_back.pass(&rollout).await {
         Ok(()) => {
-            tries.delays().remove(&key(&object));
+            tries.waiting().remove(&key(&object));
             Ok(Action::await_change())
         }
         Err(why) => {
@@ -255,25 +271,48 @@ async fn reconcile(object: Arc<DynamicObject>, tries: Arc<Tries>) -> Result<Acti
                 why,
                 "not written back, trying again"
             );
+            tries.wait(key(&object), of);
             Err(TryAgain(why))
         }
     }
 }
 
 impl Tries {
-    fn delays(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), backon::ExponentialBackoff>> {
-        self.delays.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn delay(&self, object: &DynamicObject) -> Duration {
-        let fresh = || {
+    /// How long a Rollout still waits to be tried again.
+    fn left(&self, key: &(String, String), of: &(String, Configured)) -> Option<Duration> {
+        let waiting = self.waiting();
+        let waiting = waiting.get(key).filter(|waiting| is_same(&waiting.of, of))?;
+        waiting.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    /// Lets a Rollout wait, longer each time.
+    fn wait(&self, key: (String, String), of: (String, Configured)) {
+        let mut all = self.waiting();
+        let before =
+            all.remove(&key).filter(|waiting| is_same(&waiting.of, &of)).map(|waiting| waiting.delays);
+        let mut delays = before.unwrap_or_else(|| {
             let delays =
                 ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
             delays.without_max_times().build()
-        };
-        let mut delays = self.delays();
-        delays.entry(key(object)).or_insert_with(fresh).next().unwrap_or(RETRY.1)
+        });
+        let until = Instant::now() + delays.next().unwrap_or(RETRY.1);
+        all.insert(key, Waiting { of, delays, until });
     }
+}
+
+fn is_same(one: &(String, Configured), other: &(String, Configured)) -> bool {
+    one.0 == other.0 && Arc::ptr_eq(&one.1, &other.1)
+}
+
+/// After which time a Rollout that could not be written back is tried again.
+fn later(object: &DynamicObject, tries: &Tries) -> Action {
+    let waiting = tries.waiting();
+    let until = waiting.get(&key(object)).map(|waiting| waiting.until);
+    Action::requeue(until.map_or(RETRY.0, |until| until.saturating_duration_since(Instant::now())))
 }
 
 fn key(object: &DynamicObject) -> (String, String) {

@@ -46,7 +46,11 @@ pub(crate) fn config(mut admin: Config, namespace: &str) -> Config {
 
 /// An administrator's kubeconfig, acting as the controller of this namespace and in it, as a pod does.
 pub(crate) fn kubeconfig(admin: &str, namespace: &str) -> String {
-    let Identity { user, groups } = identity(namespace);
+    kubeconfig_of(admin, namespace, identity(namespace))
+}
+
+/// The same for whoever else is in this namespace.
+pub(crate) fn kubeconfig_of(admin: &str, namespace: &str, Identity { user, groups }: Identity) -> String {
     let acting = format!("  user:\n    as: {user}\n    as-groups: {}\n", json!(groups));
     let place = format!("    namespace: {namespace}\n");
     let replaced = [("  user:\n", &acting), ("    namespace: default\n", &place)];
@@ -148,7 +152,8 @@ pub(crate) fn assert_sufficed(namespace: &str) {
 
 /// The same of a control plane that writes its requests there.
 pub(crate) fn assert_sufficed_in(log: &Path, namespace: &str) {
-    let asked = requests(log, namespace);
+    let user = identity(namespace).user;
+    let asked = requests(log, &user);
     let refused = asked.iter().filter(|(_, codes)| codes.contains(&403)).map(|(right, _)| right);
     let refused: Vec<_> = refused.collect();
     assert!(refused.is_empty(), "the chart does not let the controller of {namespace} {refused:?}");
@@ -156,7 +161,7 @@ pub(crate) fn assert_sufficed_in(log: &Path, namespace: &str) {
     let test = thread.name().unwrap_or_default();
     let needed: Vec<_> = needed().filter(|(_, by)| *by == test).map(|(right, _)| right).collect();
     let unused = || {
-        let asked = requests(log, namespace);
+        let asked = requests(log, &user);
         needed.iter().filter(|right| !asked.contains_key(**right)).copied().collect::<Vec<_>>()
     };
     // A request is written down a moment after it was answered.
@@ -170,6 +175,30 @@ pub(crate) fn assert_sufficed_in(log: &Path, namespace: &str) {
         "rights.txt says that {test} needs these rights, and its controller has used none of them: {:?}",
         unused()
     );
+}
+
+/// Fails when somebody was refused a right, or has not used each of those given, where requests are written down.
+///
+/// # Panics
+/// When that is so; the message names the rights.
+pub(crate) fn assert_all_used(user: &str, given: &BTreeSet<String>) {
+    let Some(log) = audit_log() else { return };
+    let unused = || -> Vec<String> {
+        let asked = requests(log, user);
+        given.iter().filter(|right| !asked.contains_key(*right)).cloned().collect()
+    };
+    // A request is written down a moment after it was answered.
+    for _ in 0..LOOKS {
+        if unused().is_empty() {
+            break;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    assert!(unused().is_empty(), "{user} uses none of these rights: {:?}", unused());
+    let asked = requests(log, user);
+    let refused: Vec<_> =
+        asked.iter().filter(|(_, codes)| codes.contains(&403)).map(|(right, _)| right).collect();
+    assert!(refused.is_empty(), "the chart does not let {user} {refused:?}");
 }
 
 /// The rights of `rights.txt`, each with the test that needs it, or the reason why none does in parentheses.
@@ -198,9 +227,14 @@ fn every_right_of_the_chart_is_needed_by_a_test() {
 
 /// The rights in the roles of the chart with these flags.
 fn given(more: &[&str]) -> Vec<String> {
+    rights_in(&rendered(more))
+}
+
+/// The rights in the roles among these objects.
+pub(crate) fn rights_in(objects: &[Value]) -> Vec<String> {
     let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
     let mut given = Vec::new();
-    for object in rendered(more) {
+    for object in objects {
         for rule in object["rules"].as_array().into_iter().flatten() {
             for group in texts(&rule["apiGroups"]) {
                 for resource in texts(&rule["resources"]) {
@@ -212,8 +246,8 @@ fn given(more: &[&str]) -> Vec<String> {
     given
 }
 
-/// What the controller of a namespace has asked the control plane for until now that writes its requests there.
-fn requests(log: &Path, namespace: &str) -> Requests {
+/// What somebody has asked the control plane for until now that writes its requests there.
+fn requests(log: &Path, user: &str) -> Requests {
     /// Up to where a log was read, and what each user has asked for until there.
     type Read = (u64, BTreeMap<String, Requests>);
     static READ: Mutex<BTreeMap<PathBuf, Read>> = Mutex::new(BTreeMap::new());
@@ -231,7 +265,7 @@ fn requests(log: &Path, namespace: &str) -> Requests {
             all.entry(user).or_default().entry(what).or_default().insert(code);
         }
     }
-    all.get(&identity(namespace).user).cloned().unwrap_or_default()
+    all.get(user).cloned().unwrap_or_default()
 }
 
 /// Who asked for what, and the code of the answer, in a line of the log about somebody who is impersonated.

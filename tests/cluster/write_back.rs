@@ -19,6 +19,7 @@ use self::process::{WriteBack, config};
 use crate::argo_cd::application::{Application, NAME};
 use crate::argo_cd::engine::ArgoCd;
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
+use crate::rights::assert_all_used;
 use crate::rollouts::{Subject, is_restored, says, template_of};
 use crate::shared::{apply, client, kubeconfig, namespace};
 use crate::stub_prometheus::{Answer, StubPrometheus};
@@ -77,6 +78,7 @@ impl Team {
             _argo_cd: argo_cd,
             _controller: controller,
         };
+        process::grant(&team.client, &team.namespace).await;
         let first = team.release("v1");
         team.configure(mode).await;
         Application::create_at(&team.client, &team.namespace, &team.server.url(), json!({})).await;
@@ -184,7 +186,10 @@ impl Team {
     /// The messages of the branch, newest first.
     fn log(&self) -> Vec<String> {
         let log = git(&self.server.bare(), &["log", "--format=%B%x00", "main"]);
-        log.split('\0').map(|message| message.trim().to_owned()).filter(|message| !message.is_empty()).collect()
+        log.split('\0')
+            .map(|message| message.trim().to_owned())
+            .filter(|message| !message.is_empty())
+            .collect()
     }
 
     fn head(&self) -> String {
@@ -203,7 +208,9 @@ fn trailer<'a>(message: &'a str, key: &str) -> Vec<&'a str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_healthy_again() {
     let team = Team::start("story", "commit").await;
-    let _write_back = WriteBack::start(&kubeconfig(), &team.namespace);
+    let given = process::grant(&team.client, &team.namespace).await;
+    team.application.annotate(json!({"argocd-image-updater.argoproj.io/image-list": "app=app:~1"})).await;
+    let write_back = WriteBack::start(&kubeconfig(), &team.namespace);
     let bad = team.release_bad("v2").await;
     let told = team.until_told(State::Reverted).await;
     let revert = team.head();
@@ -226,6 +233,14 @@ async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_he
     team.rollout.resume().await;
     team.application.until("Synced", "Healthy", &good).await;
     assert_eq!(team.head(), good);
+    let ignored = team.application.annotation("argocd-image-updater.argoproj.io/app.ignore-tags").await;
+    assert_eq!(ignored.as_deref(), Some("v2"));
+    write_back.kill().await;
+    // Without streaming lists, as older API servers are, it lists what it watches.
+    let used = given
+        .into_iter()
+        .filter(|right| !["list rollouts of argoproj.io", "list configmaps"].contains(&&**right));
+    assert_all_used(&process::identity(&team.namespace).user, &used.collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,7 +330,9 @@ async fn a_branch_with_rules_gets_one_pull_request_and_none_after_people_closed_
 async fn what_is_configured_wrong_is_said_on_the_rollout_and_heals() {
     let team = Team::start("config", "commit").await;
     let config = |text: &str| json!({"data": {"config.yaml": text}});
-    let set = async |text: &str| apply::<ConfigMap>(&team.client, &team.namespace, "serin-gitops", config(text)).await;
+    let set = async |text: &str| {
+        apply::<ConfigMap>(&team.client, &team.namespace, "serin-gitops", config(text)).await
+    };
     set("repositories: [{url: 'https://elsewhere.example.com/', mode: push}]").await;
     let _write_back = WriteBack::start(&kubeconfig(), &team.namespace);
     team.release_bad("v2").await;
@@ -324,7 +341,7 @@ async fn what_is_configured_wrong_is_said_on_the_rollout_and_heals() {
     team.until_told_of("is not among the repositories of the configuration").await;
     let url = format!("repositories: [{{url: '{}', secret: missing}}]", team.server.base());
     set(&url).await;
-    team.until_told_of("the Secret missing is missing").await;
+    team.until_told_of("cannot read Secret missing").await;
     team.configure("commit").await;
     team.until_told(State::Reverted).await;
 }

@@ -66,6 +66,17 @@ impl Application {
         Self { applications: of_argo_cd(client, namespace, "Application"), name: name.to_owned() }
     }
 
+    /// Puts annotations onto it.
+    pub(crate) async fn annotate(&self, annotations: Value) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        self.applications.patch(&self.name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// The value of an annotation.
+    pub(crate) async fn annotation(&self, key: &str) -> Option<String> {
+        self.applications.get(&self.name).await.unwrap().annotations().get(key).cloned()
+    }
+
     /// Waits until it is there.
     pub(crate) async fn until_created(&self) {
         wait_for(&self.applications, &self.name, |found: Option<&DynamicObject>| found.is_some()).await;
@@ -74,8 +85,7 @@ impl Application {
     /// Asks Argo CD to look at Git now, and returns what it found.
     pub(crate) async fn refresh(&self) -> Standing {
         let annotation = "argocd.argoproj.io/refresh";
-        let asked = Patch::Merge(json!({"metadata": {"annotations": {annotation: "normal"}}}));
-        self.applications.patch(&self.name, &PatchParams::default(), &asked).await.unwrap();
+        self.annotate(json!({annotation: "normal"})).await;
         let answered = |application: Option<&DynamicObject>| {
             application.is_some_and(|application| !application.annotations().contains_key(annotation))
         };

@@ -183,8 +183,15 @@ fn is_allowed(rules: &Mutex<Rules>, headers: &HeaderMap) -> bool {
     password.as_deref() == Some(token.as_str()) || given == format!("token {token}")
 }
 
-async fn by_git(root: &Path, method: &Method, [path, query]: [&str; 2], headers: &HeaderMap, body: &Bytes) -> Response {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+async fn by_git(
+    root: &Path,
+    method: &Method,
+    [path, query]: [&str; 2],
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Response {
+    let header =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let mut program = Command::new(BACKEND);
     program
         .env_clear()
@@ -225,13 +232,23 @@ async fn by_git(root: &Path, method: &Method, [path, query]: [&str; 2], headers:
 }
 
 /// Pull requests as Gitea has them.
-fn answer_pulls(rules: &Mutex<Rules>, method: &Method, of: &str, headers: &HeaderMap, body: &Bytes) -> Response {
+fn answer_pulls(
+    rules: &Mutex<Rules>,
+    method: &Method,
+    of: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Response {
     if !is_allowed(rules, headers) {
-        return (StatusCode::UNAUTHORIZED, json!({"message": "token is invalid"}).to_string()).into_response();
+        return (StatusCode::UNAUTHORIZED, json!({"message": "token is invalid"}).to_string())
+            .into_response();
     }
     let mut rules = rules.lock().unwrap();
     if *method == Method::GET {
-        let branches = of.trim_start_matches('/').split_once('/').map(|(base, head)| (base.to_owned(), head.replace("%2F", "/")));
+        let branches = of
+            .trim_start_matches('/')
+            .split_once('/')
+            .map(|(base, head)| (base.to_owned(), head.replace("%2F", "/")));
         let found = rules.pulls.iter().rev().find(|pull| {
             branches.as_ref().is_some_and(|(base, head)| pull["base"] == **base && pull["head"] == **head)
         });
@@ -240,7 +257,11 @@ fn answer_pulls(rules: &Mutex<Rules>, method: &Method, of: &str, headers: &Heade
     let mut pull: Value = serde_json::from_slice(body).unwrap();
     let is_same = |other: &&Value| other["head"] == pull["head"] && other["state"] == "open";
     if rules.pulls.iter().any(|other| is_same(&other)) {
-        return (StatusCode::CONFLICT, json!({"message": "pull request already exists for these targets"}).to_string()).into_response();
+        return (
+            StatusCode::CONFLICT,
+            json!({"message": "pull request already exists for these targets"}).to_string(),
+        )
+            .into_response();
     }
     let number = rules.pulls.len() + 1;
     pull["number"] = json!(number);

@@ -1,10 +1,52 @@
-//! `serin gitops` as a child process that can be killed.
+//! `serin gitops` as a child process that can be killed, with the rights of its chart.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::Client;
 use serde_json::{Value, json};
+use serin::sandbox::control_plane::Identity;
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
+
+use crate::rights;
+use crate::shared::apply;
+
+/// Name of its account, its roles and its ConfigMap.
+pub(crate) const NAME: &str = "serin-gitops";
+
+/// Who it is in a namespace.
+pub(crate) fn identity(namespace: &str) -> Identity {
+    Identity::service_account(namespace, NAME)
+}
+
+/// Gives it in a namespace, which is also Argo CD's, the rights that the chart says; returns them.
+pub(crate) async fn grant(admin: &Client, namespace: &str) -> BTreeSet<String> {
+    let config = "gitops.config.repositories[0]";
+    let flags = [
+        "--set=controller.namespaced=true,gitops.enabled=true,gitops.argocdNamespace=delivery",
+        "--set=gitops.config.imageUpdater=true",
+        &format!("--set={config}.url=https://git.example.com/,{config}.secret=git"),
+    ];
+    let all = rights::rendered(&flags);
+    let is_own =
+        |object: &&Value| object["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(NAME));
+    let own: Vec<Value> = all.iter().filter(is_own).cloned().collect();
+    for object in &own {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        match object["kind"].as_str() {
+            Some("Role") => apply::<Role>(admin, namespace, name, json!({"rules": object["rules"]})).await,
+            Some("RoleBinding") => {
+                let subject = json!({"kind": "ServiceAccount", "name": NAME, "namespace": namespace});
+                let bound = json!({"roleRef": object["roleRef"], "subjects": [subject]});
+                apply::<RoleBinding>(admin, namespace, name, bound).await;
+            }
+            _ => {}
+        }
+    }
+    rights::rights_in(&own).into_iter().collect()
+}
 
 /// One replica. It is killed when this is dropped.
 pub(crate) struct WriteBack {
@@ -17,8 +59,8 @@ impl WriteBack {
     /// Starts a replica for `namespace`, in which its configuration and Argo CD are, too.
     pub(crate) fn start(kubeconfig: &str, namespace: &str) -> Self {
         let file = NamedTempFile::new().unwrap();
-        let place = format!("    namespace: {namespace}\n");
-        std::fs::write(file.path(), kubeconfig.replace("    namespace: default\n", &place)).unwrap();
+        let kubeconfig = rights::kubeconfig_of(kubeconfig, namespace, identity(namespace));
+        std::fs::write(file.path(), kubeconfig).unwrap();
         let arguments = [
             "gitops".to_owned(),
             format!("--kubeconfig={}", file.path().display()),
@@ -48,6 +90,6 @@ impl WriteBack {
 
 /// The configuration for the repositories of a server.
 pub(crate) fn config(server: &str, mode: &str) -> Value {
-    json!({"repositories": [{"url": format!("{server}/"), "secret": "git", "mode": mode,
+    json!({"imageUpdater": true, "repositories": [{"url": format!("{server}/"), "secret": "git", "mode": mode,
         "forge": {"kind": "gitea"}, "author": {"name": "Serin", "email": "serin@example.com"}}]})
 }
