@@ -394,14 +394,4 @@ mod tests {
         metrics.leads();
         assert!(text(&metrics).contains("controller_leader 1\n"));
     }
-
-    #[test]
-    fn the_process_tells_what_it_costs() {
-        let text = text(&Arc::new(Metrics::default()));
-        assert!(text.contains("process_cpu_seconds_total") && text.contains("process_resident_memory_bytes"));
-        // Between the start of 2020 and that of 2100.
-        let start = start_seconds().unwrap();
-        assert!((1.577e9..4.102e9).contains(&start), "{start}");
-        assert!(text.contains("process_start_time_seconds"));
-    }
 }

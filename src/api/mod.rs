@@ -9,6 +9,7 @@ pub mod canary_step;
 pub mod conditions;
 pub mod crds;
 pub mod experiment;
+pub mod git_write_back;
 pub mod labels;
 pub mod metric_provider;
 pub mod rollout;

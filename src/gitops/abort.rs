@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::api::git_write_back::identity;
 use crate::api::labels::{POD_TEMPLATE_HASH, REVISION};
 use crate::api::{Rollout, RolloutStatus};
 use crate::units::Timestamp;
@@ -49,10 +50,10 @@ impl Abort {
         })
     }
 
-    /// What tells this abort from all others: `<uid>/<pod hash>/<time>`.
+    /// What tells this abort from all others.
     #[must_use]
     pub fn identity(&self) -> String {
-        format!("{}/{}/{}", self.uid, self.pod_hash, self.aborted_at)
+        identity(&self.uid, &self.pod_hash, self.aborted_at)
     }
 }
 

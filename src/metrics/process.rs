@@ -67,3 +67,24 @@ fn stat_seconds(field: usize) -> Option<f64> {
     let ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(field.checked_sub(3)?)?;
     Some(ticks.parse::<f64>().ok()? / TICKS)
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn the_process_tells_what_it_costs() {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(text.contains("process_cpu_seconds_total") && text.contains("process_resident_memory_bytes"));
+        // Between the start of 2020 and that of 2100.
+        let start = start_seconds().unwrap();
+        assert!((1.577e9..4.102e9).contains(&start), "{start}");
+        assert!(text.contains("process_start_time_seconds"));
+    }
+}

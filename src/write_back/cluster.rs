@@ -10,11 +10,11 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::analysis::Secret;
-use crate::api::labels::POD_TEMPLATE_HASH;
+use crate::api::labels::{GIT_WRITE_BACK, POD_TEMPLATE_HASH};
 use crate::api::{AnalysisRun, Rollout};
 use crate::gitops::abort::Abort;
 use crate::gitops::application::{Application, ApplicationName};
-use crate::gitops::record::{GIT_WRITE_BACK, REJECTED_IMAGES, Record};
+use crate::gitops::record::{REJECTED_IMAGES, Record};
 
 /// The cluster, and where Argo CD is in it.
 pub(crate) struct Cluster {

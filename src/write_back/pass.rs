@@ -22,7 +22,7 @@ use crate::gitops::config::{Config, Repository};
 use crate::gitops::evidence::measured;
 use crate::gitops::forge::{Answer, Created, Forge, Opened};
 use crate::gitops::image_updater;
-use crate::gitops::record::{GIT_WRITE_BACK, Record, State};
+use crate::gitops::record::{self, Record, State};
 use crate::metrics::Metrics;
 use crate::providers::Providers;
 
@@ -70,17 +70,17 @@ impl WriteBack {
         let Some(abort) = Abort::of(rollout) else { return Ok(()) };
         let annotations = rollout.metadata.annotations.as_ref();
         let annotation = |key: &str| annotations.and_then(|all| all.get(key));
-        let told = Record::read(annotation(GIT_WRITE_BACK));
+        let told = Record::of(annotations);
         // One that no Application of Argo CD brought is nobody's in Git.
         let Some(tracking_id) = annotation(TRACKING_ID) else { return Ok(()) };
-        if told.as_ref().is_some_and(|record| record.settles(&abort.identity())) {
+        if told.as_ref().is_some_and(|told| record::settles(told, &abort.identity())) {
             return Ok(());
         }
         let mut images = None;
         let outcome = self.write_back(&abort, tracking_id, &mut images).await;
         let failure = outcome.as_ref().err().cloned();
         let record = self.record(&abort, outcome);
-        if told.is_none_or(|told| !told.says_as(&record)) {
+        if told.is_none_or(|told| !record::say_the_same(&told, &record)) {
             self.cluster.tell(&abort, &record, images.as_deref()).await?;
             self.announce(rollout, &record);
         }
@@ -94,8 +94,12 @@ impl WriteBack {
             commit: None,
             pull_request: None,
         });
-        let record =
-            Record::new(abort.identity(), outcome.state, &outcome.message, self.clock.now().whole_seconds());
+        let record = record::record(
+            abort.identity(),
+            outcome.state,
+            &outcome.message,
+            self.clock.now().whole_seconds(),
+        );
         Record { commit: outcome.commit, pull_request: outcome.pull_request, ..record }
     }
 

@@ -5,13 +5,16 @@ mod process;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use serin::api::Rollout;
-use serin::gitops::record::{GIT_WRITE_BACK, REJECTED_IMAGES, Record, State};
+use serin::api::labels::GIT_WRITE_BACK;
+use serin::gitops::record::{REJECTED_IMAGES, Record, State};
+use serin::rollout::status::condition;
 use tempfile::TempDir;
 
 use self::git_server::{GitServer, TOKEN};
@@ -192,55 +195,94 @@ impl Team {
             .collect()
     }
 
+    /// The newest commit of the branch takes this one back, and says why.
+    fn assert_evidence(&self, bad: &str) {
+        let log = self.log();
+        assert_eq!(log.len(), 3, "{log:#?}");
+        let message = &log[0];
+        assert!(message.starts_with("Revert \"v2\"\n"), "{message}");
+        for evidence in ["errors Failed: ", "0.5", "result(0) < 0.05", &format!("This reverts commit {bad}.")]
+        {
+            assert!(message.contains(evidence), "{evidence} in {message}");
+        }
+        assert_eq!(trailer(message, "Serin-Rejected-Image"), ["app:v2"]);
+        assert_eq!(trailer(message, "Serin-Rollout"), [format!("{}/{NAME}", self.namespace)]);
+    }
+
     fn head(&self) -> String {
         git(&self.server.bare(), &["rev-parse", "main"])
     }
 }
 
 fn record(rollout: &Rollout) -> Option<Record> {
-    Record::read(rollout.metadata.annotations.as_ref()?.get(GIT_WRITE_BACK))
+    Record::of(rollout.metadata.annotations.as_ref())
 }
 
 fn trailer<'a>(message: &'a str, key: &str) -> Vec<&'a str> {
     message.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(": ")).collect()
 }
 
+/// What happens and when, printed as `make demo-gitops` shows it.
+struct Timeline(Instant);
+
+impl Timeline {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn note(&self, what: &str) {
+        println!("{:>7.1} s  {what}", self.0.elapsed().as_secs_f64());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_healthy_again() {
+    let time = Timeline::start();
     let team = Team::start("story", "commit").await;
     let given = process::grant(&team.client, &team.namespace).await;
     team.application.annotate(json!({"argocd-image-updater.argoproj.io/image-list": "app=app:~1"})).await;
     let write_back = WriteBack::start(&kubeconfig(), &team.namespace);
-    let bad = team.release_bad("v2").await;
+    time.note("Argo CD has synced v1: Synced, Healthy");
+
+    let bad = team.release("v2");
+    time.note(&format!("commit {bad:.10}: v2, which will fail"));
+    team.application.until_commit(&bad).await;
+    team.rollout.until(says("CanaryPauseStep")).await;
+    time.note("synced: the canary has a quarter of the pods, and its errors are measured");
+    team.prometheus.answer(Answer::Value(0.5));
+    team.rollout.until(is_aborted).await;
+    time.note("half of the requests fail: aborted");
+    team.rollout.until(is_restored(4)).await;
+    time.note("stable is at full size");
     let told = team.until_told(State::Reverted).await;
     let revert = team.head();
+    time.note(&format!("commit {revert:.10} in Git, by Serin: Revert \"v2\""));
     assert_eq!(told.commit.as_deref(), Some(revert.as_str()));
     team.application.until("Synced", "Healthy", &revert).await;
-
-    let log = team.log();
-    assert_eq!(log.len(), 3, "{log:#?}");
-    let message = &log[0];
-    assert!(message.starts_with("Revert \"v2\"\n"), "{message}");
-    for evidence in ["errors Failed: ", "0.5", "result(0) < 0.05", &format!("This reverts commit {bad}.")] {
-        assert!(message.contains(evidence), "{evidence} in {message}");
-    }
-    assert_eq!(trailer(message, "Serin-Rejected-Image"), ["app:v2"]);
-    assert_eq!(trailer(message, "Serin-Rollout"), [format!("{}/{NAME}", team.namespace)]);
+    time.note("synced: Healthy, Synced");
+    team.assert_evidence(&bad);
 
     team.prometheus.answer(Answer::Value(0.01));
     let good = team.release("v3");
+    time.note(&format!("commit {good:.10}: v3, which is good"));
     team.application.until("Synced", "Suspended", &good).await;
     team.rollout.resume().await;
     team.application.until("Synced", "Healthy", &good).await;
+    time.note("promoted: Healthy, Synced");
     assert_eq!(team.head(), good);
     let ignored = team.application.annotation("argocd-image-updater.argoproj.io/app.ignore-tags").await;
     assert_eq!(ignored.as_deref(), Some("v2"));
+    println!("\n{}\n", team.log()[1]);
     write_back.kill().await;
     // Without streaming lists, as older API servers are, it lists what it watches.
-    let used = given
-        .into_iter()
-        .filter(|right| !["list rollouts of argoproj.io", "list configmaps"].contains(&&**right));
+    let only_listed = ["list rollouts of argoproj.io", "list configmaps"];
+    let used = given.into_iter().filter(|right| !only_listed.contains(&&**right));
     assert_all_used(&process::identity(&team.namespace).user, &used.collect());
+}
+
+fn is_aborted(rollout: Option<&Rollout>) -> bool {
+    let status = rollout.and_then(|rollout| rollout.status.as_ref());
+    status.is_some_and(|status| status.abort == Some(true))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,6 +330,14 @@ async fn a_git_server_that_is_down_and_a_token_that_has_expired_are_named_and_he
     let told = team.until_told(State::Failed).await;
     assert!(told.message.contains("cannot be read: failed to connect"), "{}", told.message);
     assert_eq!(team.rejected_images().await, "app:v2");
+    let is_condition = |rollout: Option<&Rollout>| {
+        let status = rollout.and_then(|rollout| rollout.status.as_ref());
+        let told = status.and_then(|status| condition(status, "WrittenBack"));
+        told.is_some_and(|told| {
+            told.status == "False" && told.reason.as_deref() == Some("GitWriteBackFailed")
+        })
+    };
+    team.rollout.until(is_condition).await;
 
     team.server.set_token("renewed");
     team.server.come_back();

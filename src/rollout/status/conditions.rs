@@ -1,5 +1,5 @@
 //! The conditions: those that users of this API know (InvalidSpec, Progressing, Available, Paused, Completed, Healthy,
-//! ReplicaFailure), and the generic ones that other tools read (Reconciling, Stalled, Ready).
+//! ReplicaFailure), what the write-back to Git says (WrittenBack), and the generic ones that other tools read (Reconciling, Stalled, Ready).
 
 use super::super::deadline;
 use super::super::progress::Progress;
@@ -8,6 +8,7 @@ use super::super::valid::Strategy;
 use super::super::world::World;
 use super::{Counts, Pass};
 use crate::api::conditions::{Outlook, Says, says, set, tell};
+use crate::api::git_write_back::{Record, State, identity};
 use crate::api::{Condition, RolloutStatus};
 use crate::events::{AbortCause, AbortReason, Event};
 use crate::units::Timestamp;
@@ -63,6 +64,7 @@ impl Standing<'_> {
         self.apply(&mut list, "Completed", Some(self.completed()));
         self.apply(&mut list, "Healthy", Some(self.healthy()));
         self.apply(&mut list, "ReplicaFailure", self.replica_failure());
+        self.apply(&mut list, "WrittenBack", self.written_back());
         list
     }
 
@@ -232,6 +234,20 @@ impl Standing<'_> {
         new.or_else(any).map(|message| says("True", "FailedCreate", message.as_str()))
     }
 
+    /// What became of this abort in Git, as the write-back tells it; nothing of an earlier one.
+    fn written_back(&self) -> Option<Says> {
+        let metadata = &self.world.snapshot.rollout.metadata;
+        let record = Record::of(metadata.annotations.as_ref())?;
+        let aborted_at = self.progress.aborted_at.filter(|_| self.progress.abort)?;
+        let (uid, hash) = (metadata.uid.as_deref()?, self.progress.hash.as_ref()?);
+        let is_this = record.abort == identity(uid, &hash.to_string(), aborted_at);
+        let status = match record.state {
+            State::Reverted | State::NotNeeded => "True",
+            State::Proposed | State::Failed => "False",
+        };
+        is_this.then(|| says(status, record.state.reason(), record.message))
+    }
+
     fn new_set_name(&self) -> String {
         let hash = self.progress.hash.as_ref();
         hash.map(|hash| super::super::revision::replica_set_name(self.world.snapshot, hash))
@@ -265,5 +281,42 @@ fn kept(stored: &Condition) -> Says {
 fn touch(list: &mut [Condition], kind: &str, now: Timestamp) {
     if let Some(condition) = list.iter_mut().find(|condition| condition.r#type == kind) {
         condition.last_update_time = Some(now.whole_seconds());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::labels::GIT_WRITE_BACK;
+    use crate::rollout::decide;
+    use crate::rollout::tests::Bench;
+
+    /// What the status says of Git once an annotation is there that tells of the abort at this time.
+    fn written_back(tells_of: &str) -> Option<(String, Option<String>)> {
+        let mut bench = Bench::new(4, &json!([{"setWeight": 25}, {"pause": {}}]));
+        bench.settle();
+        bench.release("v2");
+        bench.settle();
+        bench.snapshot.rollout.metadata.uid = Some("u".to_owned());
+        bench.snapshot.rollout.status.as_mut().unwrap().abort = Some(true);
+        bench.settle();
+        let status = bench.status();
+        let (hash, at) = (status.current_pod_hash.clone().unwrap(), status.aborted_at.unwrap().to_string());
+        let abort = format!("u/{hash}/{}", tells_of.replace("NOW", &at));
+        let record = json!({"abort": abort, "state": "Reverted", "message": "commit abc", "at": at});
+        let annotations = bench.snapshot.rollout.metadata.annotations.get_or_insert_default();
+        annotations.insert(GIT_WRITE_BACK.to_owned(), record.to_string());
+        let plan = decide(&bench.snapshot);
+        bench.apply(plan);
+        let told = condition(bench.status(), "WrittenBack")?;
+        Some((told.status.clone(), told.message.clone()))
+    }
+
+    #[test]
+    fn what_became_of_an_abort_in_git_is_a_condition_of_that_abort_alone() {
+        assert_eq!(written_back("NOW"), Some(("True".to_owned(), Some("commit abc".to_owned()))));
+        assert_eq!(written_back("2020-01-01T00:00:00Z"), None);
     }
 }
