@@ -9,11 +9,15 @@ CYCLONEDX := $(CACHE)/cargo/bin/cargo-cyclonedx
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ROLLOUTS ?= 1000
 
-.PHONY: demo test check docs sbom fmt clippy deny generated control-plane test-tools bench rust shell
+.PHONY: demo demo-gitops test check docs sbom fmt clippy deny generated control-plane test-tools bench rust shell
 
 demo: rust control-plane ## runs the main job: a bad version is taken back, a good one is promoted
 	@cargo build $(if $(wildcard $(TARGET)/debug/serin),--quiet) --bins
 	@$(TARGET)/debug/serin demo $(DEMO)
+
+demo-gitops: rust test-tools ## a bad commit, a real Argo CD, an abort, its revert in Git, and a good version: with the times
+	@cargo test --quiet --test cluster -- --nocapture \
+		write_back::an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_healthy_again
 
 test: rust test-tools ## runs every test
 	@cargo test --no-fail-fast

@@ -20,3 +20,7 @@ if [[ $(printf '%s\n%s\n' "$needed" "$version" | sort -V | head -n 1) != "$neede
   lacks "cargo $version is too old, $needed or newer is needed" "$rustup"
 fi
 command -v cc >/dev/null || lacks "a C compiler is missing, which links" "sudo apt-get install build-essential"
+# They build the OpenSSL of libgit2 (docs/adr/0010).
+for tool in make perl; do
+  command -v "$tool" >/dev/null || lacks "$tool is missing" "sudo apt-get install $tool"
+done

@@ -28,6 +28,7 @@ use serin::api::canary_step::CanaryStep;
 use serin::api::{AnalysisRun, AnalysisTemplate, Experiment, Rollout, RolloutSpec};
 use serin::cli::controller_args::ControllerArgs;
 use serin::cli::crds::CrdsArgs;
+use serin::cli::gitops_args::GitopsArgs;
 use serin::cli::plugin::Arguments;
 use serin::cli::sandbox::{DemoArgs, SandboxArgs};
 
@@ -38,13 +39,14 @@ use crate::pages::{Page, root};
 #[allow(dead_code, reason = "it is parsed, and never run")]
 enum Serin {
     Controller(Box<ControllerArgs>),
+    Gitops(GitopsArgs),
     Crds(CrdsArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
 }
 
 /// Flags of other programs that pages name in a sentence.
-const FOREIGN: [&str; 6] = ["--wait", "--take-ownership", "--cascade", "--bins", "--test", "--for"];
+const FOREIGN: [&str; 7] = ["--wait", "--grep", "--take-ownership", "--cascade", "--bins", "--test", "--for"];
 
 /// Files and folders of the root that commands name.
 const PLACES: [&str; 6] = ["charts", "crds", "analysis-templates", "scripts", "docs", "Containerfile"];

@@ -190,9 +190,17 @@ impl Evidence<'_> {
     }
 }
 
-/// Text of others in a commit's message: one line that mentions and closes nothing, and tells no CI to skip anything.
+/// Text of others in a commit's message: one line that mentions and closes nothing, and tells no CI to skip anything,
+/// as a word in brackets would.
 fn plain(text: &str, longest: usize) -> String {
-    inert(&cut(text, longest)).replace('[', "(").replace(']', ")")
+    let text = inert(&cut(text, longest));
+    let mut plain = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        let rest = text.get(at.saturating_add(1)..).unwrap_or_default().trim_start();
+        let begins_word = c == '[' && rest.starts_with(char::is_alphabetic);
+        plain.push(if begins_word { '(' } else { c });
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -244,7 +252,7 @@ mod tests {
         let expected = "Revert \"Release cart 2\"\n\n\
             Rollout shop/cart was aborted at 2026-11-26T22:00:00Z:\n    \
             RolloutAborted: metric \"errors\" assessed Failed\n\n    \
-            errors Failed: (0.01), (0.5) (result(0) < 0.05)\n    latency Successful:  ()\n\n\
+            errors Failed: [0.01], [0.5] (result[0] < 0.05)\n    latency Successful:  ()\n\n\
             Board: https://grafana.example.com/d/r?var-rollout=cart&ns=shop\n\
             This reverts commit b1946ac92492d2347c6235b4d2611184b1946ac9.\n\n\
             Serin-Rollout: shop/cart\nSerin-Rejected-Hash: 7d9f\nSerin-Rejected-Image: registry/cart:2\n\

@@ -201,7 +201,7 @@ impl Team {
         assert_eq!(log.len(), 3, "{log:#?}");
         let message = &log[0];
         assert!(message.starts_with("Revert \"v2\"\n"), "{message}");
-        for evidence in ["errors Failed: ", "0.5", "result(0) < 0.05", &format!("This reverts commit {bad}.")]
+        for evidence in ["errors Failed: ", "0.5", "result[0] < 0.05", &format!("This reverts commit {bad}.")]
         {
             assert!(message.contains(evidence), "{evidence} in {message}");
         }
