@@ -39,7 +39,7 @@ pub struct GitopsArgs {
     /// Namespace of Argo CD, where Applications are whose name stands without one.
     #[arg(long, value_name = "NAMESPACE", default_value = "argocd")]
     pub argocd_namespace: String,
-    /// Name of the ConfigMap, in the namespace of the pod or the kubeconfig: which repositories are written to, and how.
+    /// Name of the `ConfigMap`, in the namespace of the pod or the kubeconfig: which repositories are written to, and how.
     #[arg(long, value_name = "NAME", default_value = "serin-gitops")]
     pub config: String,
     /// Address that the ports below are bound to.

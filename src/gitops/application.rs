@@ -231,7 +231,7 @@ impl Application {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -265,7 +265,7 @@ mod tests {
         check("store", None);
     }
 
-    fn application(spec: serde_json::Value, history: serde_json::Value) -> Application {
+    fn application(spec: &Value, history: &Value) -> Application {
         let status = json!({"history": history});
         serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": status})).unwrap()
     }
@@ -278,7 +278,7 @@ mod tests {
     fn a_source_is_its_folder_and_its_value_files() {
         let source = json!({"repoURL": "https://h/shop.git", "path": "charts/cart", "targetRevision": "main",
             "helm": {"valueFiles": ["values.yaml", "../../env/dev.yaml", "https://h/values.yaml"]}});
-        let sources = application(json!({"source": source}), json!([])).sources(None);
+        let sources = application(&json!({"source": source}), &json!([])).sources(None);
         assert_eq!(sources.len(), 1);
         assert_eq!((sources[0].url.as_str(), sources[0].target.as_str()), ("https://h/shop.git", "main"));
         assert!(sources[0].paths.is_superset(&paths(&[
@@ -296,7 +296,7 @@ mod tests {
             {"repoURL": "https://h/values.git", "ref": "values"},
         ]);
         let history = json!([{"revisions": ["1.0.0", "aaa"]}, {"revisions": ["1.0.0", "bbb"]}]);
-        let sources = application(json!({"sources": sources}), history).sources(None);
+        let sources = application(&json!({"sources": sources}), &history).sources(None);
         assert_eq!(sources.len(), 1);
         assert_eq!((sources[0].target.as_str(), &sources[0].paths), ("HEAD", &paths(&["env/dev.yaml"])));
         assert_eq!((sources[0].synced.as_deref(), sources[0].before.as_deref()), (Some("bbb"), Some("aaa")));
@@ -311,7 +311,7 @@ mod tests {
             sync("bbb", "2026-11-26T21:05:00Z"),
             sync("ccc", "2026-11-26T22:00:00Z")
         ]);
-        let application = application(json!({"source": {"repoURL": "https://h/x", "path": "."}}), history);
+        let application = application(&json!({"source": {"repoURL": "https://h/x", "path": "."}}), &history);
         let at = |time: Option<&str>| {
             let source = application.sources(time.and_then(Timestamp::parse)).remove(0);
             (source.synced.unwrap_or_default(), source.before.unwrap_or_default())

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::forge::Kind;
 
-/// The key of the ConfigMap that holds it, as YAML.
+/// The key of the `ConfigMap` that holds it, as YAML.
 pub const KEY: &str = "config.yaml";
 /// Most repositories, and most links.
 const MOST: usize = 100;
@@ -33,7 +33,7 @@ pub struct Config {
 pub struct Repository {
     /// Its address, or the beginning of several, as `https://git.example.com/shop/`.
     pub url: String,
-    /// The Secret with the credentials, beside the ConfigMap; `None` where none are needed.
+    /// The Secret with the credentials, beside the `ConfigMap`; `None` where none are needed.
     #[serde(default)]
     pub secret: Option<String>,
     /// How it is written to.

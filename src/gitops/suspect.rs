@@ -199,7 +199,7 @@ mod tests {
     fn the_newest_commit_that_put_the_image_in_brought_it() {
         let bad = change("web/rollout.yaml", &["image: registry/cart:1"], &["image: registry/cart:2"]);
         let other = change("web/service.yaml", &[], &["port: 81"]);
-        let all = log(&[commit("c", &[other]), commit("b", &[bad.clone()]), commit("a", &[bad])]);
+        let all = log(&[commit("c", &[other]), commit("b", std::slice::from_ref(&bad)), commit("a", &[bad])]);
         let suspect = found(&rejected(), &all);
         assert_eq!((suspect.id.as_str(), suspect.subject.as_str()), ("b", "change b"));
         assert_eq!(suspect.by, By::Image("registry/cart:2".into()));
@@ -229,8 +229,12 @@ mod tests {
     fn without_an_image_the_only_change_between_two_syncs_is_it() {
         let rejected = Rejected { images: vec![], replaced: vec![], ..rejected() };
         let env = change("web/rollout.yaml", &[], &["value: bad"]);
-        let mut all =
-            log(&[commit("d", &[]), commit("c", &[]), commit("b", &[env.clone()]), commit("a", &[env])]);
+        let mut all = log(&[
+            commit("d", &[]),
+            commit("c", &[]),
+            commit("b", std::slice::from_ref(&env)),
+            commit("a", &[env]),
+        ]);
         assert!(unknown(&rejected, &all).contains("history does not tell"));
         (all.synced, all.before) = (Some("c".into()), Some("a".into()));
         let suspect = found(&rejected, &all);
@@ -242,7 +246,7 @@ mod tests {
     fn of_several_changes_or_none_nothing_is_guessed() {
         let rejected = Rejected { images: vec![], replaced: vec![], ..rejected() };
         let env = change("web/rollout.yaml", &[], &["value: bad"]);
-        let commits = [commit("c", &[env.clone()]), commit("b", &[env]), commit("a", &[])];
+        let commits = [commit("c", std::slice::from_ref(&env)), commit("b", &[env]), commit("a", &[])];
         let between = |synced: &str, before: &str| Log {
             synced: Some(synced.into()),
             before: Some(before.into()),

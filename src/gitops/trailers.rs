@@ -1,6 +1,8 @@
 //! The lines at the end of a commit message that say which abort it answers. Git is the record of what was written:
 //! whoever finds the trailer of an abort in the branch's log writes nothing more for it.
 
+use std::fmt::Write as _;
+
 use super::abort::{Abort, Rejected};
 
 /// The trailer whose value identifies an abort.
@@ -15,12 +17,14 @@ pub fn trailers(rejected: &Rejected, reverts: &str) -> String {
     let rollout = format!("{}/{}", abort.namespace, abort.name);
     let identity = abort.identity();
     let images = rejected.images.iter().map(|image| ("Serin-Rejected-Image", image.as_str()));
-    [("Serin-Rollout", rollout.as_str()), ("Serin-Rejected-Hash", abort.pod_hash.as_str())]
-        .into_iter()
-        .chain(images)
-        .chain([(ABORT, identity.as_str()), ("Serin-Reverts", reverts)])
-        .map(|(key, value)| format!("{key}: {}\n", line(value)))
-        .collect()
+    let fixed = [("Serin-Rollout", rollout.as_str()), ("Serin-Rejected-Hash", abort.pod_hash.as_str())];
+    let known = [(ABORT, identity.as_str()), ("Serin-Reverts", reverts)];
+    let mut lines = String::new();
+    for (key, value) in fixed.into_iter().chain(images).chain(known) {
+        // A String takes everything.
+        let _ = writeln!(lines, "{key}: {}", line(value));
+    }
+    lines
 }
 
 /// Whether the commit of `message` was written for this abort. Only the last paragraph counts, as in Git: text that a

@@ -1,6 +1,6 @@
 //! What a Git server is shown, and what it has to show: credentials from a Secret, certificates, keys of hosts.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -58,82 +58,89 @@ impl Credentials {
         Ok(Self::Password { username: username.to_owned(), password: Secret::new(password.trim()) })
     }
 
-    fn answer(&self, user: Option<&str>, allowed: CredentialType) -> Result<Cred, git2::Error> {
+    /// What libgit2 shows the server; `Err` where it does not take these.
+    fn answer(
+        &self,
+        user: Option<&str>,
+        allowed: CredentialType,
+    ) -> Result<Result<Cred, git2::Error>, &'static str> {
         let user = user.unwrap_or(SSH_USER);
         match self {
             Self::Password { username, password } if allowed.is_user_pass_plaintext() => {
-                Cred::userpass_plaintext(username, password.reveal())
+                Ok(Cred::userpass_plaintext(username, password.reveal()))
             }
-            Self::Key { .. } if allowed.is_username() => Cred::username(user),
+            Self::Key { .. } if allowed.is_username() => Ok(Cred::username(user)),
             Self::Key { private, passphrase, .. } if allowed.is_ssh_memory() || allowed.is_ssh_key() => {
                 let passphrase = passphrase.as_ref().map(Secret::reveal);
-                Cred::ssh_key_from_memory(user, None, private.reveal(), passphrase)
+                Ok(Cred::ssh_key_from_memory(user, None, private.reveal(), passphrase))
             }
-            Self::None => {
-                Err(refusal("it asks for credentials; name a Secret with them in repositories.secret"))
-            }
-            Self::Password { .. } | Self::Key { .. } => Err(refusal(
+            Self::None => Err("it asks for credentials: name a Secret with them in repositories.secret"),
+            Self::Password { .. } | Self::Key { .. } => Err(
                 "it does not take this kind of credentials: a key is for ssh addresses, a token for https",
-            )),
+            ),
         }
     }
 }
 
-/// What is to be known once a request has ended.
+/// Why a request was given up by us, where it was: libgit2 tells only that.
 #[derive(Clone, Default)]
-pub(super) struct Observed {
-    /// Whether credentials were asked for a second time, after they had been shown.
-    pub(super) denied: Rc<Cell<bool>>,
+pub(super) struct GivenUp(Rc<RefCell<Option<&'static str>>>);
+
+impl GivenUp {
+    /// The reason, for people.
+    pub(super) fn why(&self) -> Option<&'static str> {
+        *self.0.borrow()
+    }
+
+    fn because(&self, why: &'static str) -> git2::Error {
+        self.0.replace(Some(why));
+        git2::Error::new(ErrorCode::Auth, ErrorClass::Callback, why)
+    }
 }
 
 /// Callbacks that show `credentials` to the server of `location` alone, and once.
 pub(super) fn callbacks<'a>(
     credentials: &'a Credentials,
     location: Option<&'a Location>,
-    observed: &Observed,
+    given_up: &GivenUp,
 ) -> RemoteCallbacks<'a> {
     let mut callbacks = RemoteCallbacks::new();
-    let denied = Rc::clone(&observed.denied);
     let mut shown = false;
+    let reasons = given_up.clone();
     callbacks.credentials(move |url, user, allowed| {
         // Another server, to which this one has sent us, gets nothing.
         if !location.zip(Location::parse(url).ok()).is_some_and(|(known, asking)| known.is_server_of(&asking))
         {
-            return Err(refusal("it leads to another server, which gets no credentials"));
+            return Err(reasons.because("it leads to another server, which gets no credentials"));
         }
-        if allowed.is_username() {
-            return credentials.answer(user, allowed);
+        if !allowed.is_username() {
+            if shown {
+                return Err(reasons.because("it refused the credentials: renew what the Secret has"));
+            }
+            shown = true;
         }
-        if shown {
-            denied.set(true);
-            return Err(refusal("it refused the credentials"));
-        }
-        shown = true;
-        credentials.answer(user, allowed)
+        credentials.answer(user, allowed).unwrap_or_else(|why| Err(reasons.because(why)))
     });
+    let reasons = given_up.clone();
     callbacks.certificate_check(move |certificate, host| {
         let Some(key) = certificate.as_hostkey() else {
             return Ok(CertificateCheckStatus::CertificatePassthrough);
         };
         let Credentials::Key { known_hosts, .. } = credentials else {
-            return Err(refusal("there are no knownHosts to know it by"));
+            return Err(reasons.because("there are no knownHosts to know it by"));
         };
         let port = location.and_then(Location::port);
         let verdict = key.hostkey().map(|key| known_hosts::look_up(known_hosts, host, port, key));
         match verdict {
             Some(Verdict::Known) => Ok(CertificateCheckStatus::CertificateOk),
-            Some(Verdict::Revoked) => Err(refusal("its key is revoked in knownHosts")),
+            Some(Verdict::Revoked) => Err(reasons.because("its key is revoked in knownHosts")),
             Some(Verdict::Other) => {
-                Err(refusal("knownHosts has another key for it: somebody may be in between"))
+                Err(reasons.because("knownHosts has another key for it: somebody may be in between"))
             }
-            Some(Verdict::Unknown) | None => Err(refusal("knownHosts has no key for it")),
+            Some(Verdict::Unknown) | None => Err(reasons.because("knownHosts has no key for it")),
         }
     });
     callbacks
-}
-
-fn refusal(why: &str) -> git2::Error {
-    git2::Error::new(ErrorCode::Auth, ErrorClass::Callback, why)
 }
 
 #[cfg(test)]

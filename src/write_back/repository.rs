@@ -12,7 +12,7 @@ use git2::{
     PushOptions, Signature, Time, Tree,
 };
 
-use super::credentials::{Credentials, Observed, callbacks};
+use super::credentials::{Credentials, GivenUp, callbacks};
 use crate::gitops::config::{Author, Location};
 use crate::gitops::decide::Attempt;
 use crate::gitops::suspect::{Change, Commit, Log, Suspect};
@@ -85,10 +85,10 @@ impl Repository {
 
     /// The branches that the server has now.
     pub(crate) fn branches(&self) -> Result<Branches, Failure> {
-        let observed = Observed::default();
-        let failed = |error: &git2::Error| self.failure("read", error, &observed);
+        let given_up = GivenUp::default();
+        let failed = |error: &git2::Error| self.failure("read", error, &given_up);
         let mut remote = self.clone.remote_anonymous(&self.url).map_err(|error| failed(&error))?;
-        let callbacks = callbacks(&self.credentials, self.location.as_ref(), &observed);
+        let callbacks = callbacks(&self.credentials, self.location.as_ref(), &given_up);
         let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()));
         let connection = connection.map_err(|error| failed(&error))?;
         let heads = connection.list().map_err(|error| failed(&error))?;
@@ -100,11 +100,11 @@ impl Repository {
 
     /// The newest commit of a branch, with all before it in the clone.
     pub(crate) fn fetch(&self, branch: &str) -> Result<Oid, Failure> {
-        let observed = Observed::default();
-        let failed = |error: &git2::Error| self.failure("read", error, &observed);
+        let given_up = GivenUp::default();
+        let failed = |error: &git2::Error| self.failure("read", error, &given_up);
         let mut remote = self.clone.remote_anonymous(&self.url).map_err(|error| failed(&error))?;
         let mut options = FetchOptions::new();
-        options.remote_callbacks(callbacks(&self.credentials, self.location.as_ref(), &observed));
+        options.remote_callbacks(callbacks(&self.credentials, self.location.as_ref(), &given_up));
         options.proxy_options(proxy()).download_tags(AutotagOption::None).update_fetchhead(false);
         let kept = format!("refs/serin/{branch}");
         let refspec = format!("+refs/heads/{branch}:{kept}");
@@ -203,9 +203,9 @@ impl Repository {
 
     /// Puts a commit onto a branch of the server, which has to have its parent or not to be there.
     pub(crate) fn push(&self, commit: Oid, branch: &str) -> Result<Pushed, Failure> {
-        let observed = Observed::default();
+        let given_up = GivenUp::default();
         let said: Rc<RefCell<Option<String>>> = Rc::default();
-        let mut callbacks = callbacks(&self.credentials, self.location.as_ref(), &observed);
+        let mut callbacks = callbacks(&self.credentials, self.location.as_ref(), &given_up);
         callbacks.push_update_reference({
             let said = Rc::clone(&said);
             move |_, status| {
@@ -215,7 +215,7 @@ impl Repository {
         });
         let mut options = PushOptions::new();
         options.remote_callbacks(callbacks).proxy_options(proxy());
-        let failed = |error: &git2::Error| self.failure("written to", error, &observed);
+        let failed = |error: &git2::Error| self.failure("written to", error, &given_up);
         let mut remote = self.clone.remote_anonymous(&self.url).map_err(|error| failed(&error))?;
         let outcome = remote.push(&[format!("{commit}:refs/heads/{branch}")], Some(&mut options));
         drop(remote);
@@ -232,11 +232,11 @@ impl Repository {
     }
 
     /// What is wrong, for people.
-    fn failure(&self, what: &str, error: &git2::Error, observed: &Observed) -> Failure {
+    fn failure(&self, what: &str, error: &git2::Error, given_up: &GivenUp) -> Failure {
         let said = error.message();
         let is_forbidden = said.contains("status code: 403") || said.contains("status code: 401");
-        let why = if observed.denied.get() {
-            "it refused the credentials: renew what the Secret has".to_owned()
+        let why = if let Some(why) = given_up.why() {
+            why.to_owned()
         } else if is_forbidden {
             format!("its credentials have no right to do that ({said})")
         } else if error.class() == ErrorClass::Ssl || error.code() == ErrorCode::Certificate {

@@ -244,3 +244,6 @@ fn a_server_that_is_not_there_is_a_failure_that_names_it() {
     let Failure { why, .. } = order().carry_out(&repository).unwrap_err();
     assert!(why.contains("nowhere cannot be read"), "{why}");
 }
+
+#[path = "ssh_tests.rs"]
+mod ssh;

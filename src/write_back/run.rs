@@ -1,4 +1,4 @@
-//! Start and end of the write-back: one watch of Rollouts, one of its ConfigMap, and passes over what was aborted.
+//! Start and end of the write-back: one watch of Rollouts, one of its `ConfigMap`, and passes over what was aborted.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ pub struct Options {
     pub instance_id: String,
     /// Where Argo CD is.
     pub argocd_namespace: String,
-    /// The name of the ConfigMap, which is in the own namespace.
+    /// The name of the `ConfigMap`, which is in the own namespace.
     pub config: String,
     /// Where `/healthz` and `/readyz` are; `None` for nowhere.
     pub health_address: Option<SocketAddr>,
@@ -323,7 +323,7 @@ fn unread(name: &str) -> Configured {
     Arc::new(Err(format!("the ConfigMap {name} was not read yet")))
 }
 
-/// Keeps the configuration as the ConfigMap has it.
+/// Keeps the configuration as the `ConfigMap` has it.
 async fn follow(client: Client, name: String, configured: watch::Sender<Configured>) {
     let api: Api<ConfigMap> = Api::default_namespaced(client);
     let of_one = watcher::Config::default().fields(&format!("metadata.name={name}"));

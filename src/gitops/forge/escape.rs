@@ -196,7 +196,9 @@ mod tests {
         for _ in 0..4 {
             let longer = texts.iter().flat_map(|text| pieces.map(|piece| format!("{text}{piece}")));
             texts = longer.collect();
-            texts.iter().for_each(|text| visit(text));
+            for text in &texts {
+                visit(text);
+            }
         }
     }
 

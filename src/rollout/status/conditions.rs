@@ -1,5 +1,5 @@
 //! The conditions: those that users of this API know (InvalidSpec, Progressing, Available, Paused, Completed, Healthy,
-//! ReplicaFailure), what the write-back to Git says (WrittenBack), and the generic ones that other tools read (Reconciling, Stalled, Ready).
+//! ReplicaFailure), what the write-back to Git says (`WrittenBack`), and the generic ones that other tools read (Reconciling, Stalled, Ready).
 
 use super::super::deadline;
 use super::super::progress::Progress;
