@@ -129,7 +129,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// An aborted Rollout, as the controller leaves it.
-    pub(in crate::gitops) fn rollout() -> Rollout {
+    pub(crate) fn rollout() -> Rollout {
         serde_json::from_value(json!({
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
             "metadata": {"name": "cart", "namespace": "shop", "uid": "6f1c", "generation": 3},
@@ -142,7 +142,7 @@ pub(crate) mod tests {
         .unwrap()
     }
 
-    pub(in crate::gitops) fn abort() -> Abort {
+    pub(crate) fn abort() -> Abort {
         Abort::of(&rollout()).unwrap()
     }
 

@@ -5,10 +5,13 @@
 
 mod clones;
 mod cluster;
+mod configured;
 mod credentials;
 mod pass;
 mod repository;
+mod rollouts;
 mod run;
+mod tries;
 mod write;
 
 pub use run::{Options, RunError, run};

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 
 use super::clones::Clones;
 use super::cluster::Cluster;
+use super::configured::Configured;
 use super::credentials::Credentials;
 use super::repository::Pushed;
+use super::rollouts::Rollouts;
 use super::write::{Order, Proposed, Written};
 use crate::analysis::Secret;
 use crate::api::Rollout;
@@ -26,13 +28,14 @@ use crate::gitops::record::{self, Record, State};
 use crate::metrics::Metrics;
 use crate::providers::Providers;
 
-/// The configuration as it is now, or why there is none.
-pub(crate) type Configured = Arc<Result<Config, String>>;
+/// What is said of an abort that was taken back while it was looked into, to nobody.
+const WITHDRAWN: &str = "the Rollout does not stand in this abort any more";
 
 /// What passes are made with.
 pub(crate) struct WriteBack {
     pub(crate) cluster: Cluster,
-    pub(crate) config: watch::Receiver<Configured>,
+    pub(crate) rollouts: Rollouts,
+    pub(crate) config: watch::Receiver<Option<Configured>>,
     pub(crate) clones: Clones,
     pub(crate) providers: Providers,
     pub(crate) announcer: Announcer,
@@ -59,7 +62,8 @@ struct Target<'a> {
 impl WriteBack {
     /// The configuration as it is now.
     pub(crate) fn configured(&self) -> Configured {
-        Arc::clone(&self.config.borrow())
+        let known = self.config.borrow().clone();
+        known.unwrap_or_else(|| Arc::new(Err("the configuration was not read yet".to_owned())))
     }
 
     /// Looks at a Rollout and does what is to be done.
@@ -79,6 +83,10 @@ impl WriteBack {
         let mut images = None;
         let outcome = self.write_back(&abort, tracking_id, &mut images).await;
         let failure = outcome.as_ref().err().cloned();
+        if !self.rollouts.stands(&abort) {
+            // Nothing is said of what nobody waits for any more.
+            return Ok(());
+        }
         let record = self.record(&abort, outcome);
         if told.is_none_or(|told| !record::say_the_same(&told, &record)) {
             self.cluster.tell(&abort, &record, images.as_deref()).await?;
@@ -192,6 +200,7 @@ impl WriteBack {
             author: repository.author.clone(),
             measured: measured(&self.cluster.runs(&rejected.abort).await?),
             links: config.links.clone(),
+            stands: self.stands(&rejected.abort),
         };
         let written =
             self.clones.with(&url, target.credentials.clone(), move |clone| order.carry_out(clone)).await;
@@ -202,6 +211,7 @@ impl WriteBack {
                 commit: Some(commit),
                 pull_request: None,
             })),
+            Written::Withdrawn => Err(WITHDRAWN.to_owned()),
             Written::NotNeeded => Ok(Ok(Outcome {
                 state: State::NotNeeded,
                 message: format!("{url} does not have the version any more"),
@@ -211,8 +221,16 @@ impl WriteBack {
             Written::Unknown(why) => {
                 Ok(Err(format!("{url}: cannot tell which commit brought the version: {why}")))
             }
-            Written::Proposal(proposed) => self.propose(&target, &url, *proposed).await.map(Ok),
+            Written::Proposal(proposed) => {
+                self.propose(&target, &url, &rejected.abort, *proposed).await.map(Ok)
+            }
         }
+    }
+
+    /// Whether a Rollout still stands in an abort, asked as late as can be.
+    fn stands(&self, abort: &Abort) -> Box<dyn Fn() -> bool + Send> {
+        let (rollouts, abort) = (self.rollouts.clone(), abort.clone());
+        Box::new(move || rollouts.stands(&abort))
     }
 
     async fn target<'a>(&self, repository: &'a Repository) -> Result<Target<'a>, String> {
@@ -229,7 +247,13 @@ impl WriteBack {
     }
 
     /// A pull request, unless there was one before: people who closed it have decided.
-    async fn propose(&self, target: &Target<'_>, url: &str, proposed: Proposed) -> Result<Outcome, String> {
+    async fn propose(
+        &self,
+        target: &Target<'_>,
+        url: &str,
+        abort: &Abort,
+        proposed: Proposed,
+    ) -> Result<Outcome, String> {
         let (head, why) = (proposed.proposal.head.clone(), proposed.why.clone());
         let outcome = |opened: Option<&Opened>| Outcome {
             state: State::Proposed,
@@ -251,6 +275,9 @@ impl WriteBack {
             target.token.clone().ok_or("the forge needs a token: put it as `token` into the Secret")?;
         if let Some(opened) = self.found(&forge, &token, &proposed).await? {
             return Ok(outcome(Some(&opened)));
+        }
+        if !self.rollouts.stands(abort) {
+            return Err(WITHDRAWN.to_owned());
         }
         self.push(target, url, &proposed).await?;
         let (status, body) = self

@@ -96,6 +96,7 @@ fn order() -> Order {
         author: Author::default(),
         measured: vec![],
         links: std::collections::BTreeMap::new(),
+        stands: Box::new(|| true),
     }
 }
 
@@ -127,6 +128,14 @@ fn the_commit_of_a_bad_version_is_reverted_once() {
         assert_eq!(order().carry_out(&ground.replica(name)).unwrap(), Written::Commit(revert.clone()));
     }
     assert_eq!(ground.count("main"), "3");
+}
+
+#[test]
+fn an_abort_that_people_took_back_is_not_written() {
+    let (ground, bad) = after_a_bad_version();
+    let order = Order { stands: Box::new(|| false), ..order() };
+    assert_eq!(order.carry_out(&ground.replica("one")).unwrap(), Written::Withdrawn);
+    assert_eq!(ground.git("server", &["rev-parse", "main"]), bad);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) struct Order {
     pub(crate) measured: Vec<Measured>,
     /// Links under the evidence.
     pub(crate) links: BTreeMap<String, String>,
+    /// Whether the Rollout still stands in this abort.
+    pub(crate) stands: Box<dyn Fn() -> bool + Send>,
 }
 
 /// What came of it.
@@ -45,6 +47,8 @@ pub(crate) enum Written {
     Commit(String),
     /// The branch does not have the version any more.
     NotNeeded,
+    /// People have taken the abort back meanwhile.
+    Withdrawn,
     /// People are to decide: a commit that waits to be pushed to a branch of its own.
     Proposal(Box<Proposed>),
     /// Which commit brought the version cannot be told; why, for people.
@@ -87,6 +91,9 @@ impl Order {
                 Step::Commit => {}
             }
             let commit = self.commit(repository, &view)?;
+            if !(self.stands)() {
+                return Ok(Written::Withdrawn);
+            }
             match repository.push(commit, &view.branch)? {
                 Pushed::Taken => return Ok(Written::Commit(commit.to_string())),
                 Pushed::Moved => {}

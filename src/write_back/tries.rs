@@ -1,0 +1,124 @@
+//! Which Rollouts wait to be looked at again, and how long.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use kube::runtime::controller::Action;
+use thiserror::Error;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::configured::Configured;
+use super::pass::WriteBack;
+use super::rollouts;
+use crate::gitops::abort::Abort;
+
+/// First and longest wait before a Rollout is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+
+/// The passes, and which Rollouts wait for another one.
+pub(super) struct Tries {
+    write_back: Arc<WriteBack>,
+    waiting: Mutex<HashMap<(String, String), Waiting>>,
+}
+
+/// A Rollout that could not be written back.
+struct Waiting {
+    /// The abort, and the configuration with which it was tried: of others, nothing is known.
+    of: (String, Configured),
+    delays: backon::ExponentialBackoff,
+    until: Instant,
+}
+
+/// Why a Rollout is tried again.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(super) struct TryAgain(String);
+
+pub(super) async fn reconcile(object: Arc<DynamicObject>, tries: Arc<Tries>) -> Result<Action, TryAgain> {
+    let rollout = match rollouts::read(&object) {
+        Ok(rollout) => rollout,
+        // Whoever cannot read its status was not told of an abort by it either.
+        Err(error) => {
+            debug!(%error, rollout = object.name_any(), "a status that cannot be read");
+            return Ok(Action::await_change());
+        }
+    };
+    let abort = Abort::of(&rollout).map(|abort| abort.identity()).unwrap_or_default();
+    let of = (abort, tries.write_back.configured());
+    // What a pass itself has written is no reason for the next one.
+    if let Some(left) = tries.left(&key(&object), &of) {
+        return Ok(Action::requeue(left));
+    }
+    match tries.write_back.pass(&rollout).await {
+        Ok(()) => {
+            tries.waiting().remove(&key(&object));
+            Ok(Action::await_change())
+        }
+        Err(why) => {
+            warn!(
+                namespace = object.namespace(),
+                rollout = object.name_any(),
+                why,
+                "not written back, trying again"
+            );
+            tries.wait(key(&object), of);
+            Err(TryAgain(why))
+        }
+    }
+}
+
+impl Tries {
+    pub(super) fn new(write_back: Arc<WriteBack>) -> Self {
+        Self { write_back, waiting: Mutex::default() }
+    }
+
+    /// A Rollout is gone.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        self.waiting().remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a Rollout still waits to be tried again.
+    fn left(&self, key: &(String, String), of: &(String, Configured)) -> Option<Duration> {
+        let waiting = self.waiting();
+        let waiting = waiting.get(key).filter(|waiting| is_same(&waiting.of, of))?;
+        waiting.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    /// Lets a Rollout wait, longer each time.
+    fn wait(&self, key: (String, String), of: (String, Configured)) {
+        let mut all = self.waiting();
+        let before =
+            all.remove(&key).filter(|waiting| is_same(&waiting.of, &of)).map(|waiting| waiting.delays);
+        let mut delays = before.unwrap_or_else(|| {
+            let delays =
+                ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
+            delays.without_max_times().build()
+        });
+        let until = Instant::now() + delays.next().unwrap_or(RETRY.1);
+        all.insert(key, Waiting { of, delays, until });
+    }
+}
+
+fn is_same(one: &(String, Configured), other: &(String, Configured)) -> bool {
+    one.0 == other.0 && Arc::ptr_eq(&one.1, &other.1)
+}
+
+/// After which time a Rollout that could not be written back is tried again.
+pub(super) fn later(object: &DynamicObject, tries: &Tries) -> Action {
+    let waiting = tries.waiting();
+    let until = waiting.get(&key(object)).map(|waiting| waiting.until);
+    Action::requeue(until.map_or(RETRY.0, |until| until.saturating_duration_since(Instant::now())))
+}
+
+fn key(object: &DynamicObject) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
