@@ -69,14 +69,14 @@ struct Metadata {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Spec {
     source: Option<WrittenSource>,
     sources: Vec<WrittenSource>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct WrittenSource {
     #[serde(rename = "repoURL")]
@@ -88,7 +88,7 @@ struct WrittenSource {
     helm: Helm,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Helm {
     value_files: Vec<String>,
@@ -96,9 +96,28 @@ struct Helm {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
+#[serde(rename_all = "camelCase")]
 struct Status {
     history: Vec<Sync>,
+    sync: Comparison,
+    operation_state: Operation,
     resources: Vec<Managed>,
+}
+
+/// What Argo CD has compared the cluster with.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Comparison {
+    status: String,
+    compared_to: Spec,
+}
+
+/// The newest sync, which the history has only once it is over.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Operation {
+    started_at: Option<String>,
+    sync_result: Sync,
 }
 
 /// An object that Argo CD manages for it.
@@ -164,6 +183,13 @@ impl Application {
         self.status.resources.iter().any(is_it)
     }
 
+    /// Whether Argo CD has looked at its sources as they are written now: it asks the project whether they may be used.
+    #[must_use]
+    pub fn is_compared(&self) -> bool {
+        matches!(&*self.status.sync.status, "Synced" | "OutOfSync")
+            && self.status.sync.compared_to == self.spec
+    }
+
     /// The repositories of Git that it comes from. `begun_at` is when the version was first seen; `None` takes the newest sync.
     #[must_use]
     pub fn sources(&self, begun_at: Option<Timestamp>) -> Vec<Source> {
@@ -192,20 +218,21 @@ impl Application {
             .collect()
     }
 
-    /// The commit that was synced when the version began, and the one before it.
+    /// The commit that was synced when the version began, and that of the sync before; the latter only where it is known when
+    /// that was.
     fn syncs(&self, place: usize, begun_at: Option<Timestamp>) -> (Option<String>, Option<String>) {
+        let operation = &self.status.operation_state;
+        let newest =
+            Sync { deploy_started_at: operation.started_at.clone(), ..operation.sync_result.clone() };
+        let is_recorded = self.status.history.last().is_none_or(|last| last.begun_at() >= newest.begun_at());
+        let running = Some(&newest).filter(|sync| sync.commit(place).is_some() && !is_recorded);
         let is_begun =
             |sync: &&Sync| begun_at.is_none_or(|begun| sync.begun_at().is_none_or(|at| at <= begun));
-        let mut until_then = self
-            .status
-            .history
-            .iter()
-            .rev()
-            .skip_while(|sync| !is_begun(sync))
-            .filter_map(|sync| sync.commit(place));
-        let synced = until_then.next();
-        let before = until_then.find(|commit| Some(*commit) != synced);
-        (synced.cloned(), before.cloned())
+        let newest_first = running.into_iter().chain(self.status.history.iter().rev());
+        let mut until_then =
+            newest_first.skip_while(|sync| !is_begun(sync)).filter_map(|sync| sync.commit(place));
+        let (synced, before) = (until_then.next(), until_then.next());
+        (synced.cloned(), before.filter(|_| begun_at.is_some()).cloned())
     }
 
     fn paths(&self, source: &WrittenSource, all: &[&WrittenSource]) -> BTreeSet<String> {
@@ -299,7 +326,7 @@ mod tests {
         let sources = application(&json!({"sources": sources}), &history).sources(None);
         assert_eq!(sources.len(), 1);
         assert_eq!((sources[0].target.as_str(), &sources[0].paths), ("HEAD", &paths(&["env/dev.yaml"])));
-        assert_eq!((sources[0].synced.as_deref(), sources[0].before.as_deref()), (Some("bbb"), Some("aaa")));
+        assert_eq!((sources[0].synced.as_deref(), &sources[0].before), (Some("bbb"), &None));
     }
 
     #[test]
@@ -316,8 +343,10 @@ mod tests {
             let source = application.sources(time.and_then(Timestamp::parse)).remove(0);
             (source.synced.unwrap_or_default(), source.before.unwrap_or_default())
         };
-        assert_eq!(at(Some("2026-11-26T21:06:00Z")), ("bbb".to_owned(), "aaa".to_owned()));
-        assert_eq!(at(None), ("ccc".to_owned(), "bbb".to_owned()));
+        assert_eq!(at(Some("2026-11-26T21:01:00Z")), ("bbb".to_owned(), "aaa".to_owned()));
+        // Synced once more without a change of Git, and a version of which nobody knows when it began.
+        assert_eq!(at(Some("2026-11-26T21:06:00Z")), ("bbb".to_owned(), "bbb".to_owned()));
+        assert_eq!(at(None), ("ccc".to_owned(), String::new()));
         assert_eq!(at(Some("2026-11-26T19:00:00Z")), (String::new(), String::new()));
     }
 
@@ -340,5 +369,35 @@ mod tests {
         .unwrap();
         assert!(application.manages("shop", "cart"));
         assert!(!application.manages("shop", "basket") && !application.manages("other", "cart"));
+    }
+
+    #[test]
+    fn a_sync_that_is_not_over_counts_too() {
+        let application: Application = serde_json::from_value(json!({
+            "spec": {"source": {"repoURL": "https://h/x", "path": "."}},
+            "status": {
+                "history": [{"revision": "aaa", "deployStartedAt": "2026-11-26T20:00:00Z"}],
+                "operationState": {"startedAt": "2026-11-26T21:00:00Z", "syncResult": {"revision": "bbb"}},
+            },
+        }))
+        .unwrap();
+        let source = application.sources(Timestamp::parse("2026-11-26T21:00:01Z")).remove(0);
+        assert_eq!((source.synced.as_deref(), source.before.as_deref()), (Some("bbb"), Some("aaa")));
+    }
+
+    #[test]
+    fn sources_that_argo_cd_has_not_looked_at_are_not_used() {
+        let source = |url: &str| json!({"source": {"repoURL": url, "path": "web"}});
+        let is_compared = |status: &str, compared: &str| {
+            let mut to = source(compared);
+            to["destination"] = json!({"server": "https://kubernetes.default.svc"});
+            let sync = json!({"status": status, "comparedTo": to});
+            let application: Application =
+                serde_json::from_value(json!({"spec": source("https://h/x"), "status": {"sync": sync}}))
+                    .unwrap();
+            application.is_compared()
+        };
+        assert!(is_compared("Synced", "https://h/x") && is_compared("OutOfSync", "https://h/x"));
+        assert!(!is_compared("Unknown", "https://h/x") && !is_compared("Synced", "https://h/other"));
     }
 }

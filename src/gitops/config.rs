@@ -9,6 +9,8 @@ use super::forge::Kind;
 
 /// The key of the `ConfigMap` that holds it, as YAML.
 pub const KEY: &str = "config.yaml";
+/// The port of SSH.
+const SSH_PORT: u16 = 22;
 /// Most repositories, and most links.
 const MOST: usize = 100;
 
@@ -36,6 +38,10 @@ pub struct Repository {
     /// The Secret with the credentials, beside the `ConfigMap`; `None` where none are needed.
     #[serde(default)]
     pub secret: Option<String>,
+    /// The namespaces whose Rollouts it is written for; `None` for all. Whoever may change an Application decides from where
+    /// its Rollouts come: this bounds it.
+    #[serde(default)]
+    pub namespaces: Option<Vec<String>>,
     /// How it is written to.
     #[serde(default)]
     pub mode: Mode,
@@ -138,15 +144,25 @@ impl Config {
         Ok(())
     }
 
-    /// What is configured for the repository at `url`: of several that fit, the one with the longest address.
-    #[must_use]
-    pub fn repository(&self, url: &str) -> Option<&Repository> {
-        let wanted = Location::parse(url).ok()?;
+    /// What is configured for a repository that a Rollout of `namespace` comes from: of several that fit, the one with the
+    /// longest address.
+    ///
+    /// # Errors
+    /// Why it is not written to, for people.
+    pub fn repository(&self, wanted: &Location, namespace: &str) -> Result<&Repository, String> {
         let known = self.repositories.iter().filter_map(|repository| {
             let location = Location::parse(&repository.url).ok()?;
-            location.holds(&wanted).then_some((location.path.len(), repository))
+            location.holds(wanted).then_some((location.path.len(), repository))
         });
-        known.max_by_key(|(length, _)| *length).map(|(_, repository)| repository)
+        let found = known.max_by_key(|(length, _)| *length).map(|(_, repository)| repository);
+        let found = found.ok_or_else(|| {
+            format!("{} is not among the repositories of the configuration", wanted.address())
+        })?;
+        let is_for = |names: &Vec<String>| names.iter().any(|name| name == namespace);
+        if !found.namespaces.as_ref().is_none_or(is_for) {
+            return Err(format!("{} is not written for Rollouts of namespace {namespace}", wanted.address()));
+        }
+        Ok(found)
     }
 }
 
@@ -162,10 +178,15 @@ fn is_author(text: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     scheme: String,
+    user: Option<String>,
     host: String,
     port: Option<u16>,
     /// The parts of its path, without `.git` at the end.
     path: Vec<String>,
+    /// The path as it was written.
+    written: String,
+    /// Whether it was written as `user@host:path`.
+    is_short: bool,
 }
 
 impl Location {
@@ -175,12 +196,21 @@ impl Location {
     /// What is wrong with it; the address is not quoted, because it may have a password.
     pub fn parse(address: &str) -> Result<Self, String> {
         let wrong = || "write https://HOST/PATH, ssh://USER@HOST/PATH or USER@HOST:PATH".to_owned();
-        let address = address.trim();
-        let url = if address.contains("://") {
-            Url::parse(address)
-        } else {
+        // Programs differ in what they make of anything else, and one may connect to another host than was looked at.
+        let is_plain = |c: char| {
+            c.is_ascii_graphic() && !matches!(c, '\\' | '"' | '<' | '>' | '^' | '`' | '{' | '|' | '}')
+        };
+        if !address.chars().all(is_plain) {
+            return Err(wrong());
+        }
+        let is_short = !address.contains("://");
+        let (url, written) = if is_short {
             let (who, path) = address.split_once(':').ok_or_else(wrong)?;
-            Url::parse(&format!("ssh://{who}/{}", path.trim_start_matches('/')))
+            (Url::parse(&format!("ssh://{who}/{}", path.trim_start_matches('/'))), path.to_owned())
+        } else {
+            let url = Url::parse(address);
+            let path = url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default();
+            (url, path)
         };
         let url = url.map_err(|_| wrong())?;
         let is_ssh = url.scheme() == "ssh";
@@ -190,25 +220,42 @@ impl Location {
         if url.password().is_some() || (!is_ssh && !url.username().is_empty()) {
             return Err("take user and password out of the address and put them into a Secret".to_owned());
         }
-        if url.query().is_some() || url.fragment().is_some() {
+        if url.query().is_some() || url.fragment().is_some() || written.split('/').any(|part| part == "..") {
             return Err(wrong());
         }
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
         Ok(Self {
             scheme: url.scheme().to_owned(),
+            user: Some(url.username()).filter(|user| !user.is_empty()).map(str::to_owned),
             host: url.host_str().ok_or_else(wrong)?.to_lowercase(),
-            port: url.port_or_known_default(),
+            port: url.port_or_known_default().or_else(|| is_ssh.then_some(SSH_PORT)),
             path: path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            written,
+            is_short,
         })
+    }
+
+    /// The address, made of what was read: whoever connects to it connects to what was looked at.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let (host, written) = (&self.host, &self.written);
+        if self.is_short {
+            return format!("{user}{host}:{written}");
+        }
+        let is_usual = matches!(
+            (&*self.scheme, self.port),
+            ("https", Some(443)) | ("http", Some(80)) | ("ssh", Some(SSH_PORT))
+        );
+        let port = self.port.filter(|_| !is_usual).map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{user}{host}{port}{written}", self.scheme)
     }
 
     /// Whether this is the other one, or a folder that it is in.
     #[must_use]
     pub fn holds(&self, other: &Self) -> bool {
-        let is_same_server =
-            (&self.scheme, &self.host, self.port) == (&other.scheme, &other.host, other.port);
-        is_same_server && other.path.starts_with(&self.path)
+        self.is_server_of(other) && other.path.starts_with(&self.path)
     }
 
     /// Whether credentials for the one may be sent to the other: the same server, asked in the same way.
@@ -217,13 +264,7 @@ impl Location {
         (&self.scheme, &self.host, self.port) == (&other.scheme, &other.host, other.port)
     }
 
-    /// The host's name.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port; `None` is that of SSH.
+    /// The port; of SSH 22 where none is written.
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         self.port
@@ -239,6 +280,10 @@ mod tests {
         Config::parse(&format!("repositories:\n{}", entries.concat())).unwrap()
     }
 
+    fn of<'a>(config: &'a Config, url: &str) -> Option<&'a Repository> {
+        config.repository(&Location::parse(url).ok()?, "shop").ok()
+    }
+
     #[test]
     fn everything_can_be_said() {
         let config = Config::parse(
@@ -247,7 +292,7 @@ mod tests {
              imageUpdater: true\nlinks: {Dashboard: 'https://grafana.example.com/d/rollout?var-name={name}'}\n",
         )
         .unwrap();
-        let repository = config.repository("https://git.example.com/shop/web.git").unwrap();
+        let repository = of(&config, "https://git.example.com/shop/web.git").unwrap();
         assert_eq!((repository.mode, repository.secret.as_deref()), (Mode::PullRequest, Some("git")));
         assert!(config.image_updater && config.links.len() == 1);
         assert_eq!(Config::parse(""), Ok(Config::default()));
@@ -274,10 +319,36 @@ mod tests {
     #[test]
     fn a_repository_belongs_to_the_longest_address_that_it_is_below() {
         let config = config(&["https://git.example.com/", "https://git.example.com/shop"]);
-        let of = |url: &str| config.repository(url).map(|repository| repository.url.as_str());
+        let of = |url: &str| of(&config, url).map(|repository| repository.url.as_str());
         assert_eq!(of("https://git.example.com/shop/web.git"), Some("https://git.example.com/shop"));
         assert_eq!(of("https://GIT.example.com:443/shop.git/"), Some("https://git.example.com/shop"));
         assert_eq!(of("https://git.example.com/shopping"), Some("https://git.example.com/"));
+    }
+
+    #[test]
+    fn a_repository_is_written_for_its_namespaces_alone() {
+        let config = Config::parse("repositories: [{url: 'https://h/', namespaces: [pay]}]").unwrap();
+        let wanted = Location::parse("https://h/pay.git").unwrap();
+        assert!(config.repository(&wanted, "pay").is_ok());
+        let why = config.repository(&wanted, "shop").unwrap_err();
+        assert_eq!(why, "https://h/pay.git is not written for Rollouts of namespace shop");
+    }
+
+    #[test]
+    fn an_address_is_connected_to_as_it_was_read() {
+        for address in [
+            "https://h.example.com/shop/web.git",
+            "ssh://git@h:2222/shop/web",
+            "git@h:shop/web.git",
+            "http://h:3000/x",
+        ] {
+            assert_eq!(Location::parse(address).unwrap().address(), address);
+        }
+        assert_eq!(Location::parse("https://H:443/x").unwrap().address(), "https://h/x");
+        assert_eq!(
+            Location::parse("ssh://git@h:22/x").unwrap(),
+            Location { written: "/x".into(), ..Location::parse("ssh://git@h/x").unwrap() }
+        );
     }
 
     #[test]
@@ -290,11 +361,15 @@ mod tests {
             "https://git.example.com:8443/x",
             "git@evil.org:shop/x",
             "git@git.example.com:shopping/x",
+            "https://git.example.com\\@evil.org/x",
+            "https://git.example.com\t/x",
+            "git@git.example.com:shop/../pay",
+            "https://gít.example.com/x",
             "file:///x",
             "",
         ] {
-            assert_eq!(config.repository(other), None, "{other}");
+            assert_eq!(of(&config, other), None, "{other}");
         }
-        assert!(config.repository("ssh://git@git.example.com/shop/web").is_some());
+        assert!(of(&config, "ssh://git@git.example.com/shop/web").is_some());
     }
 }

@@ -35,6 +35,18 @@ impl<'a> Image<'a> {
         is_reference || self.digest.is_some_and(|digest| has_word(line, digest))
     }
 
+    /// The last part of the repository, as people call it.
+    #[must_use]
+    pub fn short_name(&self) -> &'a str {
+        self.repository.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Whether one of the lines has that name.
+    #[must_use]
+    pub fn is_mentioned_in(&self, lines: &[String]) -> bool {
+        lines.iter().any(|line| line.split('/').any(|part| has_word(part, self.short_name())))
+    }
+
     /// Whether a line has its tag, which other things may be called, too.
     #[must_use]
     pub fn is_tag_in(&self, line: &str) -> bool {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::image::Image;
 
+/// Tags that are ignored at most, the newest.
+const MOST: usize = 100;
 const PREFIX: &str = "argocd-image-updater.argoproj.io/";
 
 /// The annotations of an Application that change for the rejected images; none where it is not kept up, or they are there.
@@ -25,8 +27,11 @@ pub fn ignored(annotations: &BTreeMap<String, String>, images: &[String]) -> BTr
             if known.split(',').any(|known| known.trim() == tag) {
                 continue;
             }
-            let all = if known.trim().is_empty() { tag.to_owned() } else { format!("{known},{tag}") };
-            changed.insert(key.clone(), all);
+            let mut all: Vec<&str> = known.split(',').map(str::trim).filter(|tag| !tag.is_empty()).collect();
+            // An annotation cannot grow for ever; the oldest were offered long ago.
+            all.drain(..all.len().saturating_sub(MOST - 1));
+            all.push(tag);
+            changed.insert(key.clone(), all.join(","));
         }
     }
     changed

@@ -12,9 +12,9 @@ const SSH_PORT: u16 = 22;
 pub enum Verdict {
     /// It is the server's.
     Known,
-    /// The server has other keys.
+    /// The server has another key of this kind.
     Other,
-    /// No line names the server.
+    /// No line names the server with a key of this kind.
     Unknown,
     /// It is the server's, and must not be trusted any more.
     Revoked,
@@ -35,18 +35,25 @@ pub fn look_up(lines: &str, host: &str, port: Option<u16>, key: &[u8]) -> Verdic
             _ => (None, line),
         };
         let mut fields = line.split_whitespace();
-        let (Some(hosts), Some(_), Some(text)) = (fields.next(), fields.next(), fields.next()) else {
+        let (Some(hosts), Some(kind), Some(text)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
         let is_key = STANDARD.decode(text).is_ok_and(|found| found == key);
         match marker {
             Some("@revoked") if is_key && names(hosts, &name) => return Verdict::Revoked,
             None if names(hosts, &name) && is_key => verdict = Verdict::Known,
-            None if names(hosts, &name) && verdict == Verdict::Unknown => verdict = Verdict::Other,
+            None if verdict == Verdict::Unknown && is_of_kind(key, kind) && names(hosts, &name) => {
+                verdict = Verdict::Other;
+            }
             _ => {}
         }
     }
     verdict
+}
+
+/// Whether a key is of a kind, as `ssh-ed25519`: what it begins with, after the length of that.
+fn is_of_kind(key: &[u8], kind: &str) -> bool {
+    key.get(4..).is_some_and(|rest| rest.starts_with(kind.as_bytes()))
 }
 
 /// Whether a list of hosts has this one, and does not leave it out.
@@ -103,10 +110,10 @@ fn fits_one(part: char, c: char) -> bool {
 mod tests {
     use super::*;
 
-    const KEY: &[u8] = b"key";
+    const KEY: &[u8] = b"\0\0\0\x0bssh-ed25519key";
     /// The same as a line has it, and another one.
-    const A: &str = "a2V5";
-    const B: &str = "b3RoZXI=";
+    const A: &str = "AAAAC3NzaC1lZDI1NTE5a2V5";
+    const B: &str = "AAAAC3NzaC1lZDI1NTE5b3RoZXI=";
 
     fn verdict(lines: &str) -> Verdict {
         look_up(lines, "Git.example.com", Some(22), KEY)
@@ -124,6 +131,7 @@ mod tests {
     #[test]
     fn another_key_or_another_host_is_not() {
         assert_eq!(verdict(&format!("git.example.com ssh-ed25519 {B}")), Verdict::Other);
+        assert_eq!(verdict(&format!("git.example.com ssh-rsa {B}")), Verdict::Unknown);
         assert_eq!(verdict(&format!("git.example.com.evil.org ssh-ed25519 {A}")), Verdict::Unknown);
         assert_eq!(verdict(&format!("[git.example.com]:2222 ssh-ed25519 {A}")), Verdict::Unknown);
         assert_eq!(verdict(&format!("!git.example.com,*.example.com ssh-ed25519 {A}")), Verdict::Unknown);

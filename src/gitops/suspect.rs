@@ -1,9 +1,11 @@
 //! Which commit brought a rejected version.
 //!
-//! Two rules, in this order. One: the newest commit that put a rejected image into a file of the Application: by its
-//! reference or digest, or by its tag in the place of the stable one's. Two: where no image is to blame, the only commit
-//! that changed the Application's files between the sync before and the one that brought the version. Where neither
-//! tells one commit, nothing is guessed.
+//! Two rules, in this order. One: looking back from the sync that brought the version, the first commit that put a rejected
+//! image into a file of the Application: by its reference or digest, or by its tag in the place of the stable one's. Two:
+//! where the version has no image of its own, the only commit that changed the Application's files between the sync before
+//! and the one that brought it. Where neither tells one commit, nothing is guessed.
+
+use std::collections::BTreeSet;
 
 use super::abort::Rejected;
 use super::image::Image;
@@ -18,6 +20,8 @@ pub struct Commit {
     pub message: String,
     /// What it changed against its first parent.
     pub changes: Vec<Change>,
+    /// Whether it has no parent: it changed everything.
+    pub is_root: bool,
 }
 
 /// A file that a commit changed.
@@ -25,10 +29,47 @@ pub struct Commit {
 pub struct Change {
     /// The file, from the root of the repository.
     pub path: String,
-    /// Lines that it put in.
+    /// The parts of it that changed. Only lines that may matter are kept ([`Needles`]).
+    pub hunks: Vec<Hunk>,
+}
+
+/// A part of a file that changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hunk {
+    /// Lines that were put in.
     pub added: Vec<String>,
-    /// Lines that it took out.
+    /// Lines that were taken out.
     pub removed: Vec<String>,
+    /// Lines around them.
+    pub around: Vec<String>,
+}
+
+/// What a line must have to matter: a tag, a digest, or the last part of a repository's name. `None`: nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Needles(Option<BTreeSet<String>>);
+
+impl Needles {
+    /// Those of a rejected version.
+    #[must_use]
+    pub fn of(rejected: &Rejected) -> Self {
+        let images = rejected.images.iter().chain(&rejected.replaced).map(|image| Image::parse(image));
+        let parts = images.flat_map(|image| [Some(image.short_name()), image.tag, image.digest]);
+        Self(Some(parts.flatten().filter(|part| !part.is_empty()).map(str::to_owned).collect()))
+    }
+
+    /// Every line matters.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self(None)
+    }
+
+    /// Whether a line matters.
+    #[must_use]
+    pub fn are_in(&self, line: &str) -> bool {
+        let has_one =
+            |needles: &BTreeSet<String>| needles.iter().any(|needle| line.contains(needle.as_str()));
+        self.0.as_ref().is_none_or(has_one)
+    }
 }
 
 /// What the log of the branch says.
@@ -38,7 +79,7 @@ pub struct Log {
     pub commits: Vec<Commit>,
     /// The commit whose sync brought the version; `None` where the Application does not say.
     pub synced: Option<String>,
-    /// The commit of the sync before; `None` where there was none, or it is not known any more.
+    /// The commit of the sync before; `None` where there was none, or it is not known.
     pub before: Option<String>,
 }
 
@@ -51,12 +92,19 @@ pub struct Suspect {
     pub subject: String,
     /// What it is known by.
     pub by: By,
-    /// The files that it changed.
-    pub paths: Vec<String>,
-    /// The lines by which one sees whether the version is still there: those with the image, or all that it put in.
-    pub marks: Vec<(String, String)>,
-    /// Whether a newer commit changed one of those files.
+    /// The lines with which it put the image in, each with its file.
+    pub marks: Vec<Mark>,
+    /// Whether a newer commit changed one of its files.
     pub is_built_on: bool,
+}
+
+/// A line that put a version in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The file, from the root of the repository.
+    pub path: String,
+    /// The line.
+    pub line: String,
 }
 
 /// What a commit is known by.
@@ -64,6 +112,8 @@ pub struct Suspect {
 pub enum By {
     /// It put this image in.
     Image(String),
+    /// It exchanged the tag of this image for a rejected one, and nothing near the line says of which image.
+    Tag(String),
     /// No other commit changed the Application's files between two syncs.
     OnlyChange,
 }
@@ -86,55 +136,93 @@ pub fn find(rejected: &Rejected, log: &Log) -> Finding {
     if let Some(answer) = log.commits.iter().find(is_answer) {
         return Finding::Answered(answer.id.clone());
     }
-    if let Some(found) = by_image(rejected, log) {
-        return Finding::Suspect(found);
+    if rejected.images.is_empty() { by_change(log) } else { by_image(rejected, log) }
+}
+
+fn by_image(rejected: &Rejected, log: &Log) -> Finding {
+    // What was pushed later did not bring it.
+    let newest =
+        log.synced.as_ref().and_then(|synced| log.commits.iter().position(|commit| commit.id == *synced));
+    let mut by_tag = Vec::new();
+    for (at, commit) in log.commits.iter().enumerate().skip(newest.unwrap_or_default()) {
+        for image in &rejected.images {
+            match brought(rejected, image, commit) {
+                Some((By::Tag(image), marks)) => by_tag.push((at, commit, By::Tag(image), marks)),
+                Some((by, marks)) => return Finding::Suspect(suspect(log, at, commit, by, marks)),
+                None => {}
+            }
+        }
     }
-    by_change(rejected, log)
+    let images = rejected.images.join(" or ");
+    let mut by_tag = by_tag.into_iter();
+    match (by_tag.next(), by_tag.next()) {
+        (Some((at, commit, by, marks)), None) => Finding::Suspect(suspect(log, at, commit, by, marks)),
+        (Some(_), Some(_)) => Finding::Unknown(format!(
+            "several commits put the tag of {images} in, and none says of which image"
+        )),
+        (None, _) => {
+            Finding::Unknown(format!("no commit was found that puts {images} into the Application's files"))
+        }
+    }
 }
 
-fn by_image(rejected: &Rejected, log: &Log) -> Option<Suspect> {
-    log.commits.iter().enumerate().find_map(|(at, commit)| {
-        let (image, marks) =
-            rejected.images.iter().find_map(|image| Some((image, brought(rejected, image, commit)?)))?;
-        Some(suspect(log, at, commit, By::Image(image.clone()), marks))
-    })
-}
-
-/// The lines with which a commit brought an image; `None` if it did not.
-fn brought(rejected: &Rejected, image: &str, commit: &Commit) -> Option<Vec<(String, String)>> {
-    let image = Image::parse(image);
-    let marks: Vec<_> = commit
-        .changes
-        .iter()
-        .flat_map(|change| {
-            let replaces = replaces_tag(rejected, &image, change);
-            // A line that was there before and only moved has brought nothing.
-            let is_new = |line: &&String| !change.removed.contains(line);
-            let names = move |line: &&String| image.is_named_by(line) || (replaces && image.is_tag_in(line));
-            change.added.iter().filter(is_new).filter(names).map(|line| (change.path.clone(), line.clone()))
-        })
-        .collect();
-    (!marks.is_empty()).then_some(marks)
-}
-
-/// Whether a file lost the tag of an image that stable runs of the same repository.
-fn replaces_tag(rejected: &Rejected, image: &Image<'_>, change: &Change) -> bool {
-    let before = rejected.replaced.iter().map(|replaced| Image::parse(replaced));
-    before
-        .filter(|before| before.repository == image.repository)
-        .any(|before| change.removed.iter().any(|line| before.is_tag_in(line)))
-}
-
-fn by_change(rejected: &Rejected, log: &Log) -> Finding {
-    let looked_for = if rejected.images.is_empty() {
-        "the rejected version has no image of its own".to_owned()
-    } else {
-        format!("no commit was found that puts {} into its files", rejected.images.join(" or "))
+/// How and with which lines a commit brought an image; `None` if it did not.
+fn brought(rejected: &Rejected, image: &str, commit: &Commit) -> Option<(By, Vec<Mark>)> {
+    let parsed = Image::parse(image);
+    let removed = commit.changes.iter().flat_map(|change| &change.hunks).flat_map(|hunk| &hunk.removed);
+    // A line that only moved, to another file or in another form, has brought nothing.
+    if commit.is_root || removed.into_iter().any(|line| parsed.is_named_by(line)) {
+        return None;
+    }
+    let marks = |is_mark: &dyn Fn(&Hunk, &str) -> bool| -> Vec<Mark> {
+        let mut marks = Vec::new();
+        for change in &commit.changes {
+            for hunk in &change.hunks {
+                let added = hunk.added.iter().filter(|line| is_mark(hunk, line));
+                marks.extend(added.map(|line| Mark { path: change.path.clone(), line: line.clone() }));
+            }
+        }
+        marks
     };
-    let unknown = |why: &str| Finding::Unknown(format!("{looked_for}, and {why}"));
+    let named = marks(&|_, line| parsed.is_named_by(line));
+    if !named.is_empty() {
+        return Some((By::Image(image.to_owned()), named));
+    }
+    let exchanged = |hunk: &Hunk, line: &str| exchanges_tag(rejected, &parsed, hunk, line);
+    let near = marks(&|hunk, line| exchanged(hunk, line) && parsed.is_mentioned_in(&hunk.around));
+    if !near.is_empty() {
+        return Some((By::Image(image.to_owned()), near));
+    }
+    let anywhere = marks(&exchanged);
+    (!anywhere.is_empty()).then(|| (By::Tag(image.to_owned()), anywhere))
+}
+
+/// Whether a line is one that was there before, with the tag that stable runs exchanged for the rejected one.
+fn exchanges_tag(rejected: &Rejected, image: &Image<'_>, hunk: &Hunk, line: &str) -> bool {
+    let Some(new) = image.tag.filter(|_| image.is_tag_in(line) && is_version(line)) else { return false };
+    let before = rejected.replaced.iter().map(|replaced| Image::parse(replaced));
+    let old = before.filter(|before| before.repository == image.repository).filter_map(|before| before.tag);
+    let exchanged: Vec<String> = old.map(|old| line.replace(new, old)).collect();
+    hunk.removed.iter().any(|removed| exchanged.contains(removed))
+}
+
+/// Whether a line of YAML or JSON says a version: by its key, as `newTag`, `image.tag`, `appVersion` or `digest`.
+#[must_use]
+pub fn is_version(line: &str) -> bool {
+    let key = line.split_once([':', '=']).map_or("", |(key, _)| key);
+    let key = key.trim().trim_start_matches("- ").trim_matches(['"', '\'', ' ']).to_lowercase();
+    ["tag", "version", "digest", "image"].iter().any(|end| key.ends_with(end))
+}
+
+fn by_change(log: &Log) -> Finding {
+    let unknown =
+        |why: &str| Finding::Unknown(format!("the rejected version has no image of its own, and {why}"));
     let (Some(synced), Some(before)) = (&log.synced, &log.before) else {
         return unknown("the Application's history does not tell which syncs it came between");
     };
+    if synced == before {
+        return unknown("Git did not change when it came: the Application did, or somebody synced it again");
+    }
     let at = |id: &String| log.commits.iter().position(|commit| commit.id == *id);
     let (Some(newest), Some(oldest)) = (at(synced), at(before)) else {
         return unknown("the commits of its syncs are not among the newest of the branch");
@@ -142,128 +230,38 @@ fn by_change(rejected: &Rejected, log: &Log) -> Finding {
     let between = log.commits.get(newest..oldest).unwrap_or_default();
     let mut changing = between.iter().enumerate().filter(|(_, commit)| !commit.changes.is_empty());
     match (changing.next(), changing.next()) {
-        (Some((offset, commit)), None) => {
-            let marks = commit
-                .changes
-                .iter()
-                .flat_map(|change| change.added.iter().map(|line| (change.path.clone(), line.clone())));
-            let marks = marks.collect();
-            Finding::Suspect(suspect(log, newest.saturating_add(offset), commit, By::OnlyChange, marks))
+        (Some((offset, commit)), None) if !commit.is_root => {
+            Finding::Suspect(suspect(log, newest.saturating_add(offset), commit, By::OnlyChange, vec![]))
         }
-        (None, _) => unknown("no commit between its syncs changed them"),
-        (Some(_), Some(_)) => unknown("several commits between its syncs changed them"),
+        (Some(_), _) => unknown("several commits between its syncs changed the Application's files"),
+        (None, _) => unknown("no commit between its syncs changed the Application's files"),
     }
 }
 
-fn suspect(log: &Log, at: usize, commit: &Commit, by: By, marks: Vec<(String, String)>) -> Suspect {
-    let paths: Vec<String> = commit.changes.iter().map(|change| change.path.clone()).collect();
+fn suspect(log: &Log, at: usize, commit: &Commit, by: By, marks: Vec<Mark>) -> Suspect {
+    let paths: BTreeSet<&String> = commit.changes.iter().map(|change| &change.path).collect();
     let newer = log.commits.iter().take(at);
     let is_built_on = newer.flat_map(|commit| &commit.changes).any(|change| paths.contains(&change.path));
     let subject = commit.message.lines().next().unwrap_or_default().trim().to_owned();
-    Suspect { id: commit.id.clone(), subject, by, paths, marks, is_built_on }
+    Suspect { id: commit.id.clone(), subject, by, marks, is_built_on }
+}
+
+impl Suspect {
+    /// Whether a file still says the rejected version.
+    #[must_use]
+    pub fn is_said_in(&self, text: &str) -> bool {
+        let is_mark = |line: &str| self.marks.iter().any(|mark| mark.line == line);
+        match &self.by {
+            By::Image(image) => {
+                let image = Image::parse(image);
+                text.lines().any(|line| image.is_named_by(line) || is_mark(line))
+            }
+            By::Tag(_) => text.lines().any(is_mark),
+            By::OnlyChange => false,
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::abort::tests::rejected;
-    use super::*;
-
-    fn change(path: &str, removed: &[&str], added: &[&str]) -> Change {
-        let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
-        Change { path: path.to_owned(), added: lines(added), removed: lines(removed) }
-    }
-
-    fn commit(id: &str, changes: &[Change]) -> Commit {
-        Commit { id: id.to_owned(), message: format!("change {id}\n\nmore\n"), changes: changes.to_vec() }
-    }
-
-    fn log(commits: &[Commit]) -> Log {
-        Log { commits: commits.to_vec(), synced: None, before: None }
-    }
-
-    fn found(rejected: &Rejected, log: &Log) -> Suspect {
-        match find(rejected, log) {
-            Finding::Suspect(suspect) => suspect,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn unknown(rejected: &Rejected, log: &Log) -> String {
-        match find(rejected, log) {
-            Finding::Unknown(why) => why,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_newest_commit_that_put_the_image_in_brought_it() {
-        let bad = change("web/rollout.yaml", &["image: registry/cart:1"], &["image: registry/cart:2"]);
-        let other = change("web/service.yaml", &[], &["port: 81"]);
-        let all = log(&[commit("c", &[other]), commit("b", std::slice::from_ref(&bad)), commit("a", &[bad])]);
-        let suspect = found(&rejected(), &all);
-        assert_eq!((suspect.id.as_str(), suspect.subject.as_str()), ("b", "change b"));
-        assert_eq!(suspect.by, By::Image("registry/cart:2".into()));
-        assert_eq!(suspect.marks, [("web/rollout.yaml".into(), "image: registry/cart:2".into())]);
-        assert!(!suspect.is_built_on);
-    }
-
-    #[test]
-    fn a_tag_counts_only_in_the_place_of_the_stable_one() {
-        let tag = change("web/kustomization.yaml", &["  newTag: \"1\""], &["  newTag: \"2\""]);
-        assert_eq!(found(&rejected(), &log(&[commit("b", &[tag])])).id, "b");
-        // Two replicas are no version 2.
-        let replicas = change("web/values.yaml", &["replicas: 4"], &["replicas: 2"]);
-        let why = unknown(&rejected(), &log(&[commit("b", &[replicas])]));
-        assert!(why.contains("no commit was found that puts registry/cart:2 into its files"), "{why}");
-    }
-
-    #[test]
-    fn a_line_that_only_moved_brought_nothing() {
-        let moved = change("web/rollout.yaml", &["image: registry/cart:2"], &["image: registry/cart:2"]);
-        let bad = change("web/rollout.yaml", &["image: registry/cart:1"], &["image: registry/cart:2"]);
-        let suspect = found(&rejected(), &log(&[commit("b", &[moved]), commit("a", &[bad])]));
-        assert_eq!((suspect.id.as_str(), suspect.is_built_on), ("a", true));
-    }
-
-    #[test]
-    fn without_an_image_the_only_change_between_two_syncs_is_it() {
-        let rejected = Rejected { images: vec![], replaced: vec![], ..rejected() };
-        let env = change("web/rollout.yaml", &[], &["value: bad"]);
-        let mut all = log(&[
-            commit("d", &[]),
-            commit("c", &[]),
-            commit("b", std::slice::from_ref(&env)),
-            commit("a", &[env]),
-        ]);
-        assert!(unknown(&rejected, &all).contains("history does not tell"));
-        (all.synced, all.before) = (Some("c".into()), Some("a".into()));
-        let suspect = found(&rejected, &all);
-        assert_eq!((suspect.id.as_str(), suspect.by), ("b", By::OnlyChange));
-        assert_eq!(suspect.marks, [("web/rollout.yaml".into(), "value: bad".into())]);
-    }
-
-    #[test]
-    fn of_several_changes_or_none_nothing_is_guessed() {
-        let rejected = Rejected { images: vec![], replaced: vec![], ..rejected() };
-        let env = change("web/rollout.yaml", &[], &["value: bad"]);
-        let commits = [commit("c", std::slice::from_ref(&env)), commit("b", &[env]), commit("a", &[])];
-        let between = |synced: &str, before: &str| Log {
-            synced: Some(synced.into()),
-            before: Some(before.into()),
-            ..log(&commits)
-        };
-        assert!(unknown(&rejected, &between("c", "a")).contains("several commits"));
-        assert!(unknown(&rejected, &between("a", "a")).contains("no commit between"));
-        assert!(unknown(&rejected, &between("x", "a")).contains("not among the newest"));
-        assert!(unknown(&rejected, &between("a", "c")).contains("no commit between"));
-    }
-
-    #[test]
-    fn an_abort_that_was_answered_is_not_looked_into_again() {
-        let mut answer = commit("c", &[]);
-        answer.message = format!("Revert\n\n{}", trailers::trailers(&rejected(), "b"));
-        let bad = change("web/rollout.yaml", &["image: registry/cart:1"], &["image: registry/cart:2"]);
-        let finding = find(&rejected(), &log(&[answer, commit("b", &[bad])]));
-        assert_eq!(finding, Finding::Answered("c".into()));
-    }
-}
+#[path = "suspect_tests.rs"]
+mod tests;

@@ -7,6 +7,8 @@ use super::abort::{Abort, Rejected};
 
 /// The trailer whose value identifies an abort.
 const ABORT: &str = "Serin-Abort";
+/// The trailer whose value is the commit that is taken back.
+const REVERTS: &str = "Serin-Reverts";
 /// Longest value, in characters: an image's reference with its digest, and room.
 const LONGEST: usize = 512;
 
@@ -18,7 +20,7 @@ pub fn trailers(rejected: &Rejected, reverts: &str) -> String {
     let identity = abort.identity();
     let images = rejected.images.iter().map(|image| ("Serin-Rejected-Image", image.as_str()));
     let fixed = [("Serin-Rollout", rollout.as_str()), ("Serin-Rejected-Hash", abort.pod_hash.as_str())];
-    let known = [(ABORT, identity.as_str()), ("Serin-Reverts", reverts)];
+    let known = [(ABORT, identity.as_str()), (REVERTS, reverts)];
     let mut lines = String::new();
     for (key, value) in fixed.into_iter().chain(images).chain(known) {
         // A String takes everything.
@@ -27,18 +29,27 @@ pub fn trailers(rejected: &Rejected, reverts: &str) -> String {
     lines
 }
 
-/// Whether the commit of `message` was written for this abort. Only the last paragraph counts, as in Git: text that a
-/// commit quotes is no record.
+/// Whether the commit of `message` was written for this abort.
 #[must_use]
 pub fn is_answered_by(abort: &Abort, message: &str) -> bool {
-    let identity = line(&abort.identity());
+    has(message, ABORT, &line(&abort.identity()))
+}
+
+/// Whether the commit of `message` was written to take the commit `id` back.
+#[must_use]
+pub fn reverts(message: &str, id: &str) -> bool {
+    has(message, REVERTS, id)
+}
+
+/// Whether a message has a trailer. Only the last paragraph counts, as in Git: text that a commit quotes is no record.
+fn has(message: &str, key: &str, value: &str) -> bool {
     message
         .lines()
         .rev()
         .skip_while(|line| line.trim().is_empty())
         .take_while(|line| !line.trim().is_empty())
         .filter_map(|line| line.split_once(':'))
-        .any(|(key, value)| key == ABORT && value.trim() == identity)
+        .any(|(found, said)| found == key && said.trim() == value)
 }
 
 /// `text` on one line and bounded, so that it cannot begin a trailer of its own. Everything outside of visible ASCII
@@ -65,6 +76,7 @@ mod tests {
     fn a_commit_answers_its_own_abort_and_no_other() {
         let message = format!("Revert cart\n\nWhy.\n\n{}\n", trailers(&rejected(), "abc"));
         assert!(is_answered_by(&abort(), &message));
+        assert!(reverts(&message, "abc") && !reverts(&message, "abcd"));
         let aborted_at = Timestamp::parse("2026-11-26T23:00:00Z").unwrap();
         assert!(!is_answered_by(&Abort { aborted_at, ..abort() }, &message));
     }

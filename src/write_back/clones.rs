@@ -1,11 +1,12 @@
-//! Clones of repositories, one after the other for each: what blocks runs beside everything else, and not for ever.
+//! Clones of repositories, one piece of work at a time for each: what blocks runs beside everything else, and not for ever. Whoever
+//! finds a repository busy comes back, and holds nobody up meanwhile.
 //!
 //! libgit2 waits for a silent server as long as the connection stands. Such a call is left to itself, and the next one gets a
-//! clone of its own; after too many of them the process ends, which loses nothing, as Git is the record.
+//! clone of its own; after some of them the process ends, which loses nothing, as Git is the record.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +19,9 @@ use super::credentials::Credentials;
 use super::repository::{Failure, Repository};
 
 /// How long one piece of work may take: a large repository is cloned first.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(15);
 /// Calls that may be left to themselves.
-const MOST_LEFT: usize = 16;
+const MOST_LEFT: usize = 4;
 
 /// The clones of this process.
 pub(crate) struct Clones {
@@ -52,33 +53,52 @@ impl Clones {
         credentials: Credentials,
         work: impl FnOnce(&Repository) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
+        self.with_patience(PATIENCE, url, credentials, work).await
+    }
+
+    async fn with_patience<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        url: &str,
+        credentials: Credentials,
+        work: impl FnOnce(&Repository) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
         let turn = Arc::clone(
             self.turns().entry(url.to_owned()).or_insert_with(|| Arc::new(Turn::new(self.next()))),
         );
-        let mut number = turn.lock().await;
+        let Ok(mut number) = turn.try_lock() else { return Err(Failure::busy()) };
         let (folder, address) = (self.folder(*number), url.to_owned());
-        let job =
-            tokio::task::spawn_blocking(move || work(&Repository::open(&folder, &address, credentials)?));
-        match timeout(PATIENCE, job).await {
-            Ok(Ok(Ok(done))) => Ok(done),
-            Ok(Ok(Err(failure))) => {
-                if failure.is_of_clone {
-                    // It may be damaged; a new one is but slower.
-                    let old = self.folder(std::mem::replace(&mut *number, self.next()));
-                    drop(tokio::fs::remove_dir_all(old).await);
+        let is_left = Arc::new(AtomicBool::new(false));
+        let job = tokio::task::spawn_blocking({
+            let (folder, is_left) = (folder.clone(), Arc::clone(&is_left));
+            move || {
+                let done = Repository::open(&folder, &address, credentials).and_then(|clone| work(&clone));
+                if is_left.load(Ordering::Relaxed) {
+                    // Nobody works on it any more. An error leaves it to the end of the process.
+                    drop(std::fs::remove_dir_all(&folder));
                 }
-                Err(failure)
+                done
             }
-            Ok(Err(defect)) => {
-                *number = self.next();
-                Err(Failure::of_clone(&format!("a defect: {defect}")))
-            }
+        });
+        let failure = match timeout(patience, job).await {
+            Ok(Ok(Ok(done))) => return Ok(done),
+            Ok(Ok(Err(failure))) if !failure.is_of_clone => return Err(failure),
+            Ok(Ok(Err(failure))) => failure,
+            Ok(Err(defect)) => Failure::of_clone(&format!("a defect: {defect}")),
             Err(_) => {
+                is_left.store(true, Ordering::Relaxed);
                 *number = self.next();
                 self.leave(url);
-                Err(Failure::new(format!("{url} did not answer within {} minutes", PATIENCE.as_secs() / 60)))
+                return Err(Failure::new(format!(
+                    "{url} did not answer within {} minutes",
+                    patience.as_secs() / 60
+                )));
             }
-        }
+        };
+        // The clone may be damaged; a new one is but slower.
+        *number = self.next();
+        drop(tokio::fs::remove_dir_all(folder).await);
+        Err(failure)
     }
 
     fn leave(&self, url: &str) {
@@ -99,5 +119,66 @@ impl Clones {
 
     fn folder(&self, number: usize) -> PathBuf {
         self.scratch.path().join(number.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_finds_a_repository_busy_comes_back() {
+        let clones = Arc::new(Clones::new().unwrap());
+        let (begun, has_begun) = mpsc::channel();
+        let (end, may_end) = mpsc::channel::<()>();
+        let first = tokio::spawn({
+            let clones = Arc::clone(&clones);
+            async move {
+                let work = move |_: &Repository| {
+                    begun.send(()).unwrap();
+                    may_end.recv().unwrap();
+                    Ok(1)
+                };
+                clones.with("a", Credentials::None, work).await
+            }
+        });
+        tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+        assert!(clones.with("a", Credentials::None, |_| Ok(())).await.unwrap_err().is_busy);
+        assert_eq!(clones.with("b", Credentials::None, |_| Ok(2)).await, Ok(2));
+        end.send(()).unwrap();
+        assert_eq!(first.await.unwrap(), Ok(1));
+        assert_eq!(clones.with("a", Credentials::None, |_| Ok(3)).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn calls_that_do_not_end_are_left_and_after_some_of_them_the_process_ends() {
+        let clones = Clones::new().unwrap();
+        let mut ends = Vec::new();
+        for _ in 0..MOST_LEFT {
+            let (end, may_end) = mpsc::channel::<()>();
+            ends.push(end);
+            let work = move |_: &Repository| {
+                // An error means that the test is over.
+                let _ = may_end.recv();
+                Ok(())
+            };
+            let left = clones.with_patience(Duration::ZERO, "a", Credentials::None, work).await;
+            assert!(left.unwrap_err().why.contains("did not answer"));
+        }
+        clones.exhausted.notified().await;
+        assert_eq!(clones.with("a", Credentials::None, |_| Ok(1)).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_clone_that_is_in_the_way_is_made_again() {
+        let clones = Clones::new().unwrap();
+        let failed =
+            clones.with("a", Credentials::None, |_| Err::<(), _>(Failure::of_clone("damaged"))).await;
+        assert!(failed.unwrap_err().why.contains("damaged"));
+        assert!(!clones.folder(0).exists());
+        assert_eq!(clones.with("a", Credentials::None, |_| Ok(())).await, Ok(()));
+        assert!(clones.folder(1).exists());
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Secret as SecretObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::analysis::Secret;
@@ -14,7 +14,11 @@ use crate::api::labels::{GIT_WRITE_BACK, POD_TEMPLATE_HASH};
 use crate::api::{AnalysisRun, Rollout};
 use crate::gitops::abort::Abort;
 use crate::gitops::application::{Application, ApplicationName};
+use crate::gitops::image_updater;
 use crate::gitops::record::{REJECTED_IMAGES, Record};
+
+/// How often an object is changed again that somebody else has changed meanwhile.
+const ATTEMPTS: usize = 5;
 
 /// The cluster, and where Argo CD is in it.
 pub(crate) struct Cluster {
@@ -54,16 +58,28 @@ impl Cluster {
             .map_err(|error| format!("the Application {} cannot be read: {error}", name.name))
     }
 
-    /// Changes annotations of an Application.
-    pub(crate) async fn annotate_application(
-        &self,
-        name: &ApplicationName,
-        annotations: &BTreeMap<String, String>,
-    ) -> Result<(), String> {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-        let patched =
-            self.applications(name).patch_metadata(&name.name, &PatchParams::default(), &patch).await;
-        patched.map(drop).map_err(|error| failed(&format!("annotate Application {}", name.name), &error))
+    /// Has Image Updater ignore the tags of rejected images, where it keeps the Application up. Others may change the
+    /// Application at the same time.
+    pub(crate) async fn ignore_tags(&self, name: &ApplicationName, images: &[String]) -> Result<(), String> {
+        for _ in 0..ATTEMPTS {
+            let found = self.applications(name).get(&name.name).await;
+            let found = found.map_err(|error| failed(&format!("read Application {}", name.name), &error))?;
+            let ignored = image_updater::ignored(found.annotations(), images);
+            if ignored.is_empty() {
+                return Ok(());
+            }
+            let version = found.metadata.resource_version;
+            let patch =
+                Patch::Merge(json!({"metadata": {"resourceVersion": version, "annotations": ignored}}));
+            let patched =
+                self.applications(name).patch_metadata(&name.name, &PatchParams::default(), &patch).await;
+            match patched {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(failed(&format!("annotate Application {}", name.name), &error)),
+            }
+        }
+        Err(format!("the Application {} changes all the time", name.name))
     }
 
     /// What a Secret beside the configuration holds, as far as it is text.

@@ -137,7 +137,9 @@ pub(super) fn callbacks<'a>(
             Some(Verdict::Other) => {
                 Err(reasons.because("knownHosts has another key for it: somebody may be in between"))
             }
-            Some(Verdict::Unknown) | None => Err(reasons.because("knownHosts has no key for it")),
+            Some(Verdict::Unknown) | None => {
+                Err(reasons.because("knownHosts has no key of this kind for it"))
+            }
         }
     });
     callbacks

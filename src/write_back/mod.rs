@@ -8,6 +8,7 @@ mod cluster;
 mod configured;
 mod credentials;
 mod pass;
+mod propose;
 mod repository;
 mod rollouts;
 mod run;

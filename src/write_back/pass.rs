@@ -11,25 +11,45 @@ use super::clones::Clones;
 use super::cluster::Cluster;
 use super::configured::Configured;
 use super::credentials::Credentials;
-use super::repository::Pushed;
+use super::repository::Failure;
 use super::rollouts::Rollouts;
-use super::write::{Order, Proposed, Written};
+use super::write::{Order, Written};
 use crate::analysis::Secret;
 use crate::api::Rollout;
 use crate::controller::{Announcer, Clock, Identity, Note, about};
 use crate::events::Severity;
 use crate::gitops::abort::{Abort, Rejected};
-use crate::gitops::application::{self, Application, ApplicationName, Source, TRACKING_ID};
-use crate::gitops::config::{Config, Repository};
+use crate::gitops::application::{self, Application, Source, TRACKING_ID};
+use crate::gitops::config::{Config, Location, Repository};
 use crate::gitops::evidence::measured;
-use crate::gitops::forge::{Answer, Created, Forge, Opened};
-use crate::gitops::image_updater;
 use crate::gitops::record::{self, Record, State};
 use crate::metrics::Metrics;
 use crate::providers::Providers;
 
-/// What is said of an abort that was taken back while it was looked into, to nobody.
-const WITHDRAWN: &str = "the Rollout does not stand in this abort any more";
+/// Why an abort is not in Git yet.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Others work on the same repository.
+    Busy,
+    /// People took the abort back meanwhile: nothing is left to be done.
+    Withdrawn,
+    /// It may pass by itself.
+    Passing(String),
+    /// It stays until people change something.
+    Lasting(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Self::Passing(why)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        if failure.is_busy { Self::Busy } else { Self::Passing(failure.why) }
+    }
+}
 
 /// What passes are made with.
 pub(crate) struct WriteBack {
@@ -44,19 +64,25 @@ pub(crate) struct WriteBack {
 }
 
 /// What became of an abort, before it is told.
-struct Outcome {
-    state: State,
-    message: String,
-    commit: Option<String>,
-    pull_request: Option<String>,
+pub(super) struct Outcome {
+    pub(super) state: State,
+    pub(super) message: String,
+    pub(super) commit: Option<String>,
+    pub(super) pull_request: Option<String>,
+}
+
+impl Outcome {
+    pub(super) const fn of(state: State) -> Self {
+        Self { state, message: String::new(), commit: None, pull_request: None }
+    }
 }
 
 /// A repository that is written to, with what it takes to do so.
-struct Target<'a> {
-    repository: &'a Repository,
-    credentials: Credentials,
+pub(super) struct Target<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) credentials: Credentials,
     /// Shown to the forge.
-    token: Option<Secret>,
+    pub(super) token: Option<Secret>,
 }
 
 impl WriteBack {
@@ -70,7 +96,7 @@ impl WriteBack {
     ///
     /// # Errors
     /// Why it has to be tried again.
-    pub(crate) async fn pass(&self, rollout: &Rollout) -> Result<(), String> {
+    pub(crate) async fn pass(&self, rollout: &Rollout) -> Result<(), Trouble> {
         let Some(abort) = Abort::of(rollout) else { return Ok(()) };
         let annotations = rollout.metadata.annotations.as_ref();
         let annotation = |key: &str| annotations.and_then(|all| all.get(key));
@@ -82,33 +108,30 @@ impl WriteBack {
         }
         let mut images = None;
         let outcome = self.write_back(&abort, tracking_id, &mut images).await;
-        let failure = outcome.as_ref().err().cloned();
         if !self.rollouts.stands(&abort) {
-            // Nothing is said of what nobody waits for any more.
             return Ok(());
         }
-        let record = self.record(&abort, outcome);
+        let record = match &outcome {
+            Ok(outcome) => self.record(&abort, outcome),
+            Err(Trouble::Passing(why) | Trouble::Lasting(why)) => self.failed(&abort, why),
+            Err(Trouble::Withdrawn) => return Ok(()),
+            Err(Trouble::Busy) => return Err(Trouble::Busy),
+        };
         if told.is_none_or(|told| !record::say_the_same(&told, &record)) {
             self.cluster.tell(&abort, &record, images.as_deref()).await?;
             self.announce(rollout, &record);
         }
-        failure.map_or(Ok(()), Err)
+        outcome.map(drop)
     }
 
-    fn record(&self, abort: &Abort, outcome: Result<Outcome, String>) -> Record {
-        let outcome = outcome.unwrap_or_else(|message| Outcome {
-            state: State::Failed,
-            message,
-            commit: None,
-            pull_request: None,
-        });
-        let record = record::record(
-            abort.identity(),
-            outcome.state,
-            &outcome.message,
-            self.clock.now().whole_seconds(),
-        );
-        Record { commit: outcome.commit, pull_request: outcome.pull_request, ..record }
+    fn record(&self, abort: &Abort, outcome: &Outcome) -> Record {
+        let at = self.clock.now().whole_seconds();
+        let record = record::record(abort.identity(), outcome.state, &outcome.message, at);
+        Record { commit: outcome.commit.clone(), pull_request: outcome.pull_request.clone(), ..record }
+    }
+
+    fn failed(&self, abort: &Abort, why: &str) -> Record {
+        record::record(abort.identity(), State::Failed, why, self.clock.now().whole_seconds())
     }
 
     fn announce(&self, rollout: &Rollout, record: &Record) {
@@ -126,37 +149,35 @@ impl WriteBack {
         abort: &Abort,
         tracking_id: &str,
         images: &mut Option<Vec<String>>,
-    ) -> Result<Outcome, String> {
+    ) -> Result<Outcome, Trouble> {
         let rejected = Rejected::new(abort.clone(), &self.cluster.replica_sets(abort).await?);
         *images = Some(rejected.images.clone());
         let config = self.configured();
-        let config = config.as_ref().as_ref().map_err(Clone::clone)?;
-        let name = application::owner(tracking_id, &abort.namespace, &abort.name)
-            .ok_or_else(|| format!("the annotation {TRACKING_ID} names no Application of this Rollout"))?;
+        let config = config.as_ref().as_ref().map_err(|why| Trouble::Lasting(why.clone()))?;
+        let name = application::owner(tracking_id, &abort.namespace, &abort.name).ok_or_else(|| {
+            Trouble::Lasting(format!("the annotation {TRACKING_ID} names no Application of this Rollout"))
+        })?;
         let application = self.cluster.application(&name).await?;
         if !application.manages(&abort.namespace, &abort.name) {
-            return Err(format!(
+            return Err(Trouble::Lasting(format!(
                 "the Application {} does not manage this Rollout, whatever its annotation says",
                 name.name
-            ));
+            )));
         }
-        if config.image_updater {
-            self.ignore_tags(&name, &application, &rejected).await?;
+        if !application.is_compared() {
+            return Err(Trouble::Passing(format!(
+                "Argo CD has not compared the Application {} with its sources as they are now",
+                name.name
+            )));
         }
-        self.write_to_sources(config, &application, &rejected).await
-    }
-
-    async fn ignore_tags(
-        &self,
-        name: &ApplicationName,
-        application: &Application,
-        rejected: &Rejected,
-    ) -> Result<(), String> {
-        let ignored = image_updater::ignored(application.annotations(), &rejected.images);
-        if ignored.is_empty() {
-            return Ok(());
+        let mut outcome = self.write_to_sources(config, &application, &rejected).await?;
+        if config.image_updater
+            && let Err(why) = self.cluster.ignore_tags(&name, &rejected.images).await
+        {
+            // Git is right, which is what counts.
+            outcome.message = format!("{}; Image Updater may offer the tag again: {why}", outcome.message);
         }
-        self.cluster.annotate_application(name, &ignored).await
+        Ok(outcome)
     }
 
     /// Writes to the first of the Application's repositories in which the version is found.
@@ -165,22 +186,28 @@ impl WriteBack {
         config: &Config,
         application: &Application,
         rejected: &Rejected,
-    ) -> Result<Outcome, String> {
+    ) -> Result<Outcome, Trouble> {
         let mut in_the_way = Vec::new();
         for source in application.sources(rejected.begun_at) {
-            let Some(repository) = config.repository(&source.url) else {
-                in_the_way.push(format!("{} is not among the repositories of the configuration", source.url));
-                continue;
-            };
-            match self.write_to(config, repository, source, rejected).await? {
-                Ok(outcome) => return Ok(outcome),
+            let location =
+                Location::parse(&source.url).map_err(|why| format!("the Application's repoURL: {why}"));
+            let found = location.and_then(|location| {
+                config.repository(&location, &rejected.abort.namespace).map(|known| (location, known))
+            });
+            match found {
+                Ok((location, repository)) => {
+                    match self.write_to(config, repository, (location.address(), source), rejected).await? {
+                        Ok(outcome) => return Ok(outcome),
+                        Err(why) => in_the_way.push(why),
+                    }
+                }
                 Err(why) => in_the_way.push(why),
             }
         }
         if in_the_way.is_empty() {
-            return Err("the Application comes from no repository of Git".to_owned());
+            in_the_way.push("the Application comes from no repository of Git".to_owned());
         }
-        Err(in_the_way.join("; "))
+        Err(Trouble::Lasting(in_the_way.join("; ")))
     }
 
     /// `Ok(Err(why))`: the version did not come from there.
@@ -188,11 +215,10 @@ impl WriteBack {
         &self,
         config: &Config,
         repository: &Repository,
-        source: Source,
+        (url, source): (String, Source),
         rejected: &Rejected,
-    ) -> Result<Result<Outcome, String>, String> {
+    ) -> Result<Result<Outcome, String>, Trouble> {
         let target = self.target(repository).await?;
-        let url = source.url.clone();
         let order = Order {
             rejected: rejected.clone(),
             source,
@@ -202,21 +228,18 @@ impl WriteBack {
             links: config.links.clone(),
             stands: self.stands(&rejected.abort),
         };
-        let written =
-            self.clones.with(&url, target.credentials.clone(), move |clone| order.carry_out(clone)).await;
-        match written.map_err(|failure| failure.why)? {
+        let credentials = target.credentials.clone();
+        let written = self.clones.with(&url, credentials, move |clone| order.carry_out(clone)).await?;
+        match written {
             Written::Commit(commit) => Ok(Ok(Outcome {
-                state: State::Reverted,
                 message: format!("{url}: commit {commit} takes the version back"),
                 commit: Some(commit),
-                pull_request: None,
+                ..Outcome::of(State::Reverted)
             })),
-            Written::Withdrawn => Err(WITHDRAWN.to_owned()),
+            Written::Withdrawn => Err(Trouble::Withdrawn),
             Written::NotNeeded => Ok(Ok(Outcome {
-                state: State::NotNeeded,
                 message: format!("{url} does not have the version any more"),
-                commit: None,
-                pull_request: None,
+                ..Outcome::of(State::NotNeeded)
             })),
             Written::Unknown(why) => {
                 Ok(Err(format!("{url}: cannot tell which commit brought the version: {why}")))
@@ -228,7 +251,7 @@ impl WriteBack {
     }
 
     /// Whether a Rollout still stands in an abort, asked as late as can be.
-    fn stands(&self, abort: &Abort) -> Box<dyn Fn() -> bool + Send> {
+    pub(super) fn stands(&self, abort: &Abort) -> Box<dyn Fn() -> bool + Send> {
         let (rollouts, abort) = (self.rollouts.clone(), abort.clone());
         Box::new(move || rollouts.stands(&abort))
     }
@@ -244,78 +267,5 @@ impl WriteBack {
         };
         let token = data.get("token").or_else(|| data.get("password")).cloned();
         Ok(Target { repository, credentials, token })
-    }
-
-    /// A pull request, unless there was one before: people who closed it have decided.
-    async fn propose(
-        &self,
-        target: &Target<'_>,
-        url: &str,
-        abort: &Abort,
-        proposed: Proposed,
-    ) -> Result<Outcome, String> {
-        let (head, why) = (proposed.proposal.head.clone(), proposed.why.clone());
-        let outcome = |opened: Option<&Opened>| Outcome {
-            state: State::Proposed,
-            message: match opened {
-                Some(opened) => format!("{} proposes to take the version back: {why}", opened.url),
-                None => format!(
-                    "{url}: the branch {head} takes the version back and waits for people ({why}); no forge is configured"
-                ),
-            },
-            commit: None,
-            pull_request: opened.map(|opened| opened.url.to_string()),
-        };
-        let Some(known) = &target.repository.forge else {
-            self.push(target, url, &proposed).await?;
-            return Ok(outcome(None));
-        };
-        let forge = Forge::new(known.kind, url, known.api.as_ref())?;
-        let token =
-            target.token.clone().ok_or("the forge needs a token: put it as `token` into the Secret")?;
-        if let Some(opened) = self.found(&forge, &token, &proposed).await? {
-            return Ok(outcome(Some(&opened)));
-        }
-        if !self.rollouts.stands(abort) {
-            return Err(WITHDRAWN.to_owned());
-        }
-        self.push(target, url, &proposed).await?;
-        let (status, body) = self
-            .providers
-            .answer(&forge.create(&token, &proposed.proposal), std::slice::from_ref(&token))
-            .await?;
-        let opened = match forge.created(Answer { status, body: &body })? {
-            Created::New(opened) => Some(opened),
-            Created::Exists => self.found(&forge, &token, &proposed).await?,
-        };
-        let opened = opened.ok_or("the forge says that there is a pull request, and lists none")?;
-        Ok(outcome(Some(&opened)))
-    }
-
-    async fn found(
-        &self,
-        forge: &Forge,
-        token: &Secret,
-        proposed: &Proposed,
-    ) -> Result<Option<Opened>, String> {
-        let request = forge.find(token, &proposed.proposal);
-        let (status, body) = self.providers.answer(&request, std::slice::from_ref(token)).await?;
-        forge.found(Answer { status, body: &body }, &proposed.proposal)
-    }
-
-    async fn push(&self, target: &Target<'_>, url: &str, proposed: &Proposed) -> Result<(), String> {
-        if proposed.is_pushed {
-            return Ok(());
-        }
-        let (commit, head) = (proposed.commit, proposed.proposal.head.clone());
-        let pushed =
-            self.clones.with(url, target.credentials.clone(), move |clone| clone.push(commit, &head)).await;
-        match pushed.map_err(|failure| failure.why)? {
-            // Another replica was faster: its branch says the same.
-            Pushed::Taken | Pushed::Moved => Ok(()),
-            Pushed::Refused(why) => {
-                Err(format!("{url} does not take the branch {}: {why}", proposed.proposal.head))
-            }
-        }
     }
 }

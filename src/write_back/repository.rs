@@ -2,29 +2,40 @@
 //!
 //! Everything here blocks. Nothing is ever forced: a branch that moved on refuses what was made for the commit before.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 
 use git2::{
-    AutotagOption, Diff, DiffOptions, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, ProxyOptions,
-    PushOptions, Signature, Time, Tree,
+    AutotagOption, Diff, DiffOptions, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
+    ProxyOptions, PushOptions, Signature, Time, Tree, TreeWalkMode, TreeWalkResult,
 };
 
 use super::credentials::{Credentials, GivenUp, callbacks};
 use crate::gitops::config::{Author, Location};
-use crate::gitops::decide::Attempt;
-use crate::gitops::suspect::{Change, Commit, Log, Suspect};
+use crate::gitops::decide::{Attempt, Extent};
+use crate::gitops::paths;
+use crate::gitops::suspect::{Change, Commit, Hunk, Log, Needles, Suspect};
 use crate::units::Timestamp;
 
 /// Commits of a branch that are looked at, the newest.
 const MOST_COMMITS: usize = 500;
-/// Files and lines of one commit that are looked at; one that changes more brought more than a version.
+/// Lines of one commit that are looked at; one that changes more brought more than a version.
 const MOST_LINES: usize = 10_000;
+/// Lines that are kept of all commits together.
+const MOST_KEPT: usize = 100_000;
+/// Files of an Application that are looked through for a version.
+const MOST_FILES: usize = 5000;
 /// Longest line, and largest file, in bytes.
 const LONGEST_LINE: usize = 2000;
 const LARGEST_FILE: i64 = 1024 * 1024;
+/// Largest repository, in bytes received at once.
+const LARGEST_REPOSITORY: usize = 1024 * 1024 * 1024;
+/// Lines around a change that tell what it is about.
+const AROUND: u32 = 3;
+/// The one reference of the clone: branches of a server may be called like folders of others.
+const TIP: &str = "refs/serin/tip";
 
 /// Why a repository could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,17 +44,24 @@ pub(crate) struct Failure {
     pub(crate) why: String,
     /// Whether the clone is in the way, and not the server.
     pub(crate) is_of_clone: bool,
+    /// Whether somebody else works on the clone.
+    pub(crate) is_busy: bool,
 }
 
 impl Failure {
     /// One for which the clone is not to blame.
     pub(crate) const fn new(why: String) -> Self {
-        Self { why, is_of_clone: false }
+        Self { why, is_of_clone: false, is_busy: false }
     }
 
     /// One of the clone.
     pub(crate) fn of_clone(why: &str) -> Self {
-        Self { why: format!("the clone cannot be worked on: {why}"), is_of_clone: true }
+        Self { why: format!("the clone cannot be worked on: {why}"), is_of_clone: true, is_busy: false }
+    }
+
+    /// One that passes once others are done.
+    pub(crate) fn busy() -> Self {
+        Self { why: "others work on the same repository".to_owned(), is_of_clone: false, is_busy: true }
     }
 }
 
@@ -104,12 +122,13 @@ impl Repository {
         let failed = |error: &git2::Error| self.failure("read", error, &given_up);
         let mut remote = self.clone.remote_anonymous(&self.url).map_err(|error| failed(&error))?;
         let mut options = FetchOptions::new();
-        options.remote_callbacks(callbacks(&self.credentials, self.location.as_ref(), &given_up));
+        let mut callbacks = callbacks(&self.credentials, self.location.as_ref(), &given_up);
+        callbacks.transfer_progress(|progress| progress.received_bytes() <= LARGEST_REPOSITORY);
+        options.remote_callbacks(callbacks);
         options.proxy_options(proxy()).download_tags(AutotagOption::None).update_fetchhead(false);
-        let kept = format!("refs/serin/{branch}");
-        let refspec = format!("+refs/heads/{branch}:{kept}");
+        let refspec = format!("+refs/heads/{branch}:{TIP}");
         remote.fetch(&[refspec], Some(&mut options), None).map_err(|error| failed(&error))?;
-        self.clone.refname_to_id(&kept).map_err(|error| failed(&error))
+        self.clone.refname_to_id(TIP).map_err(|error| failed(&error))
     }
 
     /// The text of a file in a commit; `None` where there is no such file, or it is no text.
@@ -120,44 +139,86 @@ impl Repository {
         is_small.then(|| String::from_utf8_lossy(blob.content()).into_owned())
     }
 
-    /// The log from `tip` back by first parents, as far as it touches `paths`.
-    pub(crate) fn log(&self, tip: Oid, paths: &BTreeSet<String>) -> Result<Log, Failure> {
+    /// The message of a commit.
+    pub(crate) fn message(&self, commit: Oid) -> Result<String, Failure> {
+        Ok(String::from_utf8_lossy(self.clone.find_commit(commit)?.message_bytes()).into_owned())
+    }
+
+    /// The log from `tip` back by first parents, as far as it touches `paths`, with the lines that matter.
+    pub(crate) fn log(&self, tip: Oid, paths: &BTreeSet<String>, needles: &Needles) -> Result<Log, Failure> {
         let mut commits = Vec::new();
+        let mut kept = 0;
         let mut next = Some(self.clone.find_commit(tip)?);
-        while let Some(commit) = next.take().filter(|_| commits.len() < MOST_COMMITS) {
+        while let Some(commit) = next.take().filter(|_| commits.len() < MOST_COMMITS && kept < MOST_KEPT) {
             next = commit.parent(0).ok();
             let before = next.as_ref().map(git2::Commit::tree).transpose()?;
-            let changes = self.changes(before.as_ref(), &commit.tree()?, paths)?;
+            let diff = self.diff(before.as_ref(), &commit.tree()?, Some(paths))?;
+            let changes = Lines::of(&diff, needles)?;
+            kept += changes.iter().flat_map(|change| &change.hunks).map(lines_of).sum::<usize>();
             let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
-            commits.push(Commit { id: commit.id().to_string(), message, changes });
+            commits.push(Commit { id: commit.id().to_string(), message, changes, is_root: next.is_none() });
         }
         Ok(Log { commits, ..Log::default() })
     }
 
-    fn changes(
+    /// All that a commit changed.
+    pub(crate) fn extent(&self, suspect: &Suspect) -> Result<Extent, Failure> {
+        let commit = self.find(&suspect.id)?;
+        let diff = self.diff(Some(&commit.parent(0)?.tree()?), &commit.tree()?, None)?;
+        let changes_tree = diff.deltas().any(|delta| delta.status() != git2::Delta::Modified);
+        let changes = Lines::of(&diff, &Needles::all())?;
+        let count: usize = changes.iter().flat_map(|change| &change.hunks).map(lines_of).sum();
+        let added = |change: Change| change.hunks.into_iter().flat_map(|hunk| hunk.added).collect();
+        let is_cut = count >= MOST_LINES;
+        let files = changes.into_iter().map(|change| (change.path.clone(), added(change))).collect();
+        Ok(Extent { files, changes_tree, is_cut })
+    }
+
+    fn diff(
         &self,
         before: Option<&Tree<'_>>,
         after: &Tree<'_>,
-        paths: &BTreeSet<String>,
-    ) -> Result<Vec<Change>, Failure> {
+        paths: Option<&BTreeSet<String>>,
+    ) -> Result<Diff<'_>, Failure> {
         let mut options = DiffOptions::new();
-        options.context_lines(0).max_size(LARGEST_FILE).disable_pathspec_match(true);
-        if !paths.contains("") {
-            for path in paths {
-                options.pathspec(path);
-            }
+        options.context_lines(AROUND).max_size(LARGEST_FILE).disable_pathspec_match(true);
+        for path in paths.into_iter().filter(|paths| !paths.contains("")).flatten() {
+            options.pathspec(path);
         }
-        let diff = self.clone.diff_tree_to_tree(before, Some(after), Some(&mut options))?;
-        lines(&diff)
+        Ok(self.clone.diff_tree_to_tree(before, Some(after), Some(&mut options))?)
     }
 
-    /// Whether a commit still has one of the lines by which the suspect is known; where it has put none in, whether it
-    /// still differs from before is for [`Self::attempt`] to say.
-    pub(crate) fn has(&self, tip: Oid, suspect: &Suspect) -> bool {
-        let has = |(path, mark): &(String, String)| {
-            self.file(tip, path).is_some_and(|text| text.lines().any(|line| line == mark.as_str()))
-        };
-        suspect.marks.is_empty() || suspect.marks.iter().any(has)
+    /// Whether a file of the Application says the rejected version, in the files of a tree.
+    pub(crate) fn says(
+        &self,
+        tree: Oid,
+        paths: &BTreeSet<String>,
+        suspect: &Suspect,
+    ) -> Result<bool, Failure> {
+        let (mut says, mut looked_at) = (false, 0);
+        let tree = self.clone.find_tree(tree)?;
+        let walked = tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
+            if entry.kind() != Some(ObjectType::Blob) || looked_at >= MOST_FILES {
+                return TreeWalkResult::Ok;
+            }
+            let path = format!("{folder}{}", String::from_utf8_lossy(entry.name_bytes()));
+            if paths::holds(paths, &path) {
+                looked_at += 1;
+                let blob = self.clone.find_blob(entry.id()).ok();
+                let text = blob.as_ref().map(|blob| String::from_utf8_lossy(blob.content()));
+                says |= text.is_some_and(|text| suspect.is_said_in(&text));
+            }
+            if says { TreeWalkResult::Abort } else { TreeWalkResult::Ok }
+        });
+        match walked {
+            Err(error) if !says => Err(error.into()),
+            _ => Ok(says),
+        }
+    }
+
+    /// The files of a commit.
+    pub(crate) fn tree(&self, commit: Oid) -> Result<Oid, Failure> {
+        Ok(self.clone.find_commit(commit)?.tree_id())
     }
 
     /// What reverting a commit onto `tip` gives, and the files that it gives where it gives some.
@@ -201,11 +262,21 @@ impl Repository {
         self.commit(before, commit.id(), message, author, at)
     }
 
-    /// Puts a commit onto a branch of the server, which has to have its parent or not to be there.
-    pub(crate) fn push(&self, commit: Oid, branch: &str) -> Result<Pushed, Failure> {
+    /// Puts a commit onto a branch of the server, which has to stand at `expected`; `None`: not to be there.
+    pub(crate) fn push(&self, commit: Oid, branch: &str, expected: Option<Oid>) -> Result<Pushed, Failure> {
         let given_up = GivenUp::default();
         let said: Rc<RefCell<Option<String>>> = Rc::default();
+        let is_moved = Rc::new(Cell::new(false));
         let mut callbacks = callbacks(&self.credentials, self.location.as_ref(), &given_up);
+        callbacks.push_negotiation({
+            let is_moved = Rc::clone(&is_moved);
+            // A branch that was set back would take the commit, too, and get what was removed from it.
+            move |updates| {
+                let stands = updates.iter().all(|update| update.src() == expected.unwrap_or(Oid::ZERO_SHA1));
+                is_moved.set(!stands);
+                if stands { Ok(()) } else { Err(git2::Error::from_str("the branch moved")) }
+            }
+        });
         callbacks.push_update_reference({
             let said = Rc::clone(&said);
             move |_, status| {
@@ -220,11 +291,15 @@ impl Repository {
         let outcome = remote.push(&[format!("{commit}:refs/heads/{branch}")], Some(&mut options));
         drop(remote);
         match outcome {
-            Err(error) if error.code() == ErrorCode::NotFastForward => return Ok(Pushed::Moved),
-            Err(error) => return Err(failed(&error)),
-            Ok(()) => {}
+            Err(_) if is_moved.get() => Ok(Pushed::Moved),
+            Err(error) if error.code() == ErrorCode::NotFastForward => Ok(Pushed::Moved),
+            // Some forges say so for branches with rules.
+            Err(error) if error.message().contains("status code: 403") => {
+                Ok(Pushed::Refused(failed(&error).why))
+            }
+            Err(error) => Err(failed(&error)),
+            Ok(()) => Ok(said.take().map_or(Pushed::Taken, |said| judge(&said))),
         }
-        Ok(said.take().map_or(Pushed::Taken, |said| judge(&said)))
     }
 
     fn find(&self, id: &str) -> Result<git2::Commit<'_>, Failure> {
@@ -250,7 +325,16 @@ impl Repository {
 
 impl From<git2::Error> for Failure {
     fn from(error: git2::Error) -> Self {
-        Self::of_clone(error.message())
+        // Anything else is a question that makes no sense for this repository, and would not in a new clone.
+        let is_of_clone = matches!(
+            error.class(),
+            ErrorClass::Odb
+                | ErrorClass::Os
+                | ErrorClass::Filesystem
+                | ErrorClass::Zlib
+                | ErrorClass::Repository
+        );
+        Self { is_of_clone, ..Self::of_clone(error.message()) }
     }
 }
 
@@ -273,34 +357,54 @@ fn proxy() -> ProxyOptions<'static> {
     options
 }
 
-/// What a difference puts into each file and takes out of it.
-fn lines(diff: &Diff<'_>) -> Result<Vec<Change>, Failure> {
-    let changes: RefCell<Vec<Change>> = RefCell::default();
-    let count = RefCell::new(0_usize);
-    let mut begin = |delta: git2::DiffDelta<'_>, _: f32| {
-        let path = delta.new_file().path().or_else(|| delta.old_file().path());
-        let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-        changes.borrow_mut().push(Change { path, ..Change::default() });
-        true
-    };
-    let mut take = |_: git2::DiffDelta<'_>, _: Option<git2::DiffHunk<'_>>, line: git2::DiffLine<'_>| {
-        *count.borrow_mut() += 1;
+fn lines_of(hunk: &Hunk) -> usize {
+    hunk.added.len() + hunk.removed.len() + hunk.around.len()
+}
+
+/// The lines of a difference, file by file.
+#[derive(Default)]
+struct Lines {
+    changes: Vec<Change>,
+    count: usize,
+}
+
+impl Lines {
+    /// Those that matter, of a bounded number.
+    fn of(diff: &Diff<'_>, needles: &Needles) -> Result<Vec<Change>, Failure> {
+        let lines = RefCell::new(Self::default());
+        let mut file = |delta: git2::DiffDelta<'_>, _: f32| {
+            let path = delta.new_file().path().or_else(|| delta.old_file().path());
+            let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+            lines.borrow_mut().changes.push(Change { path, hunks: vec![] });
+            true
+        };
+        let mut hunk = |_: git2::DiffDelta<'_>, _: git2::DiffHunk<'_>| {
+            lines.borrow_mut().changes.last_mut().map(|change| change.hunks.push(Hunk::default()));
+            true
+        };
+        let mut line = |_: git2::DiffDelta<'_>, _: Option<git2::DiffHunk<'_>>, line: git2::DiffLine<'_>| {
+            lines.borrow_mut().take(&line, needles);
+            true
+        };
+        diff.foreach(&mut file, None, Some(&mut hunk), Some(&mut line))?;
+        Ok(lines.into_inner().changes)
+    }
+
+    fn take(&mut self, line: &git2::DiffLine<'_>, needles: &Needles) {
         let content = line.content();
-        if *count.borrow() > MOST_LINES || content.len() > LONGEST_LINE {
-            return true;
+        let text = String::from_utf8_lossy(content);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if self.count >= MOST_LINES || content.len() > LONGEST_LINE || !needles.are_in(text) {
+            return;
         }
-        let text = String::from_utf8_lossy(content).trim_end_matches(['\n', '\r']).to_owned();
-        if let Some(change) = changes.borrow_mut().last_mut() {
-            match line.origin() {
-                '+' => change.added.push(text),
-                '-' => change.removed.push(text),
-                _ => {}
-            }
+        self.count += 1;
+        let Some(hunk) = self.changes.last_mut().and_then(|change| change.hunks.last_mut()) else { return };
+        match line.origin() {
+            '+' => hunk.added.push(text.to_owned()),
+            '-' => hunk.removed.push(text.to_owned()),
+            _ => hunk.around.push(text.to_owned()),
         }
-        true
-    };
-    diff.foreach(&mut begin, None, None, Some(&mut take))?;
-    Ok(changes.into_inner())
+    }
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ fn two_replicas_make_the_same_commit() {
     assert_eq!(one.fetch("main").unwrap(), tip);
     let first = order().carry_out(&one).unwrap();
     let (attempt, tree) = {
-        let log = two.log(tip, &["web".to_owned()].into()).unwrap();
+        let log = two.log(tip, &["web".to_owned()].into(), &Needles::of(&rejected())).unwrap();
         let crate::gitops::suspect::Finding::Suspect(suspect) =
             crate::gitops::suspect::find(&rejected(), &log)
         else {
@@ -161,7 +161,7 @@ fn two_replicas_make_the_same_commit() {
         .commit(tree.unwrap(), tip, &format!("{message}\n"), &Author::default(), rejected().abort.aborted_at)
         .unwrap();
     assert_eq!(first, Written::Commit(second.to_string()));
-    assert_eq!(two.push(second, "main").unwrap(), Pushed::Taken);
+    assert_eq!(two.push(second, "main", Some(tip)).unwrap(), Pushed::Moved);
     assert_eq!(ground.count("main"), "3");
 }
 
@@ -173,7 +173,7 @@ fn a_commit_of_somebody_else_in_between_is_kept() {
     ground.commit(&[("other/x.yaml", "a: 2\n")]);
     let tree = replica.clone.find_commit(tip).unwrap().parent(0).unwrap().tree_id();
     let late = replica.commit(tree, tip, "late", &Author::default(), Timestamp::from_millis(0)).unwrap();
-    assert_eq!(replica.push(late, "main").unwrap(), Pushed::Moved);
+    assert_eq!(replica.push(late, "main", Some(tip)).unwrap(), Pushed::Moved);
     assert!(matches!(order().carry_out(&replica).unwrap(), Written::Commit(_)));
     assert_eq!(ground.file("main", "other/x.yaml"), "a: 2");
     assert_eq!(ground.file("main", "web/rollout.yaml"), image(1).trim());
@@ -187,7 +187,7 @@ fn what_was_built_on_the_bad_commit_is_put_before_people() {
     let replica = ground.replica("one");
     let proposed = proposed(order().carry_out(&replica).unwrap());
     assert!(!proposed.is_pushed && proposed.proposal.base == "main");
-    assert_eq!(replica.push(proposed.commit, &proposed.proposal.head).unwrap(), Pushed::Taken);
+    assert_eq!(replica.push(proposed.commit, &proposed.proposal.head, None).unwrap(), Pushed::Taken);
     assert_eq!(ground.count("main"), "3");
     // Whoever looks again knows that the branch is there.
     assert!(super::tests::proposed(order().carry_out(&ground.replica("two")).unwrap()).is_pushed);
@@ -196,19 +196,117 @@ fn what_was_built_on_the_bad_commit_is_put_before_people() {
 #[test]
 fn a_conflict_becomes_a_branch_from_the_bad_commit() {
     let (ground, bad) = after_a_bad_version();
-    ground.commit(&[(
-        "web/rollout.yaml",
-        "kind: Rollout\n# the bad one\nimage: registry/cart:2\n\nports: []\n",
-    )]);
-    ground.commit(&[("web/rollout.yaml", "# rewritten\nimage: registry/cart:2\nkind: Rollout\n")]);
+    ground.commit(&[("web/rollout.yaml", "kind: Rollout\nimage: registry/cart:2 # for now\n")]);
     let replica = ground.replica("one");
     let proposed = proposed(order().carry_out(&replica).unwrap());
-    assert_eq!(replica.push(proposed.commit, &proposed.proposal.head).unwrap(), Pushed::Taken);
+    assert!(proposed.why.contains("same lines"), "{}", proposed.why);
+    assert_eq!(replica.push(proposed.commit, &proposed.proposal.head, None).unwrap(), Pushed::Taken);
     let head = proposed.proposal.head;
-    if proposed.why.contains("same lines") {
-        assert_eq!(ground.git("server", &["rev-parse", &format!("{head}^")]), bad);
-    }
+    assert_eq!(ground.git("server", &["rev-parse", &format!("{head}^")]), bad);
     assert_eq!(ground.file(&head, "web/rollout.yaml"), image(1).trim());
+}
+
+/// What is made of a bad version after these commits, each a list of files.
+fn after(commits: &[&[(&str, &str)]]) -> (Ground, Written) {
+    let ground = Ground::new();
+    for files in commits {
+        ground.commit(files);
+    }
+    let written = order().carry_out(&ground.replica("one")).unwrap();
+    (ground, written)
+}
+
+fn is_proposed(written: Written, part: &str) {
+    let why = proposed(written).why;
+    assert!(why.contains(part), "{why}");
+}
+
+#[test]
+fn a_first_commit_and_one_that_makes_files_are_never_reverted_without_people() {
+    let (one, two) = (image(1), image(2));
+    let (ground, written) = after(&[&[("web/rollout.yaml", &two)]]);
+    assert!(matches!(written, Written::Unknown(_)), "{written:?}");
+    assert_eq!(ground.count("main"), "1");
+    let (_, written) = after(&[&[("other/x.yaml", "a: 1\n")], &[("web/rollout.yaml", &two)]]);
+    is_proposed(written, "makes or removes files");
+    let (_, written) =
+        after(&[&[("web/rollout.yaml", &one)], &[("web/rollout.yaml", &two), ("web/new.yaml", "a: 1\n")]]);
+    is_proposed(written, "makes or removes files");
+}
+
+#[test]
+fn a_version_in_a_file_that_was_renamed_later_is_put_before_people() {
+    let (ground, bad) = after_a_bad_version();
+    ground.git("person", &["mv", "web/rollout.yaml", "web/canary.yaml"]);
+    ground.commit(&[]);
+    let proposed = proposed(order().carry_out(&ground.replica("one")).unwrap());
+    assert!(proposed.proposal.head.ends_with(&bad[..12]), "{}", proposed.proposal.head);
+}
+
+#[test]
+fn a_commit_that_did_more_than_this_version_is_put_before_people() {
+    let (one, two) = (image(1), image(2));
+    let pay = |version: &str| format!("image: registry/pay:{version}\n");
+    let (seven, eight) = (pay("7"), pay("8"));
+    let base: &[(&str, &str)] =
+        &[("web/rollout.yaml", &one), ("web/pay.yaml", &seven), ("other/x.yaml", "a: 1\n")];
+    let (_, written) = after(&[base, &[("web/rollout.yaml", &two), ("web/pay.yaml", &eight)]]);
+    is_proposed(written, "more than this version");
+    // What is not the Application's counts, too.
+    let (_, written) = after(&[base, &[("web/rollout.yaml", &two), ("other/x.yaml", "a: 2\n")]]);
+    is_proposed(written, "more than this version");
+}
+
+#[test]
+fn of_services_that_share_a_tag_the_right_one_is_taken_back() {
+    let values = |cart: &str, pay: &str| {
+        format!(
+            "cart:\n  image: registry/cart\n  tag: \"{cart}\"\n  a: 1\n  b: 2\n  c: 3\n  d: 4\npay:\n  image: registry/pay\n  tag: \"{pay}\"\n"
+        )
+    };
+    let (first, bad, later) = (values("1", "1"), values("2", "1"), values("2", "2"));
+    let file = "web/values.yaml";
+    let (ground, written) = after(&[&[(file, &first)], &[(file, &bad)], &[("other/x.yaml", "a: 1\n")]]);
+    assert!(matches!(written, Written::Commit(_)), "{written:?}");
+    assert_eq!(ground.file("main", file), first.trim());
+    let (_, written) = after(&[&[(file, &first)], &[(file, &bad)], &[(file, &later)]]);
+    is_proposed(written, "later commits changed the same files");
+}
+
+#[test]
+fn a_branch_that_somebody_set_back_is_not_pushed_forward() {
+    let (ground, bad) = after_a_bad_version();
+    let replica = ground.replica("one");
+    let tip = replica.fetch("main").unwrap();
+    let tree = replica.tree(tip).unwrap();
+    let commit = replica.commit(tree, tip, "late", &Author::default(), Timestamp::from_millis(0)).unwrap();
+    ground.git("server", &["update-ref", "refs/heads/main", &format!("{bad}^")]);
+    assert_eq!(replica.push(commit, "main", Some(tip)).unwrap(), Pushed::Moved);
+    // Nor is one made again that is gone.
+    ground.git("server", &["update-ref", "-d", "refs/heads/main"]);
+    assert_eq!(replica.push(commit, "main", Some(tip)).unwrap(), Pushed::Moved);
+    assert_eq!(ground.git("server", &["for-each-ref"]), "");
+}
+
+#[test]
+fn a_branch_may_be_called_like_the_folder_of_one_that_was() {
+    let (ground, _) = after_a_bad_version();
+    let replica = ground.replica("one");
+    ground.git("server", &["branch", "release", "main"]);
+    replica.fetch("release").unwrap();
+    ground.git("server", &["branch", "--delete", "--force", "release"]);
+    ground.git("server", &["branch", "release/1", "main"]);
+    replica.fetch("release/1").unwrap();
+}
+
+#[test]
+fn a_branch_of_somebody_else_is_not_taken_for_a_proposal() {
+    let (ground, bad) = after_a_bad_version();
+    let head = format!("serin/revert-{}", &bad[..12]);
+    ground.git("server", &["branch", &head, "main"]);
+    let order = Order { mode: Mode::PullRequest, ..order() };
+    let why = order.carry_out(&ground.replica("one")).unwrap_err().why;
+    assert!(why.contains("is somebody else's"), "{why}");
 }
 
 #[test]

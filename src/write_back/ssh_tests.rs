@@ -147,7 +147,7 @@ async fn a_host_that_is_not_the_known_one_is_shown_no_key() {
     let server = SshServer::start().await;
     for (lines, part) in [
         (server.known_host(OTHER), "knownHosts has another key for it"),
-        ("[127.0.0.2]:22 ssh-ed25519 AAAA".to_owned(), "knownHosts has no key for it"),
+        ("[127.0.0.2]:22 ssh-ed25519 AAAA".to_owned(), "knownHosts has no key of this kind for it"),
     ] {
         let (ground, written) = carry_out(&server, lines, REPLICA).await;
         let why = written.unwrap_err().why;

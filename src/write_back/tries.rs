@@ -13,10 +13,14 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::configured::Configured;
-use super::pass::WriteBack;
+use super::pass::{Trouble, WriteBack};
 use super::rollouts;
 use crate::gitops::abort::Abort;
 
+/// How soon a Rollout is looked at again whose repository is busy.
+const BUSY: Duration = Duration::from_secs(1);
+/// How soon one is looked at again that waits for people; a change of the configuration or another abort comes first.
+const LASTING: Duration = Duration::from_mins(10);
 /// First and longest wait before a Rollout is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
@@ -59,16 +63,10 @@ pub(super) async fn reconcile(object: Arc<DynamicObject>, tries: Arc<Tries>) -> 
             tries.waiting().remove(&key(&object));
             Ok(Action::await_change())
         }
-        Err(why) => {
-            warn!(
-                namespace = object.namespace(),
-                rollout = object.name_any(),
-                why,
-                "not written back, trying again"
-            );
-            tries.wait(key(&object), of);
-            Err(TryAgain(why))
-        }
+        Err(Trouble::Busy) => Ok(Action::requeue(BUSY)),
+        Err(Trouble::Withdrawn) => Ok(Action::await_change()),
+        Err(Trouble::Passing(why)) => Err(tries.put_off(&object, of, &why, None)),
+        Err(Trouble::Lasting(why)) => Err(tries.put_off(&object, of, &why, Some(LASTING))),
     }
 }
 
@@ -93,18 +91,33 @@ impl Tries {
         waiting.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
-    /// Lets a Rollout wait, longer each time.
-    fn wait(&self, key: (String, String), of: (String, Configured)) {
+    /// Lets a Rollout wait: for this long, or longer each time.
+    fn put_off(
+        &self,
+        object: &DynamicObject,
+        of: (String, Configured),
+        why: &str,
+        wait: Option<Duration>,
+    ) -> TryAgain {
+        warn!(
+            namespace = object.namespace(),
+            rollout = object.name_any(),
+            why,
+            "not written back, trying again"
+        );
         let mut all = self.waiting();
-        let before =
-            all.remove(&key).filter(|waiting| is_same(&waiting.of, &of)).map(|waiting| waiting.delays);
+        let before = all
+            .remove(&key(object))
+            .filter(|waiting| is_same(&waiting.of, &of))
+            .map(|waiting| waiting.delays);
         let mut delays = before.unwrap_or_else(|| {
             let delays =
                 ExponentialBuilder::default().with_jitter().with_min_delay(RETRY.0).with_max_delay(RETRY.1);
             delays.without_max_times().build()
         });
-        let until = Instant::now() + delays.next().unwrap_or(RETRY.1);
-        all.insert(key, Waiting { of, delays, until });
+        let until = Instant::now() + wait.or_else(|| delays.next()).unwrap_or(RETRY.1);
+        all.insert(key(object), Waiting { of, delays, until });
+        TryAgain(why.to_owned())
     }
 }
 

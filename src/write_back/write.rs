@@ -3,7 +3,7 @@
 //! Whatever ends this process in between, the next attempt finds in Git what was written: the commit by its trailer, the
 //! branch by its name. What it makes is the same commit, so that two replicas write one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use git2::Oid;
 
@@ -15,12 +15,13 @@ use crate::gitops::decide::{Attempt, Facts, Step, decide};
 use crate::gitops::evidence::{Evidence, Measured};
 use crate::gitops::forge::Proposal;
 use crate::gitops::paths;
-use crate::gitops::suspect::{self, Finding, Log, Suspect};
+use crate::gitops::suspect::{self, Finding, Log, Needles, Suspect};
+use crate::gitops::trailers;
 
 /// How often it begins again when the branch moves on.
 const ATTEMPTS: usize = 5;
-/// Longest part of a branch's name that is a Rollout's, in characters.
-const LONGEST_NAME: usize = 60;
+/// Digits of a commit's hash in the name of a branch.
+const ABBREVIATED: usize = 12;
 
 /// What is to be written, and how.
 pub(crate) struct Order {
@@ -71,21 +72,17 @@ pub(crate) struct Proposed {
 impl Order {
     /// Writes what is certain; gives back what people are to decide.
     pub(crate) fn carry_out(&self, repository: &Repository) -> Result<Written, Failure> {
-        let mut refused: Option<String> = None;
+        let (mut refused, mut moved_from): (Option<String>, Option<Oid>) = (None, None);
         for _ in 0..ATTEMPTS {
             let view = match self.look(repository)? {
                 Ok(view) => view,
                 Err(written) => return Ok(written),
             };
-            let facts = Facts {
-                suspect: &view.suspect,
-                is_there: repository.has(view.tip, &view.suspect),
-                attempt: view.attempt,
-                follows_stable: self.rejected.follows_stable,
-                mode: self.mode,
-                refused: refused.as_deref(),
-            };
-            match decide(&facts) {
+            if moved_from == Some(view.tip) {
+                // It did not move: the server cannot write it, whatever it said.
+                refused = Some("it says that it moved on, and has not".to_owned());
+            }
+            match self.decide(repository, &view, refused.as_deref())? {
                 Step::Nothing => return Ok(Written::NotNeeded),
                 Step::Propose(why) => return self.propose(repository, &view, why),
                 Step::Commit => {}
@@ -94,19 +91,34 @@ impl Order {
             if !(self.stands)() {
                 return Ok(Written::Withdrawn);
             }
-            match repository.push(commit, &view.branch)? {
+            match repository.push(commit, &view.branch, Some(view.tip))? {
                 Pushed::Taken => return Ok(Written::Commit(commit.to_string())),
-                Pushed::Moved => {}
+                Pushed::Moved => moved_from = Some(view.tip),
                 Pushed::Refused(why) => refused = Some(why),
             }
         }
         Err(Failure::new(format!("the branch moved on {ATTEMPTS} times while the revert was made")))
     }
 
+    fn decide(&self, repository: &Repository, view: &View, refused: Option<&str>) -> Result<Step, Failure> {
+        let says = |tree: Oid| repository.says(tree, &view.paths, &view.suspect);
+        let facts = Facts {
+            suspect: &view.suspect,
+            extent: &repository.extent(&view.suspect)?,
+            is_there: says(repository.tree(view.tip)?)?,
+            attempt: view.attempt,
+            stays: view.tree.map_or(Ok(true), says)?,
+            follows_stable: self.rejected.follows_stable,
+            mode: self.mode,
+            refused,
+        };
+        Ok(decide(&facts))
+    }
+
     /// What the repository says now; `Err` with the end where nothing is to be decided.
     fn look(&self, repository: &Repository) -> Result<Result<View, Written>, Failure> {
         let branches = repository.branches()?;
-        let target = &self.source.target;
+        let target = self.source.target.strip_prefix("refs/heads/").unwrap_or(&self.source.target);
         let branch = if target == "HEAD" { branches.default.as_ref() } else { branches.names.get(target) };
         let Some(branch) = branch else {
             return Ok(Err(Written::Unknown(format!(
@@ -116,15 +128,15 @@ impl Order {
         let tip = repository.fetch(branch)?;
         let mut read = |path: &str| repository.file(tip, path);
         let paths = paths::with_references(self.source.paths.clone(), &mut read);
-        let log = repository.log(tip, &paths)?;
+        let log = repository.log(tip, &paths, &Needles::of(&self.rejected))?;
         let log = Log { synced: self.source.synced.clone(), before: self.source.before.clone(), ..log };
         match suspect::find(&self.rejected, &log) {
             Finding::Answered(commit) => Ok(Err(Written::Commit(commit))),
             Finding::Unknown(why) => Ok(Err(Written::Unknown(why))),
             Finding::Suspect(suspect) => {
                 let (attempt, tree) = repository.attempt(&suspect, tip)?;
-                let is_pushed = branches.names.contains(&self.branch());
-                Ok(Ok(View { branch: branch.clone(), tip, suspect, attempt, tree, is_pushed }))
+                let is_pushed = branches.names.contains(&head(&suspect));
+                Ok(Ok(View { branch: branch.clone(), tip, paths, suspect, attempt, tree, is_pushed }))
             }
         }
     }
@@ -141,21 +153,22 @@ impl Order {
     fn propose(&self, repository: &Repository, view: &View, why: String) -> Result<Written, Failure> {
         let evidence = self.evidence(&view.suspect);
         let proposal = Proposal {
-            head: self.branch(),
+            head: head(&view.suspect),
             base: view.branch.clone(),
             title: evidence.title(),
             body: evidence.body(&why),
         };
+        if view.is_pushed {
+            let there = repository.fetch(&proposal.head)?;
+            if !trailers::reverts(&repository.message(there)?, &view.suspect.id) {
+                let head = proposal.head;
+                return Err(Failure::new(format!(
+                    "the branch {head} is somebody else's: remove or rename it"
+                )));
+            }
+        }
         let commit = self.commit(repository, view)?;
         Ok(Written::Proposal(Box::new(Proposed { commit, proposal, why, is_pushed: view.is_pushed })))
-    }
-
-    /// The branch of the pull request: one for each abort.
-    fn branch(&self) -> String {
-        let abort = &self.rejected.abort;
-        let name: String = format!("{}-{}", abort.namespace, abort.name).chars().take(LONGEST_NAME).collect();
-        let at = abort.aborted_at.to_string().replace(['-', ':'], "");
-        format!("serin/revert-{name}-{}-{at}", abort.pod_hash)
     }
 
     fn evidence<'a>(&'a self, suspect: &'a Suspect) -> Evidence<'a> {
@@ -163,10 +176,18 @@ impl Order {
     }
 }
 
+/// The branch of the pull request: one for each commit that is taken back, whichever Rollouts it has brought and however
+/// often they were tried.
+fn head(suspect: &Suspect) -> String {
+    format!("serin/revert-{}", suspect.id.chars().take(ABBREVIATED).collect::<String>())
+}
+
 /// What a repository says.
 struct View {
     branch: String,
     tip: Oid,
+    /// What the Application is made of.
+    paths: BTreeSet<String>,
     suspect: Suspect,
     attempt: Attempt,
     tree: Option<Oid>,

@@ -1,0 +1,163 @@
+use super::super::abort::tests::rejected;
+use super::*;
+
+fn lines(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
+}
+
+fn change(path: &str, removed: &[&str], added: &[&str]) -> Change {
+    near(path, &[], removed, added)
+}
+
+fn near(path: &str, around: &[&str], removed: &[&str], added: &[&str]) -> Change {
+    let hunk = Hunk { added: lines(added), removed: lines(removed), around: lines(around) };
+    Change { path: path.to_owned(), hunks: vec![hunk] }
+}
+
+fn commit(id: &str, changes: &[Change]) -> Commit {
+    let message = format!("change {id}\n\nmore\n");
+    Commit { id: id.to_owned(), message, changes: changes.to_vec(), is_root: false }
+}
+
+fn log(commits: &[Commit]) -> Log {
+    Log { commits: commits.to_vec(), synced: None, before: None }
+}
+
+fn found(rejected: &Rejected, log: &Log) -> Suspect {
+    match find(rejected, log) {
+        Finding::Suspect(suspect) => suspect,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unknown(rejected: &Rejected, log: &Log) -> String {
+    match find(rejected, log) {
+        Finding::Unknown(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A commit that went from the stable image to the rejected one.
+fn bad(id: &str) -> Commit {
+    commit(id, &[change("web/rollout.yaml", &["image: registry/cart:1"], &["image: registry/cart:2"])])
+}
+
+/// The rejected version of the test without an image of its own.
+fn without_image() -> Rejected {
+    Rejected { images: vec![], replaced: vec![], ..rejected() }
+}
+
+#[test]
+fn the_newest_commit_that_put_the_image_in_brought_it() {
+    let other = commit("c", &[change("web/service.yaml", &[], &["port: 81"])]);
+    let suspect = found(&rejected(), &log(&[other, bad("b"), bad("a")]));
+    assert_eq!((suspect.id.as_str(), suspect.subject.as_str()), ("b", "change b"));
+    assert_eq!(suspect.by, By::Image("registry/cart:2".into()));
+    let mark = Mark { path: "web/rollout.yaml".into(), line: "image: registry/cart:2".into() };
+    assert_eq!((&*suspect.marks, suspect.is_built_on), (&[mark][..], false));
+}
+
+#[test]
+fn what_was_pushed_after_the_sync_did_not_bring_it() {
+    let synced = |id: &str| Log { synced: Some(id.to_owned()), ..log(&[bad("c"), bad("b"), bad("a")]) };
+    let suspect = found(&rejected(), &synced("b"));
+    assert_eq!((suspect.id.as_str(), suspect.is_built_on), ("b", true));
+    assert_eq!(found(&rejected(), &synced("unknown")).id, "c");
+}
+
+#[test]
+fn a_tag_counts_only_in_the_place_of_the_stable_one() {
+    let tag = |around: &[&str], key: &str| {
+        let (old, new) = (format!("  {key}: \"1\""), format!("  {key}: \"2\""));
+        commit("b", &[near("web/values.yaml", around, &[&old], &[&new])])
+    };
+    assert_eq!(
+        found(&rejected(), &log(&[tag(&["- name: registry/cart"], "newTag")])).by,
+        By::Image("registry/cart:2".into())
+    );
+    assert_eq!(found(&rejected(), &log(&[tag(&[], "tag")])).by, By::Tag("registry/cart:2".into()));
+    // Two replicas are no version 2, and a minor version is another one.
+    let why = unknown(&rejected(), &log(&[tag(&["cart:"], "replicas")]));
+    assert!(
+        why.contains("no commit was found that puts registry/cart:2 into the Application's files"),
+        "{why}"
+    );
+    let other = commit("b", &[near("web/values.yaml", &["cart:"], &["tag: \"9\""], &["tag: \"2\""])]);
+    unknown(&rejected(), &log(&[other]));
+}
+
+#[test]
+fn of_tags_that_several_services_share_none_is_guessed() {
+    let of = |id: &str, around: &[&str]| {
+        commit(id, &[near("values.yaml", around, &["  tag: \"1\""], &["  tag: \"2\""])])
+    };
+    assert!(unknown(&rejected(), &log(&[of("b", &[]), of("a", &[])])).contains("several commits"));
+    // The line beside it tells.
+    assert_eq!(found(&rejected(), &log(&[of("b", &[]), of("a", &["  repository: registry/cart"])])).id, "a");
+}
+
+#[test]
+fn a_line_that_only_moved_or_took_another_form_brought_nothing() {
+    let moved = commit(
+        "c",
+        &[
+            change("web/rollout.yaml", &["image: registry/cart:2"], &[]),
+            change("web/moved.yaml", &[], &["image: registry/cart:2"]),
+        ],
+    );
+    let quoted =
+        commit("d", &[change("web/moved.yaml", &["image: registry/cart:2"], &["image: 'registry/cart:2'"])]);
+    assert_eq!(found(&rejected(), &log(&[quoted, moved, bad("a")])).id, "a");
+}
+
+#[test]
+fn the_first_commit_of_a_repository_brought_nothing() {
+    let root = Commit { is_root: true, ..bad("a") };
+    unknown(&rejected(), &log(&[root]));
+}
+
+#[test]
+fn without_an_image_the_only_change_between_two_syncs_is_it() {
+    let env = change("web/rollout.yaml", &[], &[]);
+    let commits = [commit("d", &[]), commit("c", &[]), commit("b", &[env.clone()]), commit("a", &[env])];
+    let mut all = log(&commits);
+    assert!(unknown(&without_image(), &all).contains("history does not tell"));
+    (all.synced, all.before) = (Some("c".into()), Some("a".into()));
+    let suspect = found(&without_image(), &all);
+    assert_eq!((suspect.id.as_str(), suspect.by), ("b", By::OnlyChange));
+}
+
+#[test]
+fn of_several_changes_or_none_nothing_is_guessed() {
+    let env = change("web/rollout.yaml", &[], &[]);
+    let commits = [commit("c", &[env.clone()]), commit("b", &[env]), commit("a", &[])];
+    let why = |synced: &str, before: &str| {
+        let between = Log { synced: Some(synced.into()), before: Some(before.into()), ..log(&commits) };
+        unknown(&without_image(), &between)
+    };
+    assert!(why("c", "a").contains("several commits"));
+    assert!(why("a", "a").contains("Git did not change"));
+    assert!(why("x", "a").contains("not among the newest"));
+    assert!(why("a", "c").contains("no commit between"));
+}
+
+#[test]
+fn an_abort_that_was_answered_is_not_looked_into_again() {
+    let mut answer = commit("c", &[]);
+    answer.message = format!("Revert\n\n{}", trailers::trailers(&rejected(), "b"));
+    assert_eq!(find(&rejected(), &log(&[answer, bad("b")])), Finding::Answered("c".into()));
+}
+
+#[test]
+fn a_file_says_the_version_by_the_image_or_by_the_line() {
+    let suspect = found(&rejected(), &log(&[bad("b")]));
+    assert!(suspect.is_said_in("a: 1\nimage: 'registry/cart:2'\n"));
+    assert!(!suspect.is_said_in("image: registry/cart:21\n"));
+}
+
+#[test]
+fn lines_that_matter_have_the_name_or_a_version() {
+    let needles = Needles::of(&rejected());
+    assert!(needles.are_in("- name: registry/cart") && needles.are_in("tag: 2"));
+    assert!(!needles.are_in("memory: 64Mi"));
+}
