@@ -378,7 +378,7 @@ async fn what_is_configured_wrong_is_said_on_the_rollout_and_heals() {
     let team = Team::start("config", "commit").await;
     let config = |text: &str| json!({"data": {"config.yaml": text}});
     let set = async |text: &str| {
-        apply::<ConfigMap>(&team.client, &team.namespace, "serin-gitops", config(text)).await
+        apply::<ConfigMap>(&team.client, &team.namespace, "serin-gitops", config(text)).await;
     };
     set("repositories: [{url: 'https://elsewhere.example.com/', mode: push}]").await;
     let _write_back = WriteBack::start(&kubeconfig(), &team.namespace);

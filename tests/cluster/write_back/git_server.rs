@@ -194,8 +194,6 @@ async fn by_git(
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let mut program = Command::new(BACKEND);
     program
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap_or_default())
         .env("GIT_PROJECT_ROOT", root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use crate::rights;
 use crate::shared::apply;
 
-/// Name of its account, its roles and its ConfigMap.
+/// Name of its account, its roles and its `ConfigMap`.
 pub(crate) const NAME: &str = "serin-gitops";
 
 /// Who it is in a namespace.
