@@ -1,11 +1,14 @@
-//! Pull requests of Gitea and Forgejo. They are asked for by their branches: the list can be filtered by neither.
+//! Pull requests of Gitea and Forgejo. They are listed, those that changed last first: asked for by both branches, it
+//! gives one of them alone, the oldest, which may be closed while another one is open.
+
+use std::cmp::Reverse;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::address::Address;
 use super::answer::{Answer, Failure, opened};
-use super::{Created, Opened, Proposal, State, encoded};
+use super::{Created, Opened, PAGE, Proposal, State, encoded};
 
 #[derive(Deserialize)]
 struct PullRequest {
@@ -14,6 +17,16 @@ struct PullRequest {
     state: OpenOrClosed,
     #[serde(default)]
     merged: bool,
+    head: Branch,
+    base: Branch,
+}
+
+#[derive(Deserialize)]
+struct Branch {
+    /// Its name, also when it is there no more.
+    label: String,
+    /// Of the repository that it is in; negative when that is there no more.
+    repo_id: i64,
 }
 
 #[derive(Deserialize)]
@@ -24,15 +37,21 @@ enum OpenOrClosed {
 }
 
 pub(super) fn find(address: &Address, proposal: &Proposal) -> String {
-    format!("{}/{}/{}", pulls(address), encoded(&proposal.base), encoded(&proposal.head))
+    // Older ones do not know `base_branch` and list those of all branches.
+    let base = encoded(&proposal.base);
+    format!("{}?state=all&sort=recentupdate&base_branch={base}&limit={PAGE}", pulls(address))
 }
 
-pub(super) fn found(answer: Answer<'_>, _: &Proposal) -> Result<Vec<Opened>, Failure> {
-    // A repository that the token does not see is not told from one without the pull request; creating it tells.
-    if answer.status == 404 {
-        return Ok(Vec::new());
-    }
-    answer.read::<PullRequest>()?.opened().map(|opened| vec![opened])
+pub(super) fn found(answer: Answer<'_>, proposal: &Proposal) -> Result<Vec<Opened>, Failure> {
+    let mut listed: Vec<PullRequest> = answer.read()?;
+    // A branch of a fork may have the same name.
+    listed.retain(|pull| {
+        pull.head.label == proposal.head
+            && pull.base.label == proposal.base
+            && pull.head.repo_id == pull.base.repo_id
+    });
+    listed.sort_by_key(|pull| Reverse(pull.number));
+    listed.into_iter().map(PullRequest::opened).collect()
 }
 
 pub(super) fn create(address: &Address, proposal: &Proposal) -> (String, Value) {

@@ -211,10 +211,11 @@ fn answers_of_gitlab_are_read() {
 }
 
 #[test]
-fn gitea_is_asked_by_both_branches() {
+fn gitea_is_asked_for_what_changed_last() {
     check_find(
         Kind::Gitea,
-        "https://gitea.test/api/v1/repos/shop/web/pulls/release%2F1%20%26%202/serin%2Frevert-web",
+        "https://gitea.test/api/v1/repos/shop/web/pulls\
+         ?state=all&sort=recentupdate&base_branch=release%2F1%20%26%202&limit=50",
     );
     let body = json!({
         "head": "serin/revert-web", "base": "release/1 & 2", "title": "Revert web", "body": "It *failed*.\n",
@@ -222,21 +223,50 @@ fn gitea_is_asked_by_both_branches() {
     check_create(Kind::Gitea, "https://gitea.test/api/v1/repos/shop/web/pulls", &body);
 }
 
+fn gitea_pull(number: u64, state: &str) -> Value {
+    let is_merged = state == "merged";
+    json!({
+        "number": number,
+        "html_url": format!("https://git.test/{number}"),
+        "state": if is_merged { "closed" } else { state },
+        "merged": is_merged,
+        "head": {"label": "serin/revert-web", "ref": "refs/pull/7/head", "repo_id": 3},
+        "base": {"label": "release/1 & 2", "ref": "release/1 & 2", "repo_id": 3},
+    })
+}
+
 #[test]
 fn answers_of_gitea_are_read() {
-    let pull = |state: &str| {
-        let is_merged = state == "merged";
-        let state = if is_merged { "closed" } else { state };
-        json!({"number": 7, "html_url": "https://git.test/7", "state": state, "merged": is_merged})
-    };
     let states = [("open", State::Open), ("merged", State::Merged), ("closed", State::Closed)];
-    check_states(Kind::Gitea, pull, |pull| pull, &states);
-    assert_eq!(found(Kind::Gitea, 404, &json!({"message": "not found"})), Ok(None));
+    check_states(Kind::Gitea, |state| gitea_pull(7, state), |pull| json!([pull]), &states);
+    assert_eq!(found(Kind::Gitea, 200, &json!([])), Ok(None));
+    assert!(
+        found(Kind::Gitea, 404, &json!({"message": "not found"})).unwrap_err().contains("write:repository")
+    );
     let exists = json!({"message": "pull request already exists for these targets [id: 3, issue_id: 7]"});
     assert_eq!(created(Kind::Gitea, 409, &exists), Ok(Created::Exists));
     assert!(
         created(Kind::Gitea, 404, &json!({"message": "not found"})).unwrap_err().contains("write:repository")
     );
+}
+
+#[test]
+fn the_open_or_else_the_newest_of_giteas_pull_requests_is_found() {
+    let found =
+        |listed: &[Value]| found(Kind::Gitea, 200, &json!(listed)).unwrap().map(|opened| opened.number);
+    let pull = gitea_pull;
+    assert_eq!(found(&[pull(7, "merged"), pull(9, "closed"), pull(8, "closed")]), Some(9));
+    assert_eq!(found(&[pull(7, "merged"), pull(8, "open"), pull(9, "closed")]), Some(8));
+    for (branch, field, other) in [
+        ("head", "label", json!("serin/revert-shop")),
+        ("head", "repo_id", json!(4)),
+        ("head", "repo_id", json!(-1)),
+        ("base", "label", json!("main")),
+    ] {
+        let mut listed = pull(7, "open");
+        listed[branch][field] = other;
+        assert_eq!(found(&[listed]), None, "{branch} {field}");
+    }
 }
 
 #[test]
@@ -424,9 +454,11 @@ fn bodies_are_cut_where_the_forge_takes_no_more() {
 #[test]
 fn names_cannot_leave_their_part_of_an_address() {
     for kind in KINDS {
-        let hostile = Proposal { head: "a/../b?c#d%e é".to_owned(), ..proposal() };
+        let name = "a/../b?c#d%e é";
+        let hostile = Proposal { head: name.to_owned(), base: name.to_owned(), ..proposal() };
         let url = forge(kind).find(&token(), &hostile).url;
         assert!(url.contains("a%2F..%2Fb%3Fc%23d%25e%20%C3%A9"), "{url}");
+        assert!(!url.contains("?c#d"), "{url}");
         assert_eq!(Url::parse(&url).unwrap().as_str(), url, "it is sent as it is written");
     }
 }
