@@ -174,6 +174,10 @@ compile_program() {
   source=$(fetch_module "$programs" "$module" "$version" "$sum")
   cp -R "$source" "$2.source"
   chmod -R u+w "$2.source"
+  # Templates and the like that a program reads come with it: these packages embed what is packed here.
+  if [[ $arguments == *bindata* ]]; then
+    GOWORK=off go -C "$2.source" generate -tags bindata -run generate-bindata ./modules/...
+  fi
   # shellcheck disable=SC2086  # flags and a package
   GOWORK=off go -C "$2.source" build -p 1 -trimpath -ldflags "-s -w" -o "$2" $arguments
 }
