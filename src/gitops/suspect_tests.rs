@@ -119,7 +119,8 @@ fn the_first_commit_of_a_repository_brought_nothing() {
 #[test]
 fn without_an_image_the_only_change_between_two_syncs_is_it() {
     let env = change("web/rollout.yaml", &[], &[]);
-    let commits = [commit("d", &[]), commit("c", &[]), commit("b", &[env.clone()]), commit("a", &[env])];
+    let commits =
+        [commit("d", &[]), commit("c", &[]), commit("b", std::slice::from_ref(&env)), commit("a", &[env])];
     let mut all = log(&commits);
     assert!(unknown(&without_image(), &all).contains("history does not tell"));
     (all.synced, all.before) = (Some("c".into()), Some("a".into()));
@@ -130,7 +131,7 @@ fn without_an_image_the_only_change_between_two_syncs_is_it() {
 #[test]
 fn of_several_changes_or_none_nothing_is_guessed() {
     let env = change("web/rollout.yaml", &[], &[]);
-    let commits = [commit("c", &[env.clone()]), commit("b", &[env]), commit("a", &[])];
+    let commits = [commit("c", std::slice::from_ref(&env)), commit("b", &[env]), commit("a", &[])];
     let why = |synced: &str, before: &str| {
         let between = Log { synced: Some(synced.into()), before: Some(before.into()), ..log(&commits) };
         unknown(&without_image(), &between)

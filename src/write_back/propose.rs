@@ -28,12 +28,11 @@ impl WriteBack {
         let forge = Forge::new(known.kind, url, known.api.as_ref()).map_err(Trouble::Lasting)?;
         let missing = "the forge needs a token: put it as `token` into the Secret";
         let token = target.token.clone().ok_or_else(|| Trouble::Lasting(missing.to_owned()))?;
-        let opened = match self.found(&forge, &token, &proposed).await? {
-            Some(opened) => opened,
-            None => {
-                self.push(target, url, abort, &proposed).await?;
-                self.open(&forge, &token, &proposed).await?
-            }
+        let opened = if let Some(opened) = self.found(&forge, &token, &proposed).await? {
+            opened
+        } else {
+            self.push(target, url, abort, &proposed).await?;
+            self.open(&forge, &token, &proposed).await?
         };
         Ok(Outcome {
             message: format!("{} proposes to take the version back: {why}", opened.url),

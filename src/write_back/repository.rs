@@ -379,7 +379,9 @@ impl Lines {
             true
         };
         let mut hunk = |_: git2::DiffDelta<'_>, _: git2::DiffHunk<'_>| {
-            lines.borrow_mut().changes.last_mut().map(|change| change.hunks.push(Hunk::default()));
+            if let Some(change) = lines.borrow_mut().changes.last_mut() {
+                change.hunks.push(Hunk::default());
+            }
             true
         };
         let mut line = |_: git2::DiffDelta<'_>, _: Option<git2::DiffHunk<'_>>, line: git2::DiffLine<'_>| {

@@ -154,8 +154,8 @@ async fn answer(State(rules): State<Arc<Mutex<Rules>>>, request: Request) -> Res
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, LARGEST).await.unwrap();
     let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
-    if let Some(pulls) = path.strip_prefix(&format!("/api/v1/repos/{REPOSITORY}/pulls")) {
-        return answer_pulls(&rules, &parts.method, pulls, &parts.headers, &body);
+    if path == format!("/api/v1/repos/{REPOSITORY}/pulls") {
+        return answer_pulls(&rules, &parts.method, &parts.headers, &body);
     }
     let pushes = path.ends_with("/git-receive-pack") || query == "service=git-receive-pack";
     if pushes && !is_allowed(&rules, &parts.headers) {
@@ -230,27 +230,15 @@ async fn by_git(
 }
 
 /// Pull requests as Gitea has them.
-fn answer_pulls(
-    rules: &Mutex<Rules>,
-    method: &Method,
-    of: &str,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Response {
+fn answer_pulls(rules: &Mutex<Rules>, method: &Method, headers: &HeaderMap, body: &Bytes) -> Response {
     if !is_allowed(rules, headers) {
         return (StatusCode::UNAUTHORIZED, json!({"message": "token is invalid"}).to_string())
             .into_response();
     }
     let mut rules = rules.lock().unwrap();
     if *method == Method::GET {
-        let branches = of
-            .trim_start_matches('/')
-            .split_once('/')
-            .map(|(base, head)| (base.to_owned(), head.replace("%2F", "/")));
-        let found = rules.pulls.iter().rev().find(|pull| {
-            branches.as_ref().is_some_and(|(base, head)| pull["base"] == **base && pull["head"] == **head)
-        });
-        return found.map_or(StatusCode::NOT_FOUND.into_response(), |pull| pull.to_string().into_response());
+        let listed = rules.pulls.iter().map(as_told);
+        return Value::from_iter(listed).to_string().into_response();
     }
     let mut pull: Value = serde_json::from_slice(body).unwrap();
     let is_same = |other: &&Value| other["head"] == pull["head"] && other["state"] == "open";
@@ -266,5 +254,14 @@ fn answer_pulls(
     pull["html_url"] = json!(format!("{}/{REPOSITORY}/pulls/{number}", rules.url));
     pull["state"] = json!("open");
     rules.pulls.push(pull.clone());
-    (StatusCode::CREATED, pull.to_string()).into_response()
+    (StatusCode::CREATED, as_told(&pull).to_string()).into_response()
+}
+
+/// A pull request with its branches as Gitea tells of them.
+fn as_told(pull: &Value) -> Value {
+    let mut told = pull.clone();
+    for end in ["head", "base"] {
+        told[end] = json!({"label": pull[end], "repo_id": 1});
+    }
+    told
 }
