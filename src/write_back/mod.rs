@@ -7,6 +7,7 @@ mod clones;
 mod cluster;
 mod configured;
 mod credentials;
+mod lines;
 mod pass;
 mod propose;
 mod repository;

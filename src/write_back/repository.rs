@@ -13,22 +13,20 @@ use git2::{
 };
 
 use super::credentials::{Credentials, GivenUp, callbacks};
+use super::lines;
 use crate::gitops::config::{Author, Location};
 use crate::gitops::decide::{Attempt, Extent};
 use crate::gitops::paths;
-use crate::gitops::suspect::{Change, Commit, Hunk, Log, Needles, Suspect};
+use crate::gitops::suspect::{Change, Commit, Log, Needles, Suspect};
 use crate::units::Timestamp;
 
 /// Commits of a branch that are looked at, the newest.
 const MOST_COMMITS: usize = 500;
-/// Lines of one commit that are looked at; one that changes more brought more than a version.
-const MOST_LINES: usize = 10_000;
 /// Lines that are kept of all commits together.
 const MOST_KEPT: usize = 100_000;
 /// Files of an Application that are looked through for a version.
 const MOST_FILES: usize = 5000;
-/// Longest line, and largest file, in bytes.
-const LONGEST_LINE: usize = 2000;
+/// Largest file, in bytes.
 const LARGEST_FILE: i64 = 1024 * 1024;
 /// Largest repository, in bytes received at once.
 const LARGEST_REPOSITORY: usize = 1024 * 1024 * 1024;
@@ -153,8 +151,8 @@ impl Repository {
             next = commit.parent(0).ok();
             let before = next.as_ref().map(git2::Commit::tree).transpose()?;
             let diff = self.diff(before.as_ref(), &commit.tree()?, Some(paths))?;
-            let changes = Lines::of(&diff, needles)?;
-            kept += changes.iter().flat_map(|change| &change.hunks).map(lines_of).sum::<usize>();
+            let changes = lines::of(&diff, needles)?;
+            kept += lines::count(&changes);
             let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
             commits.push(Commit { id: commit.id().to_string(), message, changes, is_root: next.is_none() });
         }
@@ -166,10 +164,9 @@ impl Repository {
         let commit = self.find(&suspect.id)?;
         let diff = self.diff(Some(&commit.parent(0)?.tree()?), &commit.tree()?, None)?;
         let changes_tree = diff.deltas().any(|delta| delta.status() != git2::Delta::Modified);
-        let changes = Lines::of(&diff, &Needles::all())?;
-        let count: usize = changes.iter().flat_map(|change| &change.hunks).map(lines_of).sum();
+        let changes = lines::of(&diff, &Needles::all())?;
+        let is_cut = lines::count(&changes) >= lines::MOST;
         let added = |change: Change| change.hunks.into_iter().flat_map(|hunk| hunk.added).collect();
-        let is_cut = count >= MOST_LINES;
         let files = changes.into_iter().map(|change| (change.path.clone(), added(change))).collect();
         Ok(Extent { files, changes_tree, is_cut })
     }
@@ -355,58 +352,6 @@ fn proxy() -> ProxyOptions<'static> {
     let mut options = ProxyOptions::new();
     options.auto();
     options
-}
-
-fn lines_of(hunk: &Hunk) -> usize {
-    hunk.added.len() + hunk.removed.len() + hunk.around.len()
-}
-
-/// The lines of a difference, file by file.
-#[derive(Default)]
-struct Lines {
-    changes: Vec<Change>,
-    count: usize,
-}
-
-impl Lines {
-    /// Those that matter, of a bounded number.
-    fn of(diff: &Diff<'_>, needles: &Needles) -> Result<Vec<Change>, Failure> {
-        let lines = RefCell::new(Self::default());
-        let mut file = |delta: git2::DiffDelta<'_>, _: f32| {
-            let path = delta.new_file().path().or_else(|| delta.old_file().path());
-            let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-            lines.borrow_mut().changes.push(Change { path, hunks: vec![] });
-            true
-        };
-        let mut hunk = |_: git2::DiffDelta<'_>, _: git2::DiffHunk<'_>| {
-            if let Some(change) = lines.borrow_mut().changes.last_mut() {
-                change.hunks.push(Hunk::default());
-            }
-            true
-        };
-        let mut line = |_: git2::DiffDelta<'_>, _: Option<git2::DiffHunk<'_>>, line: git2::DiffLine<'_>| {
-            lines.borrow_mut().take(&line, needles);
-            true
-        };
-        diff.foreach(&mut file, None, Some(&mut hunk), Some(&mut line))?;
-        Ok(lines.into_inner().changes)
-    }
-
-    fn take(&mut self, line: &git2::DiffLine<'_>, needles: &Needles) {
-        let content = line.content();
-        let text = String::from_utf8_lossy(content);
-        let text = text.trim_end_matches(['\n', '\r']);
-        if self.count >= MOST_LINES || content.len() > LONGEST_LINE || !needles.are_in(text) {
-            return;
-        }
-        self.count += 1;
-        let Some(hunk) = self.changes.last_mut().and_then(|change| change.hunks.last_mut()) else { return };
-        match line.origin() {
-            '+' => hunk.added.push(text.to_owned()),
-            '-' => hunk.removed.push(text.to_owned()),
-            _ => hunk.around.push(text.to_owned()),
-        }
-    }
 }
 
 #[cfg(test)]
