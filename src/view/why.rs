@@ -118,10 +118,17 @@ impl Case<'_> {
             format!("The update of {} to revision {} was aborted{when}{cause}.", self.name(), self.newest()),
             evidence,
             self.restored(),
+            self.in_git(),
             format!(
                 "It stays so until the update is tried again (kubectl serin retry rollout {name}), another version is applied, or the old one is put back (kubectl serin undo {name})."
             ),
         ]
+    }
+
+    /// What became of it in Git, where the write-back says so.
+    fn in_git(&self) -> String {
+        let told = condition(self.rollout, "WrittenBack").and_then(|told| told.message.as_deref());
+        told.map_or_else(String::new, |message| format!("In Git: {}.", trimmed(message)))
     }
 
     /// How far stable is back.

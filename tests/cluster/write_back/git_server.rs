@@ -238,7 +238,7 @@ fn answer_pulls(rules: &Mutex<Rules>, method: &Method, headers: &HeaderMap, body
     let mut rules = rules.lock().unwrap();
     if *method == Method::GET {
         let listed = rules.pulls.iter().map(as_told);
-        return Value::from_iter(listed).to_string().into_response();
+        return listed.collect::<Value>().to_string().into_response();
     }
     let mut pull: Value = serde_json::from_slice(body).unwrap();
     let is_same = |other: &&Value| other["head"] == pull["head"] && other["state"] == "open";
