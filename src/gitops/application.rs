@@ -41,7 +41,7 @@ pub fn owner(tracking_id: &str, namespace: &str, name: &str) -> Option<Applicati
 }
 
 /// Whether Kubernetes takes `text` as the name of an object, so that it can be put in a request's path.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let ends = |b: Option<&u8>| b.is_some_and(|b| letter(*b));
     let bytes = text.as_bytes();
@@ -151,7 +151,7 @@ impl Sync {
     }
 }
 
-/// Where in Git an Application comes from.
+/// Where in Git something comes from that a sync engine applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The repository's address.
@@ -160,9 +160,9 @@ pub struct Source {
     pub target: String,
     /// The files and folders that it is made of, from the root.
     pub paths: BTreeSet<String>,
-    /// The commit whose sync brought the version.
+    /// The commit whose sync brought the version; of Flux, at the latest.
     pub synced: Option<String>,
-    /// The commit of the sync before, another one.
+    /// The commit of the sync before, another one; of Flux, one that was without the version.
     pub before: Option<String>,
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | What was aborted? | [`abort`] |
 //! | Which Application of Argo CD brought it, and from where? | [`application`] |
+//! | Which Kustomization of Flux? | [`flux`] |
 //! | Which paths of a repository is that? | [`paths`] |
 //! | Which commit? | [`suspect`] |
 //! | Commit, pull request, or nothing? | [`decide`](mod@decide) |
@@ -19,6 +20,7 @@ pub mod application;
 pub mod config;
 pub mod decide;
 pub mod evidence;
+pub mod flux;
 pub mod forge;
 pub mod image;
 pub mod image_updater;

@@ -218,7 +218,7 @@ fn by_change(log: &Log) -> Finding {
     let unknown =
         |why: &str| Finding::Unknown(format!("the rejected version has no image of its own, and {why}"));
     let (Some(synced), Some(before)) = (&log.synced, &log.before) else {
-        return unknown("the Application's history does not tell which syncs it came between");
+        return unknown("the history does not tell which syncs it came between");
     };
     if synced == before {
         return unknown("Git did not change when it came: the Application did, or somebody synced it again");

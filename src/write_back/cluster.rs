@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Secret as SecretObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::analysis::Secret;
@@ -14,9 +15,12 @@ use crate::api::labels::{GIT_WRITE_BACK, POD_TEMPLATE_HASH};
 use crate::api::{AnalysisRun, Rollout};
 use crate::gitops::abort::Abort;
 use crate::gitops::application::{Application, ApplicationName};
+use crate::gitops::flux::{GitRepository, Kustomization, ObjectName};
 use crate::gitops::image_updater;
 use crate::gitops::record::{REJECTED_IMAGES, Record};
 
+/// Group, version and kind of an Application of Argo CD.
+const APPLICATION: [&str; 3] = ["argoproj.io", "v1alpha1", "Application"];
 /// How often an object is changed again that somebody else has changed meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -48,21 +52,27 @@ impl Cluster {
 
     /// An Application of Argo CD.
     pub(crate) async fn application(&self, name: &ApplicationName) -> Result<Application, String> {
-        let found = self.applications(name).get_opt(&name.name).await;
-        let found = found.map_err(|error| failed(&format!("read Application {}", name.name), &error))?;
-        let found = found.ok_or_else(|| {
-            format!("the Application {} is not in namespace {}", name.name, self.namespace_of(name))
-        })?;
-        let value = serde_json::to_value(&found).map_err(|error| error.to_string())?;
-        serde_json::from_value(value)
-            .map_err(|error| format!("the Application {} cannot be read: {error}", name.name))
+        self.read(APPLICATION, self.namespace_of(name), &name.name).await
+    }
+
+    /// A Kustomization of Flux.
+    pub(crate) async fn kustomization(&self, name: &ObjectName) -> Result<Kustomization, String> {
+        let kind = ["kustomize.toolkit.fluxcd.io", "v1", "Kustomization"];
+        self.read(kind, &name.namespace, &name.name).await
+    }
+
+    /// A `GitRepository` of Flux.
+    pub(crate) async fn git_repository(&self, name: &ObjectName) -> Result<GitRepository, String> {
+        let kind = ["source.toolkit.fluxcd.io", "v1", "GitRepository"];
+        self.read(kind, &name.namespace, &name.name).await
     }
 
     /// Has Image Updater ignore the tags of rejected images, where it keeps the Application up. Others may change the
     /// Application at the same time.
     pub(crate) async fn ignore_tags(&self, name: &ApplicationName, images: &[String]) -> Result<(), String> {
+        let applications = self.objects(APPLICATION, self.namespace_of(name));
         for _ in 0..ATTEMPTS {
-            let found = self.applications(name).get(&name.name).await;
+            let found = applications.get(&name.name).await;
             let found = found.map_err(|error| failed(&format!("read Application {}", name.name), &error))?;
             let ignored = image_updater::ignored(found.annotations(), images);
             if ignored.is_empty() {
@@ -71,8 +81,7 @@ impl Cluster {
             let version = found.metadata.resource_version;
             let patch =
                 Patch::Merge(json!({"metadata": {"resourceVersion": version, "annotations": ignored}}));
-            let patched =
-                self.applications(name).patch_metadata(&name.name, &PatchParams::default(), &patch).await;
+            let patched = applications.patch_metadata(&name.name, &PatchParams::default(), &patch).await;
             match patched {
                 Ok(_) => return Ok(()),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
@@ -112,9 +121,24 @@ impl Cluster {
         patched.map(drop).map_err(|error| failed("annotate the Rollout", &error))
     }
 
-    fn applications(&self, name: &ApplicationName) -> Api<DynamicObject> {
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application"));
-        Api::namespaced_with(self.client.clone(), self.namespace_of(name), &kind)
+    /// What is read of an object of a sync engine.
+    async fn read<T: DeserializeOwned>(
+        &self,
+        gvk: [&str; 3],
+        namespace: &str,
+        name: &str,
+    ) -> Result<T, String> {
+        let [_, _, kind] = gvk;
+        let found = self.objects(gvk, namespace).get_opt(name).await;
+        let found = found.map_err(|error| failed(&format!("read {kind} {name}"), &error))?;
+        let found = found.ok_or_else(|| format!("the {kind} {name} is not in namespace {namespace}"))?;
+        let value = serde_json::to_value(&found).map_err(|error| error.to_string())?;
+        serde_json::from_value(value).map_err(|error| format!("the {kind} {name} cannot be read: {error}"))
+    }
+
+    fn objects(&self, [group, version, kind]: [&str; 3], namespace: &str) -> Api<DynamicObject> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.client.clone(), namespace, &kind)
     }
 
     fn namespace_of<'a>(&'a self, name: &'a ApplicationName) -> &'a str {

@@ -8,6 +8,7 @@ mod cluster;
 mod configured;
 mod credentials;
 mod lines;
+mod origin;
 mod pass;
 mod propose;
 mod repository;

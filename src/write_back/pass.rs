@@ -11,6 +11,7 @@ use super::clones::Clones;
 use super::cluster::Cluster;
 use super::configured::Configured;
 use super::credentials::Credentials;
+use super::origin::Origin;
 use super::repository::Failure;
 use super::rollouts::Rollouts;
 use super::write::{Order, Written};
@@ -19,7 +20,7 @@ use crate::api::Rollout;
 use crate::controller::{Announcer, Clock, Identity, Note, about};
 use crate::events::Severity;
 use crate::gitops::abort::{Abort, Rejected};
-use crate::gitops::application::{self, Application, Source, TRACKING_ID};
+use crate::gitops::application::Source;
 use crate::gitops::config::{Config, Location, Repository};
 use crate::gitops::evidence::measured;
 use crate::gitops::record::{self, Record, State};
@@ -99,15 +100,13 @@ impl WriteBack {
     pub(crate) async fn pass(&self, rollout: &Rollout) -> Result<(), Trouble> {
         let Some(abort) = Abort::of(rollout) else { return Ok(()) };
         let annotations = rollout.metadata.annotations.as_ref();
-        let annotation = |key: &str| annotations.and_then(|all| all.get(key));
         let told = Record::of(annotations);
-        // One that no Application of Argo CD brought is nobody's in Git.
-        let Some(tracking_id) = annotation(TRACKING_ID) else { return Ok(()) };
+        let Some(origin) = Origin::of(rollout) else { return Ok(()) };
         if told.as_ref().is_some_and(|told| record::settles(told, &abort.identity())) {
             return Ok(());
         }
         let mut images = None;
-        let outcome = self.write_back(&abort, tracking_id, &mut images).await;
+        let outcome = self.write_back(&abort, &origin, &mut images).await;
         if !self.rollouts.stands(&abort) {
             return Ok(());
         }
@@ -147,32 +146,17 @@ impl WriteBack {
     async fn write_back(
         &self,
         abort: &Abort,
-        tracking_id: &str,
+        origin: &Origin,
         images: &mut Option<Vec<String>>,
     ) -> Result<Outcome, Trouble> {
         let rejected = Rejected::new(abort.clone(), &self.cluster.replica_sets(abort).await?);
         *images = Some(rejected.images.clone());
         let config = self.configured();
         let config = config.as_ref().as_ref().map_err(|why| Trouble::Lasting(why.clone()))?;
-        let name = application::owner(tracking_id, &abort.namespace, &abort.name).ok_or_else(|| {
-            Trouble::Lasting(format!("the annotation {TRACKING_ID} names no Application of this Rollout"))
-        })?;
-        let application = self.cluster.application(&name).await?;
-        if !application.manages(&abort.namespace, &abort.name) {
-            return Err(Trouble::Lasting(format!(
-                "the Application {} does not manage this Rollout, whatever its annotation says",
-                name.name
-            )));
-        }
-        if !application.is_compared() {
-            return Err(Trouble::Passing(format!(
-                "Argo CD has not compared the Application {} with its sources as they are now",
-                name.name
-            )));
-        }
-        let mut outcome = self.write_to_sources(config, &application, &rejected).await?;
+        let sources = origin.sources(&self.cluster, &rejected).await?;
+        let mut outcome = self.write_to_sources(config, sources, &rejected).await?;
         if config.image_updater
-            && let Err(why) = self.cluster.ignore_tags(&name, &rejected.images).await
+            && let Err(why) = origin.ignore_tags(&self.cluster, &rejected).await
         {
             // Git is right, which is what counts.
             outcome.message = format!("{}; Image Updater may offer the tag again: {why}", outcome.message);
@@ -180,17 +164,17 @@ impl WriteBack {
         Ok(outcome)
     }
 
-    /// Writes to the first of the Application's repositories in which the version is found.
+    /// Writes to the first of the repositories in which the version is found.
     async fn write_to_sources(
         &self,
         config: &Config,
-        application: &Application,
+        sources: Vec<Source>,
         rejected: &Rejected,
     ) -> Result<Outcome, Trouble> {
         let mut in_the_way = Vec::new();
-        for source in application.sources(rejected.begun_at) {
+        for source in sources {
             let location =
-                Location::parse(&source.url).map_err(|why| format!("the Application's repoURL: {why}"));
+                Location::parse(&source.url).map_err(|why| format!("the repository's address: {why}"));
             let found = location.and_then(|location| {
                 config.repository(&location, &rejected.abort.namespace).map(|known| (location, known))
             });
@@ -203,9 +187,6 @@ impl WriteBack {
                 }
                 Err(why) => in_the_way.push(why),
             }
-        }
-        if in_the_way.is_empty() {
-            in_the_way.push("the Application comes from no repository of Git".to_owned());
         }
         Err(Trouble::Lasting(in_the_way.join("; ")))
     }

@@ -122,7 +122,7 @@ impl Order {
         let branch = if target == "HEAD" { branches.default.as_ref() } else { branches.names.get(target) };
         let Some(branch) = branch else {
             return Ok(Err(Written::Unknown(format!(
-                "the Application follows {target}, which is no branch: nobody can commit to it"
+                "{target} is followed, which is no branch: nobody can commit to it"
             ))));
         };
         let tip = repository.fetch(branch)?;
