@@ -122,8 +122,21 @@ fn of_one_namespace_it_may_do_nothing_elsewhere_but_read_applications() {
 }
 
 #[test]
+fn what_flux_applies_can_be_read_where_the_values_say_and_nowhere_by_default() {
+    let flux = ["get kustomizations", "get gitrepositories"];
+    let own = ["list configmaps serin-gitops", "watch configmaps serin-gitops"];
+    check_rights("gitops_flux", &[], &[("*", &LOOKS), ("delivery", &own), ("flux-system", &flux)]);
+    let with_argo_cd = ["--set=gitops.argocdNamespace=flux-system"];
+    let both = [&flux[..], &["get applications"]].concat();
+    check_rights("gitops_flux", &with_argo_cd, &[("*", &LOOKS), ("delivery", &own), ("flux-system", &both)]);
+    let everywhere = ["--set-json", r#"gitops.fluxNamespaces=["*"]"#];
+    let looks = [&LOOKS[..], &flux].concat();
+    check_rights("gitops_flux", &everywhere, &[("*", &looks), ("delivery", &own)]);
+}
+
+#[test]
 fn rights_are_given_to_its_own_account_in_the_namespace_of_the_role() {
-    for values in ["gitops", "gitops_everywhere", "gitops_namespaced"] {
+    for values in ["gitops", "gitops_everywhere", "gitops_flux", "gitops_namespaced"] {
         let objects = objects(values, &[]);
         let account = &one(&objects, "ServiceAccount", true)["metadata"]["name"];
         let pods = &one(&objects, "Deployment", true)["spec"]["template"]["spec"];
@@ -200,7 +213,7 @@ fn its_pods_are_as_guarded_as_those_of_the_controller() {
 
 #[test]
 fn the_program_takes_the_flags_of_the_chart() {
-    for values in ["gitops", "gitops_everywhere", "gitops_namespaced"] {
+    for values in ["gitops", "gitops_everywhere", "gitops_flux", "gitops_namespaced"] {
         let objects = objects(values, &[]);
         let container = &one(&objects, "Deployment", true)["spec"]["template"]["spec"]["containers"][0];
         let program = Command::new("serin").subcommand(GitopsArgs::augment_args(Command::new("gitops")));
