@@ -1,139 +1,60 @@
 //! An abort comes back to Git: the story of a team with a real Argo CD, and what happens to it when servers and processes fail.
 
-mod git_server;
-mod process;
+pub(crate) mod git_server;
+pub(crate) mod process;
+pub(crate) mod shop;
 
-use std::path::Path;
-use std::process::Command;
+use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Client;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use serin::api::Rollout;
-use serin::api::labels::GIT_WRITE_BACK;
-use serin::gitops::record::{REJECTED_IMAGES, Record, State};
+use serin::gitops::record::State;
 use serin::rollout::status::condition;
-use tempfile::TempDir;
 
-use self::git_server::{GitServer, TOKEN};
-use self::process::{WriteBack, config};
+use self::process::WriteBack;
+use self::shop::{Shop, git};
 use crate::argo_cd::application::{Application, NAME};
 use crate::argo_cd::engine::ArgoCd;
-use crate::controller_process::{ControllerProcess, definitions_on_shared};
-use crate::rights::assert_all_used;
-use crate::rollouts::{Subject, is_restored, says, template_of};
-use crate::shared::{apply, client, kubeconfig, namespace};
-use crate::stub_prometheus::{Answer, StubPrometheus};
+use crate::rollouts::{is_restored, says};
+use crate::shared::{apply, kubeconfig};
+use crate::stub_prometheus::Answer;
 
-/// Runs Git with nothing that whoever runs the tests has set up, as a person of the shop.
-fn git(folder: &Path, arguments: &[&str]) -> String {
-    let person = ["-c", "user.name=shop", "-c", "user.email=shop@example.com", "-c", "commit.gpgSign=false"];
-    let output = Command::new("git")
-        .current_dir(folder)
-        .args(person)
-        .args(arguments)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null")
-        .output()
-        .expect("git is missing; install it with `sudo apt-get install git`");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+/// A shop with an Application that delivers what is in Git.
+struct Team {
+    shop: Shop,
+    application: Application,
+    _argo_cd: ArgoCd,
 }
 
-/// A team with a repository, an Application that delivers it, and a controller.
-struct Team {
-    client: Client,
-    namespace: String,
-    server: GitServer,
-    /// What a person has checked out.
-    person: TempDir,
-    application: Application,
-    rollout: Subject,
-    prometheus: StubPrometheus,
-    _argo_cd: ArgoCd,
-    _controller: ControllerProcess,
+impl Deref for Team {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        &self.shop
+    }
+}
+
+impl DerefMut for Team {
+    fn deref_mut(&mut self) -> &mut Shop {
+        &mut self.shop
+    }
 }
 
 impl Team {
     /// Delivers version 1.
     async fn start(prefix: &str, mode: &str) -> Self {
-        let client = client();
-        definitions_on_shared(&client).await;
-        let namespace = namespace(&client, prefix).await;
-        let argo_cd = ArgoCd::start(&client, &kubeconfig(), &namespace).await;
-        let controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
-        let server = GitServer::start();
-        let person = TempDir::new().unwrap();
-        git(person.path(), &["clone", "--quiet", server.bare().to_str().unwrap(), "."]);
-        let prometheus = StubPrometheus::start(Answer::Value(0.01));
-        let application = Application::named(&client, &namespace, NAME);
-        let rollout = Subject::named(NAME, &client, &namespace);
-        let team = Self {
-            client,
-            namespace,
-            server,
-            person,
-            application,
-            rollout,
-            prometheus,
-            _argo_cd: argo_cd,
-            _controller: controller,
-        };
-        process::grant(&team.client, &team.namespace).await;
+        let shop = Shop::start(prefix).await;
+        let argo_cd = ArgoCd::start(&shop.client, &kubeconfig(), &shop.namespace).await;
+        let application = Application::named(&shop.client, &shop.namespace, NAME);
+        let team = Self { shop, application, _argo_cd: argo_cd };
+        process::grant(&team.client, &team.namespace, &process::ARGO_CD).await;
         let first = team.release("v1");
         team.configure(mode).await;
         Application::create_at(&team.client, &team.namespace, &team.server.url(), json!({})).await;
         team.application.until("Synced", "Healthy", &first).await;
         team
-    }
-
-    async fn configure(&self, mode: &str) {
-        let data = json!({"data": {"config.yaml": config(&self.server.base(), mode).to_string()}});
-        apply::<ConfigMap>(&self.client, &self.namespace, "serin-gitops", data).await;
-        self.set_token(TOKEN).await;
-    }
-
-    /// What the Secret has from now on.
-    async fn set_token(&self, token: &str) {
-        apply::<Secret>(&self.client, &self.namespace, "git", json!({"stringData": {"token": token}})).await;
-    }
-
-    /// A person's commit of a version; its name.
-    fn release(&self, version: &str) -> String {
-        self.commit(version, &[("web/rollout.yaml", &self.manifest(version))])
-    }
-
-    fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
-        let folder = self.person.path();
-        if !git(&self.server.bare(), &["for-each-ref"]).is_empty() {
-            git(folder, &["pull", "--quiet", "--ff-only", "origin", "main"]);
-        }
-        for (path, text) in files {
-            let path = folder.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        git(folder, &["add", "--all"]);
-        git(folder, &["commit", "--quiet", "--message", message]);
-        git(folder, &["push", "--quiet", "origin", "HEAD:main"]);
-        git(folder, &["rev-parse", "HEAD"])
-    }
-
-    /// A Rollout that is judged by its errors while a quarter of its pods run the new version.
-    fn manifest(&self, version: &str) -> String {
-        let template = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "errors"},
-            "spec": {"metrics": [{"name": "errors", "interval": "1s", "successCondition": "result[0] < 0.05",
-                "provider": {"prometheus": {"address": self.prometheus.url(), "query": "errors"}}}]}});
-        let steps = json!([{"setWeight": 25}, {"pause": {}}]);
-        let rollout = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME},
-            "spec": {"replicas": 4, "selector": {"matchLabels": {"app": NAME}}, "template": template_of(NAME, version),
-                "strategy": {"canary": {"steps": steps, "analysis": {"templates": [{"templateName": "errors"}]}}}},
-        });
-        // One line for each field, as people have it.
-        [template, rollout].map(|object| serde_saphyr::to_string(&object).unwrap()).join("---\n")
     }
 
     /// Releases a version that fails its analysis, and waits until stable is back.
@@ -158,68 +79,6 @@ impl Team {
         self.prometheus.answer(Answer::Value(0.5));
         self.rollout.until(is_restored(4)).await;
     }
-
-    /// What the Rollout says of Git once it says this.
-    async fn until_told(&self, state: State) -> Record {
-        let is_told = move |rollout: Option<&Rollout>| {
-            rollout.and_then(record).is_some_and(|record| record.state == state)
-        };
-        record(&self.rollout.until(is_told).await).unwrap()
-    }
-
-    /// The same once its message has this part.
-    async fn until_told_of(&self, part: &'static str) -> Record {
-        let is_told = move |rollout: Option<&Rollout>| {
-            rollout.and_then(record).is_some_and(|record| record.message.contains(part))
-        };
-        record(&self.rollout.until(is_told).await).unwrap()
-    }
-
-    /// Takes away what the Rollout says of Git.
-    async fn forget(&self) {
-        let none = json!({"metadata": {"annotations": {GIT_WRITE_BACK: null}}});
-        self.rollout.rollouts.patch(NAME, &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
-    }
-
-    async fn rejected_images(&self) -> String {
-        let rollout = self.rollout.rollouts.get(NAME).await.unwrap();
-        rollout.metadata.annotations.unwrap()[REJECTED_IMAGES].clone()
-    }
-
-    /// The messages of the branch, newest first.
-    fn log(&self) -> Vec<String> {
-        let log = git(&self.server.bare(), &["log", "--format=%B%x00", "main"]);
-        log.split('\0')
-            .map(|message| message.trim().to_owned())
-            .filter(|message| !message.is_empty())
-            .collect()
-    }
-
-    /// The newest commit of the branch takes this one back, and says why.
-    fn assert_evidence(&self, bad: &str) {
-        let log = self.log();
-        assert_eq!(log.len(), 3, "{log:#?}");
-        let message = &log[0];
-        assert!(message.starts_with("Revert \"v2\"\n"), "{message}");
-        for evidence in ["errors Failed: ", "0.5", "result[0] < 0.05", &format!("This reverts commit {bad}.")]
-        {
-            assert!(message.contains(evidence), "{evidence} in {message}");
-        }
-        assert_eq!(trailer(message, "Serin-Rejected-Image"), ["app:v2"]);
-        assert_eq!(trailer(message, "Serin-Rollout"), [format!("{}/{NAME}", self.namespace)]);
-    }
-
-    fn head(&self) -> String {
-        git(&self.server.bare(), &["rev-parse", "main"])
-    }
-}
-
-fn record(rollout: &Rollout) -> Option<Record> {
-    Record::of(rollout.metadata.annotations.as_ref())
-}
-
-fn trailer<'a>(message: &'a str, key: &str) -> Vec<&'a str> {
-    message.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(": ")).collect()
 }
 
 /// What happens and when, printed as `make demo-gitops` shows it.
@@ -239,7 +98,7 @@ impl Timeline {
 async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_healthy_again() {
     let time = Timeline::start();
     let team = Team::start("story", "commit").await;
-    let given = process::grant(&team.client, &team.namespace).await;
+    let given = process::grant(&team.client, &team.namespace, &process::ARGO_CD).await;
     team.application.annotate(json!({"argocd-image-updater.argoproj.io/image-list": "app=app:~1"})).await;
     let write_back = WriteBack::start(&kubeconfig(), &team.namespace);
     time.note("Argo CD has synced v1: Synced, Healthy");
@@ -274,7 +133,7 @@ async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_he
     assert_eq!(ignored.as_deref(), Some("v2"));
     println!("\n{}\n", team.log()[1]);
     write_back.kill().await;
-    assert_all_used(&process::identity(&team.namespace).user, &given);
+    process::assert_rights_used(&team.namespace, given);
 }
 
 fn is_aborted(rollout: Option<&Rollout>) -> bool {

@@ -68,8 +68,8 @@ impl GitServer {
         let mut this = Self { folder, state: Arc::new(Mutex::new(rules)), held, server: None };
         let bare = this.bare();
         std::fs::create_dir_all(&bare).unwrap();
-        super::git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main"]);
-        super::git(&bare, &["config", "http.receivepack", "true"]);
+        super::shop::git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main"]);
+        super::shop::git(&bare, &["config", "http.receivepack", "true"]);
         this.come_back();
         this
     }

@@ -21,15 +21,19 @@ pub(crate) fn identity(namespace: &str) -> Identity {
     Identity::service_account(namespace, NAME)
 }
 
-/// Gives it in a namespace, which is also Argo CD's, the rights that the chart says; returns them.
-pub(crate) async fn grant(admin: &Client, namespace: &str) -> BTreeSet<String> {
+/// The values of a chart where Argo CD is in the namespace of the release.
+pub(crate) const ARGO_CD: [&str; 2] =
+    ["--set=gitops.argocdNamespace=delivery", "--set=gitops.config.imageUpdater=true"];
+
+/// Gives it in a namespace the rights that the chart says with these values, by which the sync engine is there, too; returns
+/// them.
+pub(crate) async fn grant(admin: &Client, namespace: &str, engine: &[&str]) -> BTreeSet<String> {
     let config = "gitops.config.repositories[0]";
-    let flags = [
-        "--set=controller.namespaced=true,gitops.enabled=true,gitops.argocdNamespace=delivery",
-        "--set=gitops.config.imageUpdater=true",
+    let own = [
+        "--set=controller.namespaced=true,gitops.enabled=true",
         &format!("--set={config}.url=https://git.example.com/,{config}.secret=git"),
     ];
-    let all = rights::rendered(&flags);
+    let all = rights::rendered(&[&own, engine].concat());
     let is_own =
         |object: &&Value| object["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(NAME));
     let own: Vec<Value> = all.iter().filter(is_own).cloned().collect();
@@ -46,6 +50,14 @@ pub(crate) async fn grant(admin: &Client, namespace: &str) -> BTreeSet<String> {
         }
     }
     rights::rights_in(&own).into_iter().collect()
+}
+
+/// Fails when it was refused a right in a namespace, or has not used each of those given, where requests are written down.
+pub(crate) fn assert_rights_used(namespace: &str, given: BTreeSet<String>) {
+    // Without streaming lists, as older API servers are, it lists what it watches.
+    let only_listed = ["list rollouts of argoproj.io", "list configmaps"];
+    let used = given.into_iter().filter(|right| !only_listed.contains(&&**right));
+    rights::assert_all_used(&identity(namespace).user, &used.collect());
 }
 
 /// One replica. It is killed when this is dropped.
