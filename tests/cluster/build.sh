@@ -164,6 +164,18 @@ prometheus_version() {
   pinned prometheus/go.mod github.com/prometheus/prometheus | sed -E 's/^v0\.([0-9])([0-9]{2})\./\1.\2./; s/\.0([0-9])/.\1/'
 }
 
+# True when a copy of a module names parts by folders that it does not have, which are modules of their own; those that are
+# published stand in for them from then on: drops_parts <folder>
+drops_parts() {
+  local part dropped=1
+  while read -r part; do
+    [[ -d $1/$part ]] && continue
+    sed -i "\\#=> $part\$#d" "$1/go.mod"
+    dropped=0
+  done < <(sed -nE 's#.* => (\./[^ ]+)$#\1#p' "$1/go.mod")
+  return "$dropped"
+}
+
 # Compiles a program of the list: compile_program <name> <output file>
 #
 # In a copy of its module: one that replaces modules it needs cannot be installed by its path. One package at a time, since
@@ -178,6 +190,7 @@ compile_program() {
   if [[ $arguments == *bindata* ]]; then
     GOWORK=off go -C "$2.source" generate -tags bindata -run generate-bindata ./modules/...
   fi
+  if drops_parts "$2.source"; then arguments="-mod=mod $arguments"; fi
   # shellcheck disable=SC2086  # flags and a package
   GOWORK=off go -C "$2.source" build -p 1 -trimpath -ldflags "-s -w" -o "$2" $arguments
 }

@@ -25,6 +25,7 @@ mod data_plane;
 mod docs;
 mod experiments;
 mod faults;
+mod flux;
 mod gitea;
 mod going_back;
 mod helm;

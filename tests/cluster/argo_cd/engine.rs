@@ -75,7 +75,7 @@ impl ArgoCd {
 }
 
 /// Starts a program and waits until its address takes connections.
-async fn start(folder: &Path, program: Program, address: SocketAddr) -> Supervised {
+pub(crate) async fn start(folder: &Path, program: Program, address: SocketAddr) -> Supervised {
     let mut process = Supervised::start(&program, folder).await.unwrap();
     let reachable = async {
         let mut pause = interval(POLL);

@@ -25,6 +25,10 @@ pub(crate) fn identity(namespace: &str) -> Identity {
 pub(crate) const ARGO_CD: [&str; 2] =
     ["--set=gitops.argocdNamespace=delivery", "--set=gitops.config.imageUpdater=true"];
 
+/// The same of Flux, without an Argo CD.
+pub(crate) const FLUX: [&str; 2] =
+    ["--set=gitops.argocdNamespace=", "--set=gitops.fluxNamespaces={delivery}"];
+
 /// Gives it in a namespace the rights that the chart says with these values, by which the sync engine is there, too; returns
 /// them.
 pub(crate) async fn grant(admin: &Client, namespace: &str, engine: &[&str]) -> BTreeSet<String> {

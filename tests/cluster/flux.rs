@@ -1,0 +1,130 @@
+//! The loop with a real Flux: Git says what is to run, Flux applies it and waits until it is healthy, and the controller delivers
+//! it step by step. An abort comes back to Git, and from there through Flux.
+
+mod engine;
+mod kustomization;
+
+use serde_json::{Value, json};
+use serin::gitops::record::State;
+
+use self::engine::Flux;
+use self::kustomization::{Kustomization, NAME};
+use crate::rollouts::{is_restored, says, template_of};
+use crate::shared::kubeconfig;
+use crate::stub_prometheus::Answer;
+use crate::write_back::process::{self, WriteBack};
+use crate::write_back::shop::Shop;
+
+/// A shop for which Flux delivers.
+struct Team {
+    shop: Shop,
+    /// The commit of version 1.
+    first: String,
+    kustomization: Kustomization,
+    _flux: Flux,
+}
+
+impl Team {
+    /// Delivers version 1. `more` is merged into the Kustomization's spec.
+    async fn start(prefix: &str, more: Value) -> Self {
+        let shop = Shop::start(prefix).await;
+        let flux = Flux::start(&shop.client, &kubeconfig(), &shop.namespace).await;
+        let first = shop.release("v1");
+        let kustomization =
+            Kustomization::create(&shop.client, &shop.namespace, &shop.server.url(), NAME, more).await;
+        kustomization.until_ready(&first).await;
+        // A new object without a status counts as ready.
+        shop.rollout.until_phase("Healthy").await;
+        Self { shop, first, kustomization, _flux: flux }
+    }
+
+    /// Releases a version, and waits until its canary pauses.
+    async fn pause(&self, version: &str) -> String {
+        let commit = self.shop.release(version);
+        self.kustomization.fetch(&commit).await;
+        self.shop.rollout.until(says("CanaryPauseStep")).await;
+        commit
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kustomization_waits_for_a_paused_canary_and_fails_after_an_abort() {
+    let team = Team::start("flux", json!({})).await;
+    let (kustomization, rollout) = (&team.kustomization, &team.shop.rollout);
+    let v2 = team.pause("v2").await;
+    let paused = kustomization.standing().await;
+    assert_eq!((&*paused.ready, &paused.attempted, &paused.applied), ("Unknown", &v2, &team.first));
+    rollout.resume().await;
+    kustomization.until_ready(&v2).await;
+
+    let v3 = team.pause("v3").await;
+    rollout.change_status(json!({"abort": true})).await;
+    let failed = kustomization.until("False", &v3, &v2).await;
+    assert!(failed.why.starts_with("HealthCheckFailed: ") && failed.why.contains("Failed'"), "{failed:?}");
+    rollout.until(is_restored(4)).await;
+    let reverted = team.shop.release("v2");
+    kustomization.until_ready(&reverted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_is_reverted_in_git_and_the_kustomization_is_ready_again() {
+    let team = Team::start("flux-story", json!({"healthCheckExprs": expressions()})).await;
+    let Team { shop, kustomization, .. } = &team;
+    let given = process::grant(&shop.client, &shop.namespace, &process::FLUX).await;
+    shop.configure("commit").await;
+    let write_back = WriteBack::start(&kubeconfig(), &shop.namespace);
+
+    let bad = team.pause("v2").await;
+    shop.prometheus.answer(Answer::Value(0.5));
+    shop.rollout.until(is_restored(4)).await;
+    let told = shop.until_told(State::Reverted).await;
+    let revert = shop.head();
+    assert_eq!(told.commit.as_deref(), Some(revert.as_str()));
+    kustomization.until_ready(&revert).await;
+    shop.assert_evidence(&bad);
+
+    shop.prometheus.answer(Answer::Value(0.01));
+    let good = team.pause("v3").await;
+    shop.rollout.resume().await;
+    kustomization.until_ready(&good).await;
+    assert_eq!(shop.head(), good);
+    write_back.kill().await;
+    process::assert_rights_used(&shop.namespace, given);
+}
+
+/// What Flux is to make of a Rollout, in words of its own.
+fn expressions() -> Value {
+    json!([{
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "inProgress": "metadata.generation != status.observedGeneration",
+        "failed": "status.phase == 'Degraded'",
+        "current": "status.phase == 'Healthy'",
+    }])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_that_nobody_has_seen_is_ready_unless_an_expression_reads_its_status() {
+    let Team { shop, .. } = &Team::start("flux-unseen", json!({})).await;
+    // The label of another controller, of which there is none.
+    let unseen = |name: &str| {
+        json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": name,
+            "labels": {"argo-rollouts.argoproj.io/controller-instance-id": "other"}},
+            "spec": {"selector": {"matchLabels": {"app": name}}, "template": template_of(name, "v1"),
+                "strategy": {"canary": {}}}})
+        .to_string()
+    };
+    let files = [("plain/rollout.yaml", &*unseen("plain")), ("checked/rollout.yaml", &*unseen("checked"))];
+    let commit = shop.commit("unseen", &files);
+    let create = async |name, more| {
+        Kustomization::create(&shop.client, &shop.namespace, &shop.server.url(), name, more).await
+    };
+    let plain = create("plain", json!({"path": "./plain"})).await;
+    plain.until_ready(&commit).await;
+    // Flux waits no shorter than this.
+    let reads = json!({"path": "./checked", "timeout": "30s", "healthCheckExprs": expressions()});
+    let checked = create("checked", reads).await;
+    let waits = checked.until("False", &commit, "").await;
+    let reason = "no such attribute(s): status.observedGeneration";
+    assert!(waits.why.contains("timeout waiting for") && waits.why.contains(reason), "{waits:?}");
+}
