@@ -4,8 +4,10 @@
 mod engine;
 mod kustomization;
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use serin::gitops::record::State;
+use serin::units::Timestamp;
 
 use self::engine::Flux;
 use self::kustomization::{Kustomization, NAME};
@@ -54,6 +56,10 @@ async fn a_kustomization_waits_for_a_paused_canary_and_fails_after_an_abort() {
     let v2 = team.pause("v2").await;
     let paused = kustomization.standing().await;
     assert_eq!((&*paused.ready, &paused.attempted, &paused.applied), ("Unknown", &v2, &team.first));
+    // A version that is seen long after version 1 was ready came with the second commit.
+    let source = kustomization.source(Timestamp::parse("2100-01-01T00:00:00Z")).await;
+    assert_eq!((source.synced.as_ref(), source.before.as_ref()), (Some(&v2), Some(&team.first)));
+    assert_eq!((source.url, &*source.target), (team.shop.server.url(), "main"));
     rollout.resume().await;
     kustomization.until_ready(&v2).await;
 
@@ -90,6 +96,36 @@ async fn an_abort_is_reverted_in_git_and_the_kustomization_is_ready_again() {
     assert_eq!(shop.head(), good);
     write_back.kill().await;
     process::assert_rights_used(&shop.namespace, given);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_the_kustomizations_is_said_on_the_rollout_and_heals() {
+    let team = Team::start("flux-labels", json!({})).await;
+    let Team { shop, .. } = &team;
+    process::grant(&shop.client, &shop.namespace, &process::FLUX).await;
+    shop.configure("commit").await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}}).to_string();
+    let commit = shop.commit("other", &[("other/map.yaml", &map)]);
+    let path = json!({"path": "./other"});
+    let other = Kustomization::create(&shop.client, &shop.namespace, &shop.server.url(), "other", path).await;
+    other.until_ready(&commit).await;
+    team.pause("v2").await;
+    let label = async |kustomization: Option<&str>, release: Option<&str>| {
+        let labels = json!({"kustomize.toolkit.fluxcd.io/name": kustomization,
+            "helm.toolkit.fluxcd.io/name": release, "helm.toolkit.fluxcd.io/namespace": shop.namespace});
+        let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+        shop.rollout.rollouts.patch(shop.rollout.name, &PatchParams::default(), &patch).await.unwrap();
+    };
+
+    label(None, Some("web")).await;
+    let _write_back = WriteBack::start(&kubeconfig(), &shop.namespace);
+    shop.rollout.change_status(json!({"abort": true})).await;
+    let told = shop.until_told_of("only what a Kustomization applies itself can be taken back").await;
+    assert!(told.message.starts_with(&format!("the HelmRelease {}/web ", shop.namespace)), "{told:?}");
+    label(Some("other"), None).await;
+    shop.until_told_of("does not manage this Rollout, whatever its labels say").await;
+    label(Some(NAME), None).await;
+    shop.until_told(State::Reverted).await;
 }
 
 /// What Flux is to make of a Rollout, in words of its own.

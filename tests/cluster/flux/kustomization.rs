@@ -3,6 +3,9 @@
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
+use serin::gitops::application::Source;
+use serin::gitops::flux;
+use serin::units::Timestamp;
 
 use crate::argo_cd::application::NAME as FOLDER;
 use crate::rollouts::merge;
@@ -87,6 +90,14 @@ impl Kustomization {
             })
         };
         standing(&wait_for(&self.kustomizations, self.name, stands).await.unwrap())
+    }
+
+    /// Where the write-back sees it come from, of a version that began then.
+    pub(crate) async fn source(&self, begun_at: Option<Timestamp>) -> Source {
+        let kustomization = serde_json::to_value(self.kustomizations.get(self.name).await.unwrap()).unwrap();
+        let repository = serde_json::to_value(self.repositories.get(NAME).await.unwrap()).unwrap();
+        let kustomization: flux::Kustomization = serde_json::from_value(kustomization).unwrap();
+        kustomization.source(&serde_json::from_value(repository).unwrap(), begun_at).unwrap()
     }
 
     /// How it stands now.
