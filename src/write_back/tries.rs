@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::configured::Configured;
+use super::origin::Origin;
 use super::pass::{Trouble, WriteBack};
 use super::rollouts;
 use crate::gitops::abort::Abort;
@@ -30,10 +31,12 @@ pub(super) struct Tries {
     waiting: Mutex<HashMap<(String, String), Waiting>>,
 }
 
+/// The abort, where the Rollout came from, and the configuration with which it was tried: of others, nothing is known.
+type Tried = (String, Option<Origin>, Configured);
+
 /// A Rollout that could not be written back.
 struct Waiting {
-    /// The abort, and the configuration with which it was tried: of others, nothing is known.
-    of: (String, Configured),
+    of: Tried,
     delays: backon::ExponentialBackoff,
     until: Instant,
 }
@@ -53,7 +56,7 @@ pub(super) async fn reconcile(object: Arc<DynamicObject>, tries: Arc<Tries>) -> 
         }
     };
     let abort = Abort::of(&rollout).map(|abort| abort.identity()).unwrap_or_default();
-    let of = (abort, tries.write_back.configured());
+    let of = (abort, Origin::of(&rollout), tries.write_back.configured());
     // What a pass itself has written is no reason for the next one.
     if let Some(left) = tries.left(&key(&object), &of) {
         return Ok(Action::requeue(left));
@@ -85,20 +88,14 @@ impl Tries {
     }
 
     /// How long a Rollout still waits to be tried again.
-    fn left(&self, key: &(String, String), of: &(String, Configured)) -> Option<Duration> {
+    fn left(&self, key: &(String, String), of: &Tried) -> Option<Duration> {
         let waiting = self.waiting();
         let waiting = waiting.get(key).filter(|waiting| is_same(&waiting.of, of))?;
         waiting.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
     /// Lets a Rollout wait: for this long, or longer each time.
-    fn put_off(
-        &self,
-        object: &DynamicObject,
-        of: (String, Configured),
-        why: &str,
-        wait: Option<Duration>,
-    ) -> TryAgain {
+    fn put_off(&self, object: &DynamicObject, of: Tried, why: &str, wait: Option<Duration>) -> TryAgain {
         warn!(
             namespace = object.namespace(),
             rollout = object.name_any(),
@@ -121,8 +118,8 @@ impl Tries {
     }
 }
 
-fn is_same(one: &(String, Configured), other: &(String, Configured)) -> bool {
-    one.0 == other.0 && Arc::ptr_eq(&one.1, &other.1)
+fn is_same(one: &Tried, other: &Tried) -> bool {
+    (&one.0, &one.1) == (&other.0, &other.1) && Arc::ptr_eq(&one.2, &other.2)
 }
 
 /// After which time a Rollout that could not be written back is tried again.
