@@ -46,6 +46,11 @@ fn a_router() {
 }
 
 #[test]
+fn a_router_and_services_that_select_by_role() {
+    go_through("role_labels", 1);
+}
+
+#[test]
 fn a_router_and_a_stable_that_shrinks() {
     go_through("dynamic", 1);
 }

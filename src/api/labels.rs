@@ -34,6 +34,12 @@ pub const SESSION_COOKIE: &str = "rollout.argoproj.io/session-cookie";
 pub const HEALTH_AT_PAUSES: &str = "rollout.argoproj.io/health-at-pauses";
 /// Annotation of Rollouts: what the write-back to Git made of the newest abort, as JSON.
 pub const GIT_WRITE_BACK: &str = "rollout.argoproj.io/git-write-back";
+/// Annotation of a Rollout: `true` where pods carry the labels [`STABLE_ROLE`] and [`CANARY_ROLE`], `false` (the default) where not.
+pub const ROLE_LABELS: &str = "rollout.argoproj.io/role-labels";
+/// Label of the pods that the stable Service is to select: the Rollout's name.
+pub const STABLE_ROLE: &str = "rollout.argoproj.io/stable";
+/// Label of the pods that the canary's Service is to select: the Rollout's name.
+pub const CANARY_ROLE: &str = "rollout.argoproj.io/canary";
 /// Label that shards objects over controllers (`--instance-id`).
 pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 /// Label on an AnalysisRun: `Step`, `Background`, `PrePromotion` or `PostPromotion`.

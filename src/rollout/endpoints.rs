@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::deadline::{Deadline, Wake};
-use super::experiments;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::world::World;
+use super::{experiments, role_labels};
 use crate::api::Rollout;
 use crate::units::{ReplicaCount, Timestamp};
 
@@ -114,8 +114,21 @@ pub fn services(snapshot: &Snapshot) -> BTreeSet<String> {
     snapshot.services.keys().cloned().chain(experiments::entering(snapshot).into_keys()).collect()
 }
 
-/// Pods of a ReplicaSet that requests through a Service reach; `None` when that is not known, and not waited for.
+/// Pods of a ReplicaSet that requests through a Service reach; `None` when that is not known, and not waited for. None do while
+/// pods of another version are still published behind a Service that selects by a role's label.
 pub(super) fn reached(world: &World, service: &str, set: &ReplicaSet) -> Option<ReplicaCount> {
+    let pods = published(world, service, set)?;
+    let by_role = role_labels::of_service(world.snapshot, service).is_some();
+    let is_others = |other: &ReplicaSet| {
+        other.name != set.name
+            && published(world, service, other).is_some_and(|pods| pods > ReplicaCount::ZERO)
+    };
+    let is_shared = by_role && world.snapshot.replica_sets.iter().any(is_others);
+    Some(if is_shared { ReplicaCount::ZERO } else { pods })
+}
+
+/// Pods of a ReplicaSet that are published behind a Service; `None` when that is not known, and not waited for.
+pub(super) fn published(world: &World, service: &str, set: &ReplicaSet) -> Option<ReplicaCount> {
     match &world.snapshot.endpoints.reading {
         Reading::Unknown => None,
         Reading::Found(behind) => Some(behind.get(service)?.get(&set.name).copied().unwrap_or_default()),
@@ -155,6 +168,9 @@ pub(super) fn wake(world: &World) -> Option<Wake> {
 pub(super) fn missing(world: &World) -> ReplicaCount {
     let Reading::Found(behind) = &world.snapshot.endpoints.reading else { return ReplicaCount::ZERO };
     let of_service = |service: &String| {
+        if let Some(role) = role_labels::of_service(world.snapshot, service) {
+            return Some(role_labels::misled(world, service, role));
+        }
         let set = world.revisions().find(world.selected(service).as_ref())?;
         Some(set.lasting().get().saturating_sub(reached(world, service, set)?.get()))
     };

@@ -18,6 +18,7 @@ use super::deadline::{Deadline, Wake};
 use super::effect::{Annotations, Effect, NewReplicaSet, TemplateChange};
 use super::pods;
 use super::progress::Progress;
+use super::services::Selection;
 use super::snapshot::ReplicaSet;
 use super::world::World;
 use crate::api::labels::{EPHEMERAL_METADATA_PENDING, POD_TEMPLATE_HASH};
@@ -96,19 +97,25 @@ fn take_back<'a>(
 }
 
 /// Puts into a ReplicaSet that is about to be created what belongs there.
-pub(super) fn into_new(world: &World, progress: &Progress, set: &mut NewReplicaSet) {
-    marks::into_new(world, progress, set);
+pub(super) fn into_new(
+    world: &World,
+    progress: &Progress,
+    selections: &[Selection],
+    set: &mut NewReplicaSet,
+) {
+    marks::into_new(world, progress, selections, set);
     apart::into_new(world, progress, set);
 }
 
 /// Changes of the templates of ReplicaSets that exist.
-pub(super) fn adjustments(world: &World, progress: &Progress) -> Vec<Effect> {
+pub(super) fn adjustments(world: &World, progress: &Progress, selections: &[Selection]) -> Vec<Effect> {
     if !world.problems.is_empty() {
         return vec![];
     }
     let changes = world.snapshot.replica_sets.iter().filter_map(|set| {
         let mut change = TemplateChange { name: set.name.clone(), ..TemplateChange::default() };
-        let is_marked = marks::adjust(world, progress, set, &mut change);
+        let is_marked =
+            marks::adjust(&marks::wanted(world, progress, selections, set), world, set, &mut change);
         change.affinity = apart::adjust(world, progress, set);
         (is_marked || change.affinity.is_some()).then(|| Effect::AdjustTemplate(Box::new(change)))
     });
@@ -123,14 +130,14 @@ pub(super) struct OnRunning {
 }
 
 /// Brings pods to what their template says, and takes the note away where all are.
-pub(super) fn on_running(world: &World, progress: &Progress) -> OnRunning {
+pub(super) fn on_running(world: &World, progress: &Progress, selections: &[Selection]) -> OnRunning {
     let mut next = OnRunning::default();
     if !world.problems.is_empty() {
         return next;
     }
     for set in &world.snapshot.replica_sets {
         let Some(pending) = &set.injected.pending else { continue };
-        if set.injected.marks != *marks::wanted(world, progress, &set.hash) {
+        if set.injected.marks != marks::wanted(world, progress, selections, set) {
             // Its template comes first.
             continue;
         }
@@ -149,12 +156,13 @@ pub(super) fn on_running(world: &World, progress: &Progress) -> OnRunning {
     next
 }
 
-/// Whether pods of a ReplicaSet may carry what they should not.
+/// Whether pods of a ReplicaSet may carry what they should not, or lack what they should.
 pub(super) fn is_unsettled(set: &ReplicaSet) -> bool {
     set.injected.pending.is_some() && has_pods(set)
 }
 
-fn has_pods(set: &ReplicaSet) -> bool {
+/// Whether a ReplicaSet has pods, or is about to.
+pub(super) fn has_pods(set: &ReplicaSet) -> bool {
     set.size > ReplicaCount::ZERO || set.replicas > ReplicaCount::ZERO
 }
 

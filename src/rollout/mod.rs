@@ -31,6 +31,7 @@ mod references;
 pub mod replicas;
 mod restart;
 pub mod revision;
+pub mod role_labels;
 mod routes;
 pub mod runs;
 mod scale_down;

@@ -86,7 +86,7 @@ pub fn build(
     }
     let (route, route_wake) = router::told(world, progress, &targets, &mut events);
     let mut stages = stages(world, situation, progress, &targets, route, &mut events);
-    let pod_wakes = on_pods(world, progress, &mut stages, &mut events);
+    let pod_wakes = on_pods(world, progress, &targets, &mut stages, &mut events);
     stages.extend(router::given_back(world, progress, targets.traffic.as_ref()));
     events.extend(targets.events.clone());
     events.extend(first_sight(world));
@@ -141,7 +141,7 @@ fn stages(
         remove.extend(history::beyond_limits(world, progress));
     }
     // A template is right before pods are made from it.
-    let prepare = injection::adjustments(world, progress);
+    let prepare = injection::adjustments(world, progress, &targets.services);
     [prepare, add, switch, route, shrink, remove].into_iter().filter(|stage| !stage.is_empty()).collect()
 }
 
@@ -149,6 +149,7 @@ fn stages(
 fn on_pods(
     world: &World,
     progress: &Progress,
+    targets: &Targets,
     stages: &mut Vec<Vec<Effect>>,
     events: &mut Vec<Event>,
 ) -> Vec<Wake> {
@@ -158,7 +159,7 @@ fn on_pods(
     let sizes = if is_resized { restart::Sizes::Changed } else { restart::Sizes::Kept };
     let restart = restart::next(world, progress, sizes);
     events.extend(restart.blocked);
-    let metadata = injection::on_running(world, progress);
+    let metadata = injection::on_running(world, progress, &targets.services);
     let effects: Vec<Effect> = metadata.effects.into_iter().chain(restart.evictions).collect();
     if !effects.is_empty() {
         stages.push(effects);
@@ -176,7 +177,7 @@ fn created(world: &World, progress: &Progress, targets: &Targets, events: &mut V
         (None, None) => return effects,
         (None, Some(replicas)) => {
             let mut set = revision::new_replica_set(world.snapshot, world.spec, hash, number, replicas);
-            injection::into_new(world, progress, &mut set);
+            injection::into_new(world, progress, &targets.services, &mut set);
             events.push(Event::NewReplicaSetCreated { name: set.name.clone(), revision: number });
             let from = ReplicaCount::ZERO;
             if replicas > from {

@@ -9,8 +9,8 @@ use super::progress::Progress;
 use super::snapshot::{ReplicaSet, Service};
 use super::targets::Targets;
 use super::valid::{Destinations, Routing, Strategy};
-use super::weights;
 use super::world::World;
+use super::{role_labels, weights};
 use crate::events::Event;
 use crate::traffic::{Destination, TrafficTarget};
 use crate::units::{PodHash, ReplicaCount};
@@ -97,7 +97,7 @@ fn routed(world: &World, progress: &Progress, routing: &Routing, canary: Option<
     let is_kept = alternates && canary == stable;
     // One that lost its selector gets it back with the share as it is, but not while nobody knows how large that is.
     let is_lost =
-        world.selected(roles.canary).is_none() && weights::observed(world, progress, routing).is_some();
+        world.behind(roles.canary).is_empty() && weights::observed(world, progress, routing).is_some();
     let is_idle = is_lost || weights::is_idle(world, progress, routing);
     let mut wanted = Vec::new();
     if alternates || matches!(routing.destinations, Destinations::Subsets { .. }) {
@@ -169,7 +169,10 @@ pub(super) fn selection(
 /// The switches that can be made now, and their announcements.
 #[must_use]
 pub(super) fn switches(world: &World, progress: &Progress, wanted: &[Selection]) -> Vec<(Effect, Event)> {
-    let due = wanted.iter().filter_map(|selection| {
+    // One that selects by a role's label is followed by the label, and never written.
+    let written =
+        wanted.iter().filter(|found| role_labels::of_service(world.snapshot, &found.service).is_none());
+    let due = written.filter_map(|selection| {
         let service = world.snapshot.services.get(&selection.service)?;
         let from = world.selected(&selection.service);
         let to = next(world, progress, selection, From { hash: from.as_ref(), is_ours: is_ours(service) })?;

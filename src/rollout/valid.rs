@@ -8,6 +8,7 @@ mod experiment;
 mod managed;
 mod names;
 mod on_pods;
+mod role_labels;
 mod routing;
 mod services;
 mod spec;
@@ -97,6 +98,7 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
     if !matches!(chosen.strategy, Strategy::Routed(_)) {
         routing::refuse_cookie(snapshot, &mut problems);
     }
+    let has_role_labels = role_labels::parse(snapshot, &chosen.strategy, &template, &mut problems);
     let refusal = snapshot.refusal.as_ref().filter(|_| !revision::exists(snapshot));
     let retries = problems.is_empty() && refusal.is_some_and(|refusal| refusal.is_due);
     let field = || workload::template_field(spec);
@@ -129,6 +131,7 @@ pub fn parse(snapshot: &Snapshot) -> Parsed {
         threshold: chosen.threshold,
         rollback_window: rollback_window(spec, &mut problems),
         on_pods,
+        has_role_labels,
         workload_scaling,
         pauses_are_healthy: pauses_are_healthy(snapshot, &mut problems),
     };

@@ -59,8 +59,8 @@ pub(super) fn has_everything(world: &World, progress: &Progress, routing: &Routi
 
 /// Whether a version that was taken back may still get a share, though nothing is on its way any more.
 pub(super) fn is_leaving(world: &World, progress: &Progress, routing: &Routing) -> bool {
-    let behind = world.selected(roles(routing, progress).canary);
-    let is_another = behind.is_some() && behind != progress.stable;
+    let behind = world.behind(roles(routing, progress).canary);
+    let is_another = behind.iter().any(|hash| Some(hash) != progress.stable.as_ref());
     is_another && observed(world, progress, routing) != Some(Weight::ZERO)
 }
 
@@ -82,9 +82,13 @@ pub(super) fn is_behind(world: &World, progress: &Progress, routing: &Routing) -
 
 /// Whether the canary's share goes to pods that are all dead, of whichever version.
 pub(super) fn is_wasted(world: &World, progress: &Progress, routing: &Routing) -> bool {
-    let Some(behind) = world.selected(roles(routing, progress).canary) else { return false };
-    let is_dead = world.revisions().find(Some(&behind)).is_none_or(|set| set.available.get() == 0);
+    let behind = world.behind(roles(routing, progress).canary);
+    let is_dead = !behind.is_empty() && !behind.iter().any(|hash| is_alive(world, hash));
     is_dead && told(world, progress, routing).is_some_and(|share| share > Weight::ZERO)
+}
+
+fn is_alive(world: &World, hash: &PodHash) -> bool {
+    world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0)
 }
 
 /// Whether the spec tells two destinations apart; one that does not can neither be told to a router nor be read from it.
@@ -119,10 +123,10 @@ pub(super) fn is_served(world: &World, progress: &Progress, routing: &Routing, h
     let observed = world.snapshot.traffic.as_ref();
     let gets = |name: &str| {
         let share = observed.and_then(|traffic| traffic.share(name));
-        let leads_to_it = leads_anywhere(world, name) || world.selected(name).as_ref() == Some(hash);
+        let leads_to_it = leads_anywhere(world, name) || world.behind(name).contains(hash);
         leads_to_it && share != Some(Weight::ZERO)
     };
-    let is_routed_to = has_managed(world) && world.selected(roles.canary).as_ref() == Some(hash);
+    let is_routed_to = has_managed(world) && world.behind(roles.canary).contains(hash);
     is_routed_to || gets(roles.canary) || gets(roles.stable)
 }
 
@@ -233,9 +237,7 @@ pub(super) fn risen(world: &World, progress: &Progress, routing: &Routing, goal:
 /// What the router was told counts, as it may follow at any moment.
 fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     let roles = roles(routing, progress);
-    let behind = world.selected(roles.canary);
-    let is_alive =
-        |hash: &PodHash| world.revisions().find(Some(hash)).is_some_and(|set| set.available.get() > 0);
+    let behind = world.behind(roles.canary);
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
     let Some(told) = told(world, progress, routing) else { return Weight::ZERO };
     let set = world.revisions().find(stable);
@@ -246,7 +248,8 @@ fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     if leads_elsewhere_still(world, roles) {
         return told;
     }
-    if behind.as_ref() == stable && is_reached || !behind.as_ref().is_some_and(is_alive) {
+    let is_stables = world.selected(roles.canary).as_ref() == stable;
+    if is_stables && is_reached || !behind.iter().any(|hash| is_alive(world, hash)) {
         return Weight::ZERO;
     }
     let available = available.min(reached).get();

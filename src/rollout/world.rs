@@ -1,12 +1,12 @@
 //! The snapshot as situations see it: the parsed spec, and which ReplicaSet is new, stable or neither.
 
-use super::endpoints;
 use super::progress::Progress;
 use super::replicas::{Pods, Sizes, Split, split};
 use super::revision::Revisions;
 use super::snapshot::{Outcome, ReplicaSet, Snapshot};
 use super::valid::{Destinations, Routing, SpecError, Step, Strategy, ValidSpec};
 use super::weights;
+use super::{endpoints, role_labels};
 use crate::api::RolloutStatus;
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::units::{PodHash, ReplicaCount, Revision, Timestamp, Weight};
@@ -150,11 +150,24 @@ impl<'a> World<'a> {
     /// none of that name or it selects every revision.
     #[must_use]
     pub fn selected(&self, name: &str) -> Option<PodHash> {
+        if let Some(role) = role_labels::of_service(self.snapshot, name) {
+            return role_labels::selected(self.snapshot, role);
+        }
         if let Some(service) = self.snapshot.services.get(name) {
             return service.selector.get(POD_TEMPLATE_HASH).cloned().and_then(PodHash::new);
         }
         let behind = self.snapshot.traffic.as_ref()?.behind.get(name)?;
         behind.clone().or_else(|| self.labelled(name))
+    }
+
+    /// The revisions that requests through a Service, or to such a destination, may reach: the one that it selects, or two
+    /// while labels of pods change over.
+    #[must_use]
+    pub fn behind(&self, name: &str) -> Vec<PodHash> {
+        match role_labels::of_service(self.snapshot, name) {
+            Some(role) => role_labels::behind(self.snapshot, role).map(|set| set.hash.clone()).collect(),
+            None => self.selected(name).into_iter().collect(),
+        }
     }
 
     /// The revision that a subset of this Rollout's led to before somebody took its label away: it is about to get it back.

@@ -6,13 +6,18 @@ use std::time::Duration;
 use super::cluster::Cluster;
 use super::late::Late;
 use super::live_pods::name_of;
-use super::replica_sets::ReplicaSet;
 use crate::api::Rollout;
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::rollout::endpoints::{Behind, Failing, Reading};
 use crate::rollout::pods::Pod;
-use crate::units::{PodHash, ReplicaCount, Timestamp};
+use crate::rollout::role_labels::is_key;
+use crate::units::{ReplicaCount, Timestamp};
 
+/// Whose the requests are that reach no pod although there are ready ones.
+pub(super) const NOBODY: &str = "nobody";
+
+/// Labels that a Service selects pods by.
+type Selector = BTreeMap<String, String>;
 /// Names of the pods behind each Service.
 type Published = BTreeMap<String, BTreeSet<String>>;
 
@@ -81,26 +86,60 @@ impl Cluster {
 
     /// The ready pods that each Service selects.
     fn ready_behind(&self) -> Published {
-        let ready: Vec<(Option<PodHash>, String)> = self
-            .pods
-            .iter()
-            .filter(|(_, pod)| pod.ready_since.is_some())
-            .map(|(number, pod)| {
-                (self.replica_sets.get(&pod.replica_set).and_then(ReplicaSet::hash), name_of(*number))
-            })
-            .collect();
-        let selected = |hash: Option<&String>| {
-            let is_of = |of: &Option<PodHash>| {
-                hash.is_none_or(|hash| of.as_ref().is_some_and(|of| of.as_str() == hash))
-            };
-            ready.iter().filter(|(of, _)| is_of(of)).map(|(_, name)| name.clone()).collect()
+        let ready = || self.pods.iter().filter(|(_, pod)| pod.ready_since.is_some());
+        let selected = |selector: &Selector| {
+            ready()
+                .filter(|(_, pod)| selects(selector, &pod.labels))
+                .map(|(number, _)| name_of(*number))
+                .collect()
         };
         let of_experiments = &self.config.of_experiments;
         let of_experiments =
             of_experiments.iter().map(|(name, owned)| (name.as_str(), &owned.service.selector));
         let services = self.selectors().chain(of_experiments);
-        services
-            .map(|(name, selector)| (name.to_owned(), selected(selector.get(POD_TEMPLATE_HASH))))
-            .collect()
+        services.map(|(name, selector)| (name.to_owned(), selected(selector))).collect()
     }
+
+    /// What is sent to each revision, by hash, of what goes to each Service. A Service that selects by a role's label divides
+    /// it among the ready pods that carry it; what reaches none of the pods that are ready is nobody's, and what goes to
+    /// a Service that selects all revisions is not counted.
+    #[must_use]
+    pub fn divided(&self, by_service: &BTreeMap<String, u32>) -> BTreeMap<String, u32> {
+        let mut shares = BTreeMap::new();
+        for (service, selector) in self.selectors() {
+            let share = by_service.get(service).copied().unwrap_or_default();
+            if share == 0 {
+                continue;
+            }
+            if let Some(hash) = selector.get(POD_TEMPLATE_HASH) {
+                *shares.entry(hash.clone()).or_default() += share;
+            } else if selector.keys().any(|key| is_key(key)) {
+                for (hash, part) in self.parts(selector, share) {
+                    *shares.entry(hash).or_default() += part;
+                }
+            }
+        }
+        shares
+    }
+
+    /// A share by the revisions of the ready pods that a selector finds.
+    fn parts(&self, selector: &Selector, share: u32) -> BTreeMap<String, u32> {
+        let ready = || self.pods.values().filter(|pod| pod.ready_since.is_some());
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        for pod in ready().filter(|pod| selects(selector, &pod.labels)) {
+            if let Some(hash) = pod.labels.get(POD_TEMPLATE_HASH) {
+                *counts.entry(hash.clone()).or_default() += 1;
+            }
+        }
+        let all: u32 = counts.values().sum();
+        if all == 0 && ready().next().is_some() {
+            return BTreeMap::from([(NOBODY.to_owned(), share)]);
+        }
+        counts.into_iter().map(|(hash, count)| (hash, (share * count).div_ceil(all))).collect()
+    }
+}
+
+/// Whether a selector finds what carries these labels.
+fn selects(selector: &Selector, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

@@ -7,7 +7,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::script::{Statement, UserAction};
 use super::simulation::{Happening, Simulation};
 use crate::api::RolloutStatus;
-use crate::api::labels::POD_TEMPLATE_HASH;
 
 /// Pods and traffic of each revision, by hash.
 #[derive(Clone, Debug, Default)]
@@ -58,14 +57,7 @@ fn shares(simulation: &Simulation) -> BTreeMap<String, u32> {
         None if is_routed => cluster.shares().clone(),
         None => BTreeMap::new(),
     };
-    let mut shares = BTreeMap::new();
-    for (service, selector) in cluster.selectors() {
-        let share = by_service.get(service).copied().unwrap_or_default();
-        if let Some(hash) = selector.get(POD_TEMPLATE_HASH).filter(|_| share > 0) {
-            *shares.entry(hash.clone()).or_default() += share;
-        }
-    }
-    shares
+    cluster.divided(&by_service)
 }
 
 fn status(simulation: &Simulation) -> RolloutStatus {

@@ -40,6 +40,11 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
+    /// Whether Services select pods by their role's label.
+    pub(crate) fn selects_by_role(&self) -> bool {
+        self.files.ends_with("role-labels.yaml")
+    }
+
     /// The statements that deploy it.
     pub(crate) fn deployed(&self) -> String {
         let Self { before, files, replicas, beside, strategy, .. } = self;
@@ -156,10 +161,11 @@ fn routed() -> impl Strategy<Value = Spec> {
         one_of(&["", "", "", "pingPong: {pingService: web-canary, pongService: web-stable}"]),
         one_of(&["", "", "replicaProgressThreshold: {type: Percent, value: 80}"]),
         one_of(&["", "", "trafficRouting: {maxTrafficWeight: 200}"]),
+        one_of(&["routed", "routed", "role-labels"]),
     );
     let before = one_of(&["", "router slow 2s\n", "router slow 30s\n"]);
     (1_u32..9, steps, lines, before, window()).prop_map(|(replicas, steps, lines, before, beside)| {
-        let (stable, abort, least, pair, threshold, scale) = lines;
+        let (stable, abort, least, pair, threshold, scale, services) = lines;
         let whole = if scale.is_empty() { 100 } else { 200 };
         let steps =
             if are_possible(&steps, whole) { steps } else { vec!["{setWeight: 10}", steps[steps.len() - 1]] };
@@ -182,7 +188,11 @@ fn routed() -> impl Strategy<Value = Spec> {
             enough: if threshold.is_empty() { 100 } else { 80 },
             beside,
             before,
-            files: "scenarios/manifests/routed.yaml",
+            // Services of an alternating pair have no role of their own.
+            files: match services {
+                "role-labels" if pair.is_empty() => "scenarios/manifests/role-labels.yaml",
+                _ => "scenarios/manifests/routed.yaml",
+            },
             strategy: strategy + CONTAINERS,
         }
     })

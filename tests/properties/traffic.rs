@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serin::api::labels::POD_TEMPLATE_HASH;
 use serin::sim::experiments::Served;
 use serin::sim::simulation::Happening;
 use serin::sim::{Moment, Simulation};
@@ -21,21 +20,13 @@ const LONGEST_UNREADABLE: Duration = Duration::from_secs(30);
 /// The shares of the revisions, by hash; what goes to a Service that selects all revisions is nobody's.
 pub(crate) fn shares(spec: &Spec, simulation: &Simulation) -> BTreeMap<String, u32> {
     let cluster = &simulation.cluster;
-    let selectors: BTreeMap<&str, Option<&String>> =
-        cluster.selectors().map(|(name, selector)| (name, selector.get(POD_TEMPLATE_HASH))).collect();
-    let by_service: Vec<(&str, u32)> = match spec.split {
+    let by_service: BTreeMap<String, u32> = match spec.split {
         // Nobody knows what goes through them: a version that is selected has a pod, and that is all.
-        Split::Pods => vec![("web-stable", 1), ("web-canary", 1)],
-        Split::Router => cluster.shares().iter().map(|(name, share)| (name.as_str(), *share)).collect(),
-        Split::BlueGreen => vec![("web-active", 1)],
+        Split::Pods => [("web-stable".to_owned(), 1), ("web-canary".to_owned(), 1)].into(),
+        Split::Router => cluster.shares().clone(),
+        Split::BlueGreen => [("web-active".to_owned(), 1)].into(),
     };
-    let mut shares = BTreeMap::new();
-    for (service, share) in by_service.into_iter().filter(|(_, share)| *share > 0) {
-        if let Some(hash) = selectors.get(service).copied().flatten() {
-            *shares.entry(hash.clone()).or_default() += share;
-        }
-    }
-    shares
+    cluster.divided(&by_service)
 }
 
 /// Whether nobody could read endpoints for so long that first shares do not wait for them any more.
@@ -141,6 +132,10 @@ impl<'a> Traffic<'a> {
     /// A share rises only where the pods that it takes are available.
     fn crowded(&mut self, shares: &BTreeMap<String, u32>, simulation: &Simulation) {
         let stable = crate::status(simulation).stable_rs;
+        if stable.is_none() && self.spec.selects_by_role() {
+            // A Service leads to the very first pods as they become ready, whatever the controller does.
+            return;
+        }
         for pods in simulation.cluster.revisions() {
             let [share, before] =
                 [shares, &self.shares].map(|shares| shares.get(&pods.hash).copied().unwrap_or_default());

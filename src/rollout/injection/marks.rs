@@ -9,10 +9,12 @@ use serde_json::{Map, Value, json};
 use super::super::effect::{Annotations, Effect, NewReplicaSet, TemplateChange};
 use super::super::pods::Pod;
 use super::super::progress::Progress;
+use super::super::role_labels;
+use super::super::services::Selection;
 use super::super::snapshot::ReplicaSet;
 use super::super::valid::text_map;
 use super::super::world::World;
-use super::has_pods;
+use super::{Injected, has_pods};
 use crate::api::labels::{EPHEMERAL_METADATA, EPHEMERAL_METADATA_HIDDEN, EPHEMERAL_METADATA_PENDING};
 use crate::units::PodHash;
 
@@ -64,23 +66,44 @@ fn note<T: DeserializeOwned>(annotations: &Values, key: &str) -> Option<T> {
     serde_json::from_str(annotations.get(key)?).ok()
 }
 
-/// What pods of a revision should carry.
-pub(super) fn wanted<'a>(world: &World<'a>, progress: &Progress, hash: &PodHash) -> &'a Marks {
-    static NONE: Marks = Marks { labels: Values::new(), annotations: Values::new() };
+/// What pods of a ReplicaSet should carry.
+pub(super) fn wanted(
+    world: &World,
+    progress: &Progress,
+    selections: &[Selection],
+    set: &ReplicaSet,
+) -> Marks {
+    of_revision(world, progress, selections, &set.hash, Some(set))
+}
+
+fn of_revision(
+    world: &World,
+    progress: &Progress,
+    selections: &[Selection],
+    hash: &PodHash,
+    set: Option<&ReplicaSet>,
+) -> Marks {
     let spec = &world.spec.on_pods;
     // The first version ever is going to be stable, without a step in between.
     let stable = progress.stable.as_ref().or(progress.hash.as_ref());
-    match Some(hash) {
-        hash if hash == stable => &spec.stable,
-        hash if hash == progress.hash.as_ref() => &spec.new,
-        _ => &NONE,
-    }
+    let mut marks = match Some(hash) {
+        hash if hash == stable => spec.stable.clone(),
+        hash if hash == progress.hash.as_ref() => spec.new.clone(),
+        _ => Marks::default(),
+    };
+    marks.labels.extend(role_labels::wanted(world, selections, hash, set));
+    marks
 }
 
 /// Puts the role's labels and annotations into a ReplicaSet that is about to be created.
-pub(super) fn into_new(world: &World, progress: &Progress, set: &mut NewReplicaSet) {
+pub(super) fn into_new(
+    world: &World,
+    progress: &Progress,
+    selections: &[Selection],
+    set: &mut NewReplicaSet,
+) {
     let Some(hash) = &progress.hash else { return };
-    let marks = wanted(world, progress, hash);
+    let marks = &of_revision(world, progress, selections, hash, None);
     if marks.is_empty() {
         return;
     }
@@ -107,14 +130,9 @@ fn fill(template: &mut Value, part: &str, values: &Values) {
     }
 }
 
-/// Notes in `change` how the template comes to what its role wants; whether anything does.
-pub(super) fn adjust(
-    world: &World,
-    progress: &Progress,
-    set: &ReplicaSet,
-    change: &mut TemplateChange,
-) -> bool {
-    let (found, wanted) = (&set.injected, wanted(world, progress, &set.hash));
+/// Notes in `change` how the template comes to what is wanted; whether anything does.
+pub(super) fn adjust(wanted: &Marks, world: &World, set: &ReplicaSet, change: &mut TemplateChange) -> bool {
+    let found = &set.injected;
     if found.marks == *wanted {
         return false;
     }
@@ -129,10 +147,12 @@ pub(super) fn adjust(
         &written("annotations"),
     );
     let before = found.pending.clone().unwrap_or_default();
-    let pending = Changes {
+    let coming = coming(found, wanted, &before);
+    let mut pending = Changes {
         labels: pending(before.labels, &labels.undone, &wanted.labels),
         annotations: pending(before.annotations, &annotations.undone, &wanted.annotations),
     };
+    pending.labels.extend(coming);
     change.noted = noted(wanted, &Marks { labels: labels.hidden, annotations: annotations.hidden });
     let pending = has_pods(set).then(|| json!(pending).to_string());
     change.noted.insert(EPHEMERAL_METADATA_PENDING.to_owned(), pending);
@@ -181,6 +201,12 @@ fn hides(values: &Values, there: &Values) -> Values {
 fn pending(before: Annotations, undone: &Annotations, wanted: &Values) -> Annotations {
     let all = before.into_iter().chain(undone.clone());
     all.filter(|(key, _)| !wanted.contains_key(key)).collect()
+}
+
+/// The labels of roles that some pods may still lack: Services select by them.
+fn coming(found: &Injected, wanted: &Marks, before: &Changes) -> Annotations {
+    let may_lack = |key: &String| !found.marks.labels.contains_key(key) || before.labels.contains_key(key);
+    set_all(&wanted.labels).filter(|(key, _)| role_labels::is_key(key) && may_lack(key)).collect()
 }
 
 fn set_all(values: &Values) -> impl Iterator<Item = (String, Option<String>)> {

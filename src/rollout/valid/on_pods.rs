@@ -10,6 +10,7 @@ use crate::api::RolloutSpec;
 use crate::api::labels::POD_TEMPLATE_HASH;
 use crate::api::rollout::{AntiAffinity, PodMetadata};
 use crate::rollout::injection::{Marks, OnPods, Strength};
+use crate::rollout::role_labels::is_key;
 
 /// Longest name of a label or annotation, and longest value of a label.
 const LONGEST_NAME: usize = 63;
@@ -61,7 +62,9 @@ fn labels(
     problems: &mut Vec<SpecError>,
 ) -> BTreeMap<String, String> {
     let is_legal = |key: &String, value: &String| {
-        if reserved.contains(key) {
+        if is_key(key) {
+            Err("pods carry this label for their role: name another one")
+        } else if reserved.contains(key) {
             Err("pods are found by this label: it must stay as the template says; name another one")
         } else if !is_name(key) {
             Err(NO_NAME)

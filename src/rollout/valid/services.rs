@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{SpecError, template_labels};
+use super::{SpecError, role_labels, template_labels};
 use crate::api::labels::{MANAGED_BY, POD_TEMPLATE_HASH};
+use crate::rollout::role_labels::is_key;
 use crate::rollout::snapshot::Snapshot;
 
 /// The name of a Service, if there is one: charts render a Service that is not used as an empty name.
@@ -43,7 +44,9 @@ pub(super) fn check(
 ) {
     let labels = template_labels(template);
     for (name, service) in services.iter().filter_map(|(name, service)| Some((name, (*service)?))) {
-        check_service(snapshot, &format!("{path}.{name}"), service, &labels, problems);
+        let field = format!("{path}.{name}");
+        check_service(snapshot, &field, service, &labels, problems);
+        role_labels::check(snapshot, &field, service, problems);
     }
 }
 
@@ -66,11 +69,10 @@ fn check_service(
         return;
     };
     // Without a template there is nothing to compare with, and that is told already.
-    let strangers = found
-        .selector
-        .iter()
-        .filter(|_| !labels.is_empty())
-        .filter(|(key, value)| *key != POD_TEMPLATE_HASH && labels.get(*key) != Some(value));
+    let strangers =
+        found.selector.iter().filter(|_| !labels.is_empty()).filter(|(key, value)| {
+            *key != POD_TEMPLATE_HASH && !is_key(key) && labels.get(*key) != Some(value)
+        });
     for (key, _) in strangers {
         let message = format!(
             "Service \"{service}\" has unmatch label \"{key}\" in rollout: its selector finds no pod of the template"

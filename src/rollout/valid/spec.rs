@@ -53,6 +53,8 @@ pub struct ValidSpec {
     pub rollback_window: usize,
     /// What pods carry for their role, and where they may run.
     pub on_pods: OnPods,
+    /// Whether pods carry labels of their roles that Services may select by.
+    pub has_role_labels: bool,
     /// What becomes of the pods of the workload that is referred to.
     pub workload_scaling: WorkloadScaling,
     /// Whether planned pauses are reported as healthy while all pods that are wanted then are available.
