@@ -150,3 +150,51 @@ pub(super) fn misled(world: &World, service: &str, role: Role) -> u32 {
     };
     world.snapshot.replica_sets.iter().map(of_set).fold(0, u32::saturating_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rollout::injection::{Changes, Marks};
+    use crate::rollout::tests::Bench;
+
+    /// A Rollout with two versions that have pods.
+    fn two_versions() -> Snapshot {
+        let mut bench = Bench::new(4, &json!([{"setWeight": 50}, {"pause": {}}]));
+        bench.settle();
+        bench.release("v2");
+        bench.settle();
+        bench.snapshot
+    }
+
+    fn mark(set: &mut ReplicaSet, is_pending: bool) {
+        let labels: BTreeMap<_, _> = [(STABLE_ROLE.to_owned(), "api".to_owned())].into();
+        set.injected.marks = Marks { labels: labels.clone(), ..Marks::default() };
+        let pending = labels.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        set.injected.pending = is_pending.then(|| Changes { labels: pending, ..Changes::default() });
+    }
+
+    #[test]
+    fn a_service_leads_to_a_version_once_all_its_pods_and_no_others_carry_the_label() {
+        let mut snapshot = two_versions();
+        let hashes: Vec<_> = snapshot.replica_sets.iter().map(|set| set.hash.clone()).collect();
+        let found = |snapshot: &Snapshot| {
+            let behind: Vec<_> = behind(snapshot, Role::Stable).map(|set| set.hash.clone()).collect();
+            (selected(snapshot, Role::Stable), behind)
+        };
+        assert_eq!(found(&snapshot), (None, vec![]));
+        mark(&mut snapshot.replica_sets[0], true);
+        assert_eq!(found(&snapshot), (None, vec![hashes[0].clone()]), "some pods may lack it");
+        mark(&mut snapshot.replica_sets[0], false);
+        assert_eq!(found(&snapshot), (Some(hashes[0].clone()), vec![hashes[0].clone()]));
+        mark(&mut snapshot.replica_sets[1], false);
+        assert_eq!(found(&snapshot), (None, hashes.clone()));
+        // The template of the first has lost it, but not its pods.
+        mark(&mut snapshot.replica_sets[0], true);
+        snapshot.replica_sets[0].injected.marks = Marks::default();
+        assert_eq!(found(&snapshot), (None, hashes.clone()));
+        snapshot.replica_sets[0].injected.pending = None;
+        assert_eq!(found(&snapshot), (Some(hashes[1].clone()), vec![hashes[1].clone()]));
+    }
+}

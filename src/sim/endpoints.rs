@@ -14,7 +14,7 @@ use crate::rollout::role_labels::is_key;
 use crate::units::{ReplicaCount, Timestamp};
 
 /// Whose the requests are that reach no pod although there are ready ones.
-pub(super) const NOBODY: &str = "nobody";
+pub const NOBODY: &str = "nobody";
 
 /// Labels that a Service selects pods by.
 type Selector = BTreeMap<String, String>;

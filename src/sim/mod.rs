@@ -13,7 +13,7 @@
 pub mod caches;
 pub mod cluster;
 pub mod controller;
-mod endpoints;
+pub mod endpoints;
 mod experimenting;
 pub mod experiments;
 pub mod explore;

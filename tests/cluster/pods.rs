@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
@@ -13,8 +14,8 @@ use serde_json::{Value, json};
 use serin::api::Rollout;
 
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
-use crate::rollouts::{Subject, canary, is_in, message_of};
-use crate::shared::{client, kubeconfig, namespace, pods, wait_for};
+use crate::rollouts::{Subject, canary, is_in, message_of, template};
+use crate::shared::{apply, client, kubeconfig, namespace, pods, wait_for};
 
 const EPHEMERAL: &str = "rollout.argoproj.io/ephemeral-metadata";
 const PENDING: &str = "rollout.argoproj.io/ephemeral-metadata-pending";
@@ -186,4 +187,72 @@ async fn anti_affinity_is_in_the_template_until_the_version_is_stable() {
     wait_for(&api, &sets["2"].name_any(), is_free).await;
     let after = uids(&pods(&subject.client, &subject.namespace, "web").await);
     assert_eq!(after.intersection(&before).count(), 2, "pods of the version stay");
+}
+
+/// A Service that selects pods by the label of their role, as a sync engine applies it.
+async fn select_by_role(client: &Client, namespace: &str, role: &str) {
+    let key = format!("rollout.argoproj.io/{role}");
+    let spec = json!({"selector": {"app": "web", key: "web"}, "ports": [{"port": 80}]});
+    apply::<Service>(client, namespace, role, json!({"spec": spec})).await;
+}
+
+/// The names of the ready pods that a Service selects.
+async fn behind(client: &Client, namespace: &str, service: &str) -> BTreeSet<String> {
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let selector = services.get(service).await.unwrap().spec.unwrap().selector.unwrap();
+    let selector: Vec<_> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = api.list(&ListParams::default().labels(&selector.join(","))).await.unwrap();
+    pods.items.iter().filter(|pod| is_ready(pod)).map(ResourceExt::name_any).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_that_select_by_role_follow_an_update_and_are_never_written() {
+    let client = client();
+    definitions_on_shared(&client).await;
+    let namespace = namespace(&client, "role-labels").await;
+    let _controller = ControllerProcess::start(&kubeconfig(), &namespace, &[]);
+    for role in ["stable", "canary"] {
+        select_by_role(&client, &namespace, role).await;
+    }
+    let backend = json!({"service": {"name": "stable", "port": {"number": 80}}});
+    let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
+    let rules = json!([{"host": "shop.example", "http": {"paths": [path]}}]);
+    let ingress = json!({"spec": {"ingressClassName": "nginx", "rules": rules}});
+    apply::<Ingress>(&client, &namespace, "web", ingress).await;
+    let subject = Subject::named("web", &client, &namespace);
+    let rollout = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "web", "annotations": {"rollout.argoproj.io/role-labels": "true"}},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template("v1"),
+            "strategy": {"canary": {"canaryService": "canary", "stableService": "stable", "scaleDownDelaySeconds": 1,
+                "trafficRouting": {"nginx": {"stableIngress": "web"}},
+                "steps": [{"setWeight": 50}, {"pause": {}}]}}},
+    });
+    let rollout = serde_json::from_value(rollout).unwrap();
+    subject.rollouts.create(&PostParams::default(), &rollout).await.unwrap();
+    subject.until_phase("Healthy").await;
+    let stable: BTreeSet<_> = pods(&client, &namespace, "web").await.into_keys().collect();
+
+    subject.release("v2").await;
+    subject.until_phase("Paused").await;
+    let new: BTreeSet<_> =
+        pods(&client, &namespace, "web").await.into_keys().filter(|name| !stable.contains(name)).collect();
+    assert_eq!(new.len(), 1);
+    assert_eq!(behind(&client, &namespace, "canary").await, new);
+    assert_eq!(behind(&client, &namespace, "stable").await, stable);
+    subject.resume().await;
+    subject.until_phase("Healthy").await;
+    let (api, sets) = replica_sets(&subject).await;
+    let is_gone =
+        |set: Option<&ReplicaSet>| set.is_some_and(|set| set.spec.as_ref().unwrap().replicas == Some(0));
+    wait_for(&api, &sets["1"].name_any(), is_gone).await;
+    let left = behind(&client, &namespace, "stable").await;
+    assert!(left.len() == 2 && left.is_disjoint(&stable) && left.is_superset(&new), "{left:?}");
+
+    let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
+    for service in services.list(&ListParams::default()).await.unwrap() {
+        assert_eq!((service.annotations().len(), service.managed_fields().len()), (0, 1), "{service:?}");
+        assert_eq!(service.spec.unwrap().selector.unwrap().len(), 2);
+    }
 }

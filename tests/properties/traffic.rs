@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serin::sim::endpoints::NOBODY;
 use serin::sim::experiments::Served;
 use serin::sim::simulation::Happening;
 use serin::sim::{Moment, Simulation};
@@ -86,6 +87,12 @@ impl<'a> Traffic<'a> {
         if self.is_calm {
             self.crowded(&shares, simulation);
             self.unpublished(simulation);
+            if shares.contains_key(NOBODY) {
+                self.found(
+                    simulation,
+                    "a Service has a share, and no pod carries the label that it selects by",
+                );
+            }
         }
         self.wasted(&shares, simulation);
         self.experiments(simulation);

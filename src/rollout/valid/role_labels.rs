@@ -82,3 +82,88 @@ pub(super) fn check(snapshot: &Snapshot, field: &str, service: &str, problems: &
         problems.push(SpecError::new(field, format!("Service \"{service}\" {message}")));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::api::labels::ROLE_LABELS;
+    use crate::rollout::tests::{Bench, service};
+    use crate::rollout::valid::parse;
+
+    /// The problems of a canary behind a router whose Services select by their roles, but for the change.
+    fn problems(change: impl FnOnce(&mut Bench)) -> Vec<String> {
+        let mut bench = Bench::new(4, &json!([]));
+        bench.route(0);
+        bench.snapshot.settings.router_plugins.insert("simulated".to_owned());
+        let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        canary.traffic_routing = Some(serde_json::from_value(json!({"plugins": {"simulated": {}}})).unwrap());
+        bench.snapshot.rollout.metadata.annotations =
+            Some([(ROLE_LABELS.to_owned(), "true".to_owned())].into());
+        for role in ["canary", "stable"] {
+            let mut found = service("");
+            let key = format!("rollout.argoproj.io/{role}");
+            found.selector = [("app".to_owned(), "api".to_owned()), (key, "api".to_owned())].into();
+            bench.snapshot.services.insert(role.to_owned(), found);
+        }
+        change(&mut bench);
+        parse(&bench.snapshot).problems.iter().map(ToString::to_string).collect()
+    }
+
+    /// The problems where a label is added to the selector of the stable Service, or changed.
+    fn with_label(key: &str, value: &str) -> Vec<String> {
+        problems(|bench| {
+            let stable = bench.snapshot.services.get_mut("stable").unwrap();
+            stable.selector.insert(key.to_owned(), value.to_owned());
+        })
+    }
+
+    #[test]
+    fn services_select_by_their_own_role_and_by_nothing_else_of_ours() {
+        const NONE: [&str; 0] = [];
+        assert_eq!(problems(|_| {}), NONE);
+        let field = "spec.strategy.canary.stableService: Service \"stable\" selects pods";
+        assert_eq!(
+            with_label("rollout.argoproj.io/stable", "shop"),
+            [format!("{field} of \"shop\" by rollout.argoproj.io/stable: set it to \"api\" in its selector")]
+        );
+        assert_eq!(
+            with_label("rollout.argoproj.io/canary", "api"),
+            [format!(
+                "{field} by rollout.argoproj.io/canary: replace it with rollout.argoproj.io/stable in its selector"
+            )]
+        );
+        assert_eq!(
+            with_label("rollouts-pod-template-hash", "abc"),
+            [format!(
+                "{field} by rollout.argoproj.io/stable and by rollouts-pod-template-hash: remove the latter from its \
+                 selector"
+            )]
+        );
+    }
+
+    #[test]
+    fn pods_must_carry_the_labels_and_only_by_their_roles() {
+        let found = problems(|bench| bench.snapshot.rollout.metadata.annotations = None);
+        assert!(
+            found.len() == 2 && found.iter().all(|problem| problem.contains("set the annotation")),
+            "{found:?}"
+        );
+        let found = problems(|bench| {
+            let annotations = bench.snapshot.rollout.metadata.annotations.as_mut().unwrap();
+            annotations.insert(ROLE_LABELS.to_owned(), "yes".to_owned());
+        });
+        let is_told = |words: &str| found.iter().any(|problem| problem.ends_with(words));
+        assert!(is_told("must be true or false, not \"yes\""), "{found:?}");
+        let found = problems(|bench| {
+            let template = bench.snapshot.rollout.spec.template.as_mut().unwrap();
+            template["metadata"]["labels"]["rollout.argoproj.io/stable"] = json!("api");
+        });
+        assert!(found[0].contains("remove it from the labels of the pod template"), "{found:?}");
+        let found = problems(|bench| {
+            let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+            canary.traffic_routing = None;
+        });
+        assert!(found[0].contains("behind a router"), "{found:?}");
+    }
+}
