@@ -171,6 +171,10 @@ impl<'a> Traffic<'a> {
         let reached = cluster.reached();
         for (service, share) in cluster.shares() {
             let before = self.by_service.get(service).copied().unwrap_or_default();
+            let versions = reached.get(service).map_or(0, BTreeMap::len);
+            if before == 0 && *share > 0 && versions > 1 {
+                self.found(simulation, &format!("{service} got {share}, and leads to {versions} versions"));
+            }
             let reached = reached.get(service).into_iter().flat_map(BTreeMap::values);
             let reached: u32 = reached.map(|pods| pods.get()).sum();
             let wanted = (crate::replicas(simulation) * share).div_ceil(self.spec.scale);
