@@ -42,6 +42,17 @@ impl Loop {
     /// Delivers the first version. `canary` is merged into the Rollout's strategy, `more` are other objects in Git, and
     /// `application` is merged into the Application's spec.
     async fn start(prefix: &str, canary: Value, more: &[Value], application: Value) -> Self {
+        Self::start_changed(prefix, canary, json!({}), more, application).await
+    }
+
+    /// The same with `rollout` merged into the Rollout.
+    async fn start_changed(
+        prefix: &str,
+        canary: Value,
+        rollout: Value,
+        more: &[Value],
+        application: Value,
+    ) -> Self {
         let client = client();
         definitions_on_shared(&client).await;
         let namespace = namespace(&client, prefix).await;
@@ -50,7 +61,7 @@ impl Loop {
         let repository = Repository::new();
         let others: Vec<_> = more.iter().map(Value::to_string).collect();
         repository.commit("objects", &[("web/others.yaml", &others.join("\n---\n"))]);
-        let commit = commit(&repository, "v1", &canary);
+        let commit = commit_changed(&repository, "v1", &canary, rollout);
         let application = Application::create(&client, &namespace, &repository, application).await;
         application.until("Synced", "Healthy", &commit).await;
         let rollout = Subject::named(NAME, &client, &namespace);
@@ -211,4 +222,33 @@ async fn with_the_snippet_of_the_documentation_no_sync_and_no_commit_moves_a_wei
     // From Git's, through the step, and back to exactly Git's: no weight comes twice.
     let whole: Vec<_> = weights.iter().skip_while(|weight| **weight == 0).copied().collect();
     assert_eq!(whole, [25, 100, 0], "{weights:?}");
+}
+
+/// A Service that selects pods by their role.
+fn service_of(role: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": role},
+        "spec": {"selector": {"app": NAME, format!("rollout.argoproj.io/{role}"): NAME}, "ports": [{"port": 80}]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_that_select_by_role_are_in_sync_without_a_snippet_and_never_healed() {
+    let client = client();
+    install(&client, &["istio/crds.yaml#VirtualService"]).await;
+    let canary = json!({"canaryService": "canary", "stableService": "stable",
+        "trafficRouting": {"istio": {"virtualService": {"name": NAME, "routes": ["primary"]}}}});
+    let labelled = json!({"metadata": {"annotations": {"rollout.argoproj.io/role-labels": "true"}}});
+    // The weights of a route still need their line of the snippet.
+    let mut application = ignored_differences();
+    let ignored = application["ignoreDifferences"].as_array_mut().unwrap();
+    ignored.retain(|difference| difference["kind"] != "Service");
+    assert_eq!(ignored.len(), 1, "{ignored:?}");
+    let objects = [service_of("stable"), service_of("canary"), virtual_service()];
+    let shop = Loop::start_changed("roles", canary.clone(), labelled.clone(), &objects, application).await;
+    let v2 = commit_changed(&shop.repository, "v2", &canary, labelled);
+    let paused = shop.application.until("Synced", "Suspended", &v2).await;
+    shop.assert_quiet(&paused).await;
+    shop.rollout.resume().await;
+    let healthy = shop.application.until("Synced", "Healthy", &v2).await;
+    assert_eq!(healthy.synced_at, paused.synced_at, "synced again although Git has not changed");
+    shop.assert_quiet(&healthy).await;
 }
