@@ -133,7 +133,21 @@ fn commit(revision: &str) -> Option<&str> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct GitRepository {
+    metadata: Metadata,
     spec: RepositorySpec,
+    status: RepositoryStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    generation: i64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RepositoryStatus {
+    observed_generation: i64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -151,6 +165,14 @@ struct Reference {
     semver: Option<String>,
     name: Option<String>,
     commit: Option<String>,
+}
+
+impl GitRepository {
+    /// Whether Flux has fetched it as it is written now.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.status.observed_generation == self.metadata.generation
+    }
 }
 
 impl Reference {
@@ -300,6 +322,16 @@ mod tests {
         assert_eq!(root.paths, BTreeSet::from([String::new()]));
         let why = kustomization(json!({"path": "../x"}), json!({})).source(&repository(json!({})), None);
         assert_eq!(why.unwrap_err(), "spec.path ../x leads out of the repository");
+    }
+
+    #[test]
+    fn a_repository_that_flux_has_not_fetched_since_it_changed_is_not_used() {
+        let is_observed = |generation: i64, seen: i64| {
+            let status = json!({"observedGeneration": seen});
+            let object = json!({"metadata": {"generation": generation}, "status": status});
+            serde_json::from_value::<GitRepository>(object).unwrap().is_observed()
+        };
+        assert!(is_observed(2, 2) && !is_observed(3, 2));
     }
 
     #[test]

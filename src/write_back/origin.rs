@@ -95,8 +95,11 @@ async fn of_kustomization(
             "the Kustomization {name} does not manage this Rollout, whatever its labels say"
         )));
     }
-    let repository = kustomization.repository(&name.namespace).map_err(about)?;
-    let repository = cluster.git_repository(&repository).await?;
+    let of = kustomization.repository(&name.namespace).map_err(about)?;
+    let repository = cluster.git_repository(&of).await?;
+    if !repository.is_observed() {
+        return Err(Trouble::Passing(format!("Flux has not fetched the GitRepository {of} as it is now")));
+    }
     kustomization.source(&repository, rejected.begun_at).map_err(about)
 }
 
