@@ -11,6 +11,7 @@ use serin::units::Timestamp;
 
 use self::engine::Flux;
 use self::kustomization::{Kustomization, NAME};
+use crate::rights::assert_all_used;
 use crate::rollouts::{is_restored, says, template_of};
 use crate::shared::kubeconfig;
 use crate::stub_prometheus::Answer;
@@ -95,7 +96,7 @@ async fn an_abort_is_reverted_in_git_and_the_kustomization_is_ready_again() {
     kustomization.until_ready(&good).await;
     assert_eq!(shop.head(), good);
     write_back.kill().await;
-    process::assert_rights_used(&shop.namespace, given);
+    assert_all_used(&process::identity(&shop.namespace).user, &given);
 }
 
 #[tokio::test(flavor = "multi_thread")]

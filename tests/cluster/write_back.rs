@@ -17,6 +17,7 @@ use self::process::WriteBack;
 use self::shop::{Shop, git};
 use crate::argo_cd::application::{Application, NAME};
 use crate::argo_cd::engine::ArgoCd;
+use crate::rights::assert_all_used;
 use crate::rollouts::{is_restored, says};
 use crate::shared::{apply, kubeconfig};
 use crate::stub_prometheus::Answer;
@@ -133,7 +134,7 @@ async fn an_abort_is_reverted_in_git_with_the_evidence_and_the_application_is_he
     assert_eq!(ignored.as_deref(), Some("v2"));
     println!("\n{}\n", team.log()[1]);
     write_back.kill().await;
-    process::assert_rights_used(&team.namespace, given);
+    assert_all_used(&process::identity(&team.namespace).user, &given);
 }
 
 fn is_aborted(rollout: Option<&Rollout>) -> bool {

@@ -56,14 +56,6 @@ pub(crate) async fn grant(admin: &Client, namespace: &str, engine: &[&str]) -> B
     rights::rights_in(&own).into_iter().collect()
 }
 
-/// Fails when it was refused a right in a namespace, or has not used each of those given, where requests are written down.
-pub(crate) fn assert_rights_used(namespace: &str, given: BTreeSet<String>) {
-    // Without streaming lists, as older API servers are, it lists what it watches.
-    let only_listed = ["list rollouts of argoproj.io", "list configmaps"];
-    let used = given.into_iter().filter(|right| !only_listed.contains(&&**right));
-    rights::assert_all_used(&identity(namespace).user, &used.collect());
-}
-
 /// One replica. It is killed when this is dropped.
 pub(crate) struct WriteBack {
     child: Child,
