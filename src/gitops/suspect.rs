@@ -161,7 +161,7 @@ fn by_image(rejected: &Rejected, log: &Log) -> Finding {
             "several commits put the tag of {images} in, and none says of which image"
         )),
         (None, _) => {
-            Finding::Unknown(format!("no commit was found that puts {images} into the Application's files"))
+            Finding::Unknown(format!("no commit was found that puts {images} into the Rollout's files"))
         }
     }
 }
@@ -233,8 +233,8 @@ fn by_change(log: &Log) -> Finding {
         (Some((offset, commit)), None) if !commit.is_root => {
             Finding::Suspect(suspect(log, newest.saturating_add(offset), commit, By::OnlyChange, vec![]))
         }
-        (Some(_), _) => unknown("several commits between its syncs changed the Application's files"),
-        (None, _) => unknown("no commit between its syncs changed the Application's files"),
+        (Some(_), _) => unknown("several commits between its syncs changed the Rollout's files"),
+        (None, _) => unknown("no commit between its syncs changed the Rollout's files"),
     }
 }
 

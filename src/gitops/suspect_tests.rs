@@ -78,10 +78,7 @@ fn a_tag_counts_only_in_the_place_of_the_stable_one() {
     assert_eq!(found(&rejected(), &log(&[tag(&[], "tag")])).by, By::Tag("registry/cart:2".into()));
     // Two replicas are no version 2, and a minor version is another one.
     let why = unknown(&rejected(), &log(&[tag(&["cart:"], "replicas")]));
-    assert!(
-        why.contains("no commit was found that puts registry/cart:2 into the Application's files"),
-        "{why}"
-    );
+    assert!(why.contains("no commit was found that puts registry/cart:2 into the Rollout's files"), "{why}");
     let other = commit("b", &[near("web/values.yaml", &["cart:"], &["tag: \"9\""], &["tag: \"2\""])]);
     unknown(&rejected(), &log(&[other]));
 }
