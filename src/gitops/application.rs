@@ -85,7 +85,7 @@ struct WrittenSource {
     target_revision: Option<String>,
     chart: Option<String>,
     r#ref: Option<String>,
-    helm: Helm,
+    helm: Option<Helm>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -166,6 +166,13 @@ pub struct Source {
     pub before: Option<String>,
 }
 
+impl Spec {
+    /// The sources that count: of an Application with several, the one beside them is empty.
+    fn sources(&self) -> Vec<&WrittenSource> {
+        if self.sources.is_empty() { self.source.iter().collect() } else { self.sources.iter().collect() }
+    }
+}
+
 impl Application {
     /// Its annotations.
     #[must_use]
@@ -187,17 +194,13 @@ impl Application {
     #[must_use]
     pub fn is_compared(&self) -> bool {
         matches!(&*self.status.sync.status, "Synced" | "OutOfSync")
-            && self.status.sync.compared_to == self.spec
+            && self.status.sync.compared_to.sources() == self.spec.sources()
     }
 
     /// The repositories of Git that it comes from. `begun_at` is when the version was first seen; `None` takes the newest sync.
     #[must_use]
     pub fn sources(&self, begun_at: Option<Timestamp>) -> Vec<Source> {
-        let written: Vec<&WrittenSource> = if self.spec.sources.is_empty() {
-            self.spec.source.iter().collect()
-        } else {
-            self.spec.sources.iter().collect()
-        };
+        let written = self.spec.sources();
         let of_git = written.iter().enumerate().filter(|(_, source)| source.chart.is_none());
         of_git
             .map(|(place, source)| {
@@ -237,7 +240,8 @@ impl Application {
 
     fn paths(&self, source: &WrittenSource, all: &[&WrittenSource]) -> BTreeSet<String> {
         let base = source.path.as_deref();
-        let own_values = source.helm.value_files.iter().filter(|file| !file.starts_with('$'));
+        let own_values =
+            source.helm.iter().flat_map(|helm| &helm.value_files).filter(|file| !file.starts_with('$'));
         let generate =
             self.metadata.annotations.get(GENERATE_PATHS).into_iter().flat_map(|list| list.split(';'));
         let relative =
@@ -247,10 +251,12 @@ impl Application {
             std::iter::once(join(&base, "")).chain(relative.clone().map(move |path| join(&base, path)))
         });
         let referred = source.r#ref.as_deref().into_iter().flat_map(|name| {
-            all.iter().flat_map(|other| &other.helm.value_files).filter_map(move |file| {
-                let (of, path) = file.strip_prefix('$')?.split_once('/')?;
-                (of == name).then(|| join("", path))
-            })
+            all.iter().filter_map(|other| other.helm.as_ref()).flat_map(|helm| &helm.value_files).filter_map(
+                move |file| {
+                    let (of, path) = file.strip_prefix('$')?.split_once('/')?;
+                    (of == name).then(|| join("", path))
+                },
+            )
         });
         own.chain(referred).flatten().collect()
     }
@@ -399,5 +405,12 @@ mod tests {
         };
         assert!(is_compared("Synced", "https://h/x") && is_compared("OutOfSync", "https://h/x"));
         assert!(!is_compared("Unknown", "https://h/x") && !is_compared("Synced", "https://h/other"));
+        // Of several sources, Argo CD writes an empty one beside them.
+        let sources = json!([{"repoURL": "https://h/x", "path": "web"}, {"repoURL": "https://h/values", "ref": "values"}]);
+        let to = json!({"source": {"repoURL": ""}, "sources": sources});
+        let several: Application = serde_json::from_value(json!({
+            "spec": {"sources": sources}, "status": {"sync": {"status": "Synced", "comparedTo": to}}}))
+        .unwrap();
+        assert!(several.is_compared());
     }
 }

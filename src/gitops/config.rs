@@ -200,7 +200,9 @@ impl Location {
         let is_plain = |c: char| {
             c.is_ascii_graphic() && !matches!(c, '\\' | '"' | '<' | '>' | '^' | '`' | '{' | '|' | '}')
         };
-        if !address.chars().all(is_plain) {
+        let lower = address.to_lowercase();
+        if !address.chars().all(is_plain) || ["%2e", "%2f", "%5c"].iter().any(|hidden| lower.contains(hidden))
+        {
             return Err(wrong());
         }
         let is_short = !address.contains("://");
@@ -364,6 +366,7 @@ mod tests {
             "https://git.example.com\\@evil.org/x",
             "https://git.example.com\t/x",
             "git@git.example.com:shop/../pay",
+            "https://git.example.com/shop/..%2fpay",
             "https://gít.example.com/x",
             "file:///x",
             "",

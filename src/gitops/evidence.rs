@@ -234,6 +234,7 @@ mod tests {
             by: By::OnlyChange,
             marks: vec![],
             is_built_on: false,
+            is_sync_missing: false,
         }
     }
 

@@ -275,6 +275,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "objects of tests are written where they are passed")]
     fn kustomization(spec: Value, status: Value) -> Kustomization {
         serde_json::from_value(json!({"spec": spec, "status": status})).unwrap()
     }

@@ -41,17 +41,84 @@ impl<'a> Image<'a> {
         self.repository.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether one of the lines has that name.
+    /// Whether a line has that name as a word of its own, or as the end of a path.
     #[must_use]
-    pub fn is_mentioned_in(&self, lines: &[String]) -> bool {
-        lines.iter().any(|line| line.split('/').any(|part| has_word(part, self.short_name())))
+    pub fn is_mentioned_in(&self, line: &str) -> bool {
+        line.split('/').any(|part| has_word(part, self.short_name()))
+    }
+}
+
+/// What a line says as the whole value of a field for versions, as `newTag: "2"` or `"appVersion": "2",`, without quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    before: String,
+    after: String,
+}
+
+impl Version {
+    /// Finds `value` in a line as such a value.
+    #[must_use]
+    pub fn of(line: &str, value: &str) -> Option<Self> {
+        let plain = unquoted(line);
+        plain.match_indices(value).find_map(|(at, _)| {
+            let (before, rest) = plain.split_at_checked(at)?;
+            let after = rest.get(value.len()..)?;
+            let next = after.trim_start();
+            let is_end = next.is_empty() || next.starts_with([',', '}', ']', '#']);
+            (is_end && is_version_field(before))
+                .then(|| Self { before: before.to_owned(), after: after.to_owned() })
+        })
     }
 
-    /// Whether a line has its tag, which other things may be called, too.
+    /// What another line says in its place; `None` where that differs in more than the version.
     #[must_use]
-    pub fn is_tag_in(&self, line: &str) -> bool {
-        self.tag.is_some_and(|tag| has_word(line, tag))
+    pub fn replaced(&self, line: &str) -> Option<String> {
+        let plain = unquoted(line);
+        let value = plain.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+        (!value.is_empty() && value.chars().all(is_word)).then(|| value.to_owned())
     }
+}
+
+/// Whether a line may say the version of something: a field for versions, or the reference of an image.
+#[must_use]
+pub fn says_a_version(line: &str) -> bool {
+    let plain = unquoted(line);
+    let ends = plain.match_indices([':', '=']).map(|(at, _)| at.saturating_add(1));
+    let mut before = ends.filter_map(|end| plain.get(..end));
+    before.any(is_version_field) || names_an_image(&plain)
+}
+
+/// Whether a line says of which image those around it are: a field for its name.
+#[must_use]
+pub fn is_name(line: &str) -> bool {
+    let plain = unquoted(line).to_lowercase();
+    let key = plain.trim_start_matches([' ', '-', '{']).split(':').next().unwrap_or_default().to_owned();
+    ["name", "repository", "image"].iter().any(|end| key.ends_with(end))
+}
+
+fn unquoted(line: &str) -> String {
+    line.chars().filter(|c| !matches!(c, '"' | '\'')).collect()
+}
+
+/// Whether what comes before a value ends with a field for versions.
+fn is_version_field(before: &str) -> bool {
+    let Some(before) = before.trim_end().strip_suffix([':', '=']) else { return false };
+    let is_of_key = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    let reversed: String = before.trim_end().chars().rev().take_while(is_of_key).collect();
+    let key = reversed.chars().rev().collect::<String>().to_lowercase();
+    ["tag", "version", "digest"].iter().any(|end| key.ends_with(end)) || key == "value"
+}
+
+/// Whether a line without quotes has the reference of an image, or a field for one.
+fn names_an_image(line: &str) -> bool {
+    let is_reference = |word: &str| {
+        let word = word.trim_matches([',', '[', ']', '{', '}']);
+        let (name, tag) = word.rsplit_once(':').unwrap_or((word, ""));
+        let is_path = name.contains('/') && !name.contains("//") && !tag.is_empty() && !tag.contains('/');
+        word.contains("@sha256:") || is_path
+    };
+    line.split_whitespace().any(is_reference) || line.to_lowercase().contains("image:")
 }
 
 /// Whether a text has a word, and not only as a part of a longer one.
@@ -101,9 +168,39 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_a_whole_word_too() {
-        let image = Image::parse("registry/cart:v2");
-        assert!(image.is_tag_in("newTag: v2") && image.is_tag_in("tag: 'v2'"));
-        assert!(!image.is_tag_in("newTag: v21") && !image.is_tag_in("api/v2") && !image.is_tag_in("v2.1"));
+    fn a_version_is_the_whole_value_of_a_field_for_versions() {
+        for line in [
+            "newTag: v2",
+            "  tag: 'v2' # new",
+            "\"appVersion\": \"v2\",",
+            "image: {repository: cart, tag: v2}",
+            "image.tag=v2",
+            "  value: v2",
+        ] {
+            assert!(Version::of(line, "v2").is_some(), "{line}");
+        }
+        for line in ["newTag: v21", "api: v2", "image: registry/pay:v2", "url: http://cart:80/v2"] {
+            assert_eq!(Version::of(line, "v2"), None, "{line}");
+        }
+        assert_eq!(Version::of("replicas: 2", "2"), None);
+    }
+
+    #[test]
+    fn what_a_version_has_replaced_is_told_whatever_the_quotes() {
+        let new = Version::of("  tag: \"1234567\" # of 2", "1234567").unwrap();
+        assert_eq!(new.replaced("  tag: abc # of 2").as_deref(), Some("abc"));
+        assert_eq!(new.replaced("  tags: abc # of 2"), None);
+        assert_eq!(new.replaced("  tag: abc # of 3"), None);
+    }
+
+    #[test]
+    fn lines_that_may_say_a_version_are_known() {
+        for line in ["- registry/pay:8", "image: pay", "  newTag: x", "version: 3", "a: r/p@sha256:0a"] {
+            assert!(says_a_version(line), "{line}");
+        }
+        for line in ["replicas: 3", "url: http://cart:80/", "# a note", "memory: 64Mi"] {
+            assert!(!says_a_version(line), "{line}");
+        }
+        assert!(is_name("- name: registry/cart") && is_name("  repository: cart") && !is_name("tag: 2"));
     }
 }

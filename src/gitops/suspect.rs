@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::abort::Rejected;
-use super::image::Image;
+use super::image::{Image, Version, is_name};
 use super::trailers;
 
 /// A commit of the branch, as far as it touches what the Application is made of.
@@ -44,7 +44,8 @@ pub struct Hunk {
     pub around: Vec<String>,
 }
 
-/// What a line must have to matter: a tag, a digest, or the last part of a repository's name. `None`: nothing.
+/// What a line must have to matter, unless it says of which image others are: a tag, a digest, or the last part of a
+/// repository's name. `None`: nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Needles(Option<BTreeSet<String>>);
 
@@ -68,7 +69,7 @@ impl Needles {
     pub fn are_in(&self, line: &str) -> bool {
         let has_one =
             |needles: &BTreeSet<String>| needles.iter().any(|needle| line.contains(needle.as_str()));
-        self.0.as_ref().is_none_or(has_one)
+        is_name(line) || self.0.as_ref().is_none_or(has_one)
     }
 }
 
@@ -96,6 +97,8 @@ pub struct Suspect {
     pub marks: Vec<Mark>,
     /// Whether a newer commit changed one of its files.
     pub is_built_on: bool,
+    /// Whether the commit that was synced is not in the log, so that a later one may be blamed.
+    pub is_sync_missing: bool,
 }
 
 /// A line that put a version in.
@@ -112,7 +115,9 @@ pub struct Mark {
 pub enum By {
     /// It put this image in.
     Image(String),
-    /// It exchanged the tag of this image for a rejected one, and nothing near the line says of which image.
+    /// It alone exchanged the tag of this image for the rejected one, and the lines around say that it is this image's.
+    NearTag(String),
+    /// It exchanged a tag for the one of this image, and so did others, or nothing says of which image it is.
     Tag(String),
     /// No other commit changed the Application's files between two syncs.
     OnlyChange,
@@ -141,82 +146,103 @@ pub fn find(rejected: &Rejected, log: &Log) -> Finding {
 
 fn by_image(rejected: &Rejected, log: &Log) -> Finding {
     // What was pushed later did not bring it.
-    let newest =
-        log.synced.as_ref().and_then(|synced| log.commits.iter().position(|commit| commit.id == *synced));
-    let mut by_tag = Vec::new();
-    for (at, commit) in log.commits.iter().enumerate().skip(newest.unwrap_or_default()) {
-        for image in &rejected.images {
-            match brought(rejected, image, commit) {
-                Some((By::Tag(image), marks)) => by_tag.push((at, commit, By::Tag(image), marks)),
-                Some((by, marks)) => return Finding::Suspect(suspect(log, at, commit, by, marks)),
-                None => {}
-            }
-        }
-    }
-    let images = rejected.images.join(" or ");
-    let mut by_tag = by_tag.into_iter();
-    match (by_tag.next(), by_tag.next()) {
-        (Some((at, commit, by, marks)), None) => Finding::Suspect(suspect(log, at, commit, by, marks)),
-        (Some(_), Some(_)) => Finding::Unknown(format!(
-            "several commits put the tag of {images} in, and none says of which image"
-        )),
-        (None, _) => {
-            Finding::Unknown(format!("no commit was found that puts {images} into the Rollout's files"))
-        }
-    }
-}
-
-/// How and with which lines a commit brought an image; `None` if it did not.
-fn brought(rejected: &Rejected, image: &str, commit: &Commit) -> Option<(By, Vec<Mark>)> {
-    let parsed = Image::parse(image);
-    let removed = commit.changes.iter().flat_map(|change| &change.hunks).flat_map(|hunk| &hunk.removed);
-    // A line that only moved, to another file or in another form, has brought nothing.
-    if commit.is_root || removed.into_iter().any(|line| parsed.is_named_by(line)) {
-        return None;
-    }
-    let marks = |is_mark: &dyn Fn(&Hunk, &str) -> bool| -> Vec<Mark> {
-        let mut marks = Vec::new();
-        for change in &commit.changes {
-            for hunk in &change.hunks {
-                let added = hunk.added.iter().filter(|line| is_mark(hunk, line));
-                marks.extend(added.map(|line| Mark { path: change.path.clone(), line: line.clone() }));
-            }
-        }
-        marks
+    let synced = log.synced.as_ref().map(|synced| log.commits.iter().position(|commit| commit.id == *synced));
+    let until_then: Vec<_> =
+        log.commits.iter().enumerate().skip(synced.flatten().unwrap_or_default()).collect();
+    let found = |at: usize, commit: &Commit, by: By, marks: Vec<Mark>| {
+        Finding::Suspect(Suspect {
+            is_sync_missing: synced == Some(None),
+            ..suspect(log, at, commit, by, marks)
+        })
     };
-    let named = marks(&|_, line| parsed.is_named_by(line));
-    if !named.is_empty() {
-        return Some((By::Image(image.to_owned()), named));
+    for &(at, commit) in &until_then {
+        for image in &rejected.images {
+            let marks = named(image, commit);
+            if !marks.is_empty() {
+                return found(at, commit, By::Image(image.clone()), marks);
+            }
+        }
     }
-    let exchanged = |hunk: &Hunk, line: &str| exchanges_tag(rejected, &parsed, hunk, line);
-    let near = marks(&|hunk, line| exchanged(hunk, line) && parsed.is_mentioned_in(&hunk.around));
-    if !near.is_empty() {
-        return Some((By::Image(image.to_owned()), near));
+    let mut by_tag = Vec::new();
+    for &(at, commit) in &until_then {
+        for image in &rejected.images {
+            let (marks, is_near) = exchanged(rejected, image, commit);
+            if !marks.is_empty() {
+                by_tag.push((at, commit, image, marks, is_near));
+            }
+        }
     }
-    let anywhere = marks(&exchanged);
-    (!anywhere.is_empty()).then(|| (By::Tag(image.to_owned()), anywhere))
+    let near = by_tag.iter().filter(|(.., is_near)| *is_near).count();
+    let best = by_tag.into_iter().find(|(.., is_near)| *is_near || near == 0);
+    let Some((at, commit, image, marks, _)) = best else {
+        let images = rejected.images.join(" or ");
+        return Finding::Unknown(format!(
+            "no commit was found that puts {images} into the files that were synced"
+        ));
+    };
+    let by = if near == 1 { By::NearTag(image.clone()) } else { By::Tag(image.clone()) };
+    found(at, commit, by, marks)
 }
 
-/// Whether a line is one that was there before, with the tag that stable runs exchanged for the rejected one.
-fn exchanges_tag(rejected: &Rejected, image: &Image<'_>, hunk: &Hunk, line: &str) -> bool {
-    let Some(new) = image.tag.filter(|_| image.is_tag_in(line) && is_version(line)) else { return false };
+/// The lines with which a commit put an image in by its reference or digest. A line that only moved, to another file or in
+/// another form, has brought nothing.
+fn named(image: &str, commit: &Commit) -> Vec<Mark> {
+    let image = Image::parse(image);
+    let mut removed = hunks(commit).flat_map(|(_, hunk)| &hunk.removed);
+    if commit.is_root || removed.any(|line| image.is_named_by(line)) {
+        return vec![];
+    }
+    let added = hunks(commit).flat_map(|(path, hunk)| hunk.added.iter().map(move |line| (path, line)));
+    added.filter(|(_, line)| image.is_named_by(line)).map(|(path, line)| Mark::new(path, line)).collect()
+}
+
+/// The lines in which a commit exchanged the tag that stable runs for the rejected one, and whether what is around tells that
+/// they are of this image. Where other versions were tried in between, any tag may have been there.
+fn exchanged(rejected: &Rejected, image: &str, commit: &Commit) -> (Vec<Mark>, bool) {
+    let parsed = Image::parse(image);
+    let Some(tag) = parsed.tag.filter(|_| !commit.is_root) else { return (vec![], false) };
+    let old = old_tags(rejected, &parsed);
+    let is_exchange =
+        |before: &str| if rejected.follows_stable { old.contains(&before) } else { before != tag };
+    let (mut near, mut anywhere) = (Vec::new(), Vec::new());
+    for (path, hunk) in hunks(commit) {
+        for line in &hunk.added {
+            let version = Version::of(line, tag);
+            let replaced = version
+                .iter()
+                .flat_map(|version| hunk.removed.iter().filter_map(|old| version.replaced(old)));
+            if !replaced.into_iter().any(|before| is_exchange(&before)) {
+                continue;
+            }
+            let marks = if is_near(&parsed, hunk, line) { &mut near } else { &mut anywhere };
+            marks.push(Mark::new(path, line));
+        }
+    }
+    if near.is_empty() { (anywhere, false) } else { (near, true) }
+}
+
+fn old_tags<'a>(rejected: &'a Rejected, image: &Image<'_>) -> Vec<&'a str> {
     let before = rejected.replaced.iter().map(|replaced| Image::parse(replaced));
-    let old = before.filter(|before| before.repository == image.repository).filter_map(|before| before.tag);
-    let exchanged: Vec<String> = old.map(|old| line.replace(new, old)).collect();
-    hunk.removed.iter().any(|removed| exchanged.contains(removed))
+    before.filter(|before| before.repository == image.repository).filter_map(|before| before.tag).collect()
 }
 
-/// Whether a line of YAML or JSON says a version: by its key, as `newTag`, `image.tag`, `appVersion` or `digest`.
-#[must_use]
-pub fn is_version(line: &str) -> bool {
-    let key = line.split_once([':', '=']).map_or("", |(key, _)| key);
-    let key = key.trim().trim_start_matches("- ").trim_matches(['"', '\'', ' ']).to_lowercase();
-    ["tag", "version", "digest", "image"].iter().any(|end| key.ends_with(end))
+/// Whether the line, or those around it, say that a version is this image's, and no other one's.
+fn is_near(image: &Image<'_>, hunk: &Hunk, line: &str) -> bool {
+    let mut names = hunk.around.iter().filter(|line| is_name(line)).peekable();
+    let are_names = names.peek().is_some() && names.all(|line| image.is_mentioned_in(line));
+    image.is_mentioned_in(line) || are_names
+}
+
+fn hunks(commit: &Commit) -> impl Iterator<Item = (&str, &Hunk)> {
+    commit.changes.iter().flat_map(|change| change.hunks.iter().map(|hunk| (change.path.as_str(), hunk)))
 }
 
 fn by_change(log: &Log) -> Finding {
-    let unknown =
-        |why: &str| Finding::Unknown(format!("the rejected version has no image of its own, and {why}"));
+    let unknown = |why: &str| {
+        Finding::Unknown(format!(
+            "it is not known which image of the rejected version is new, if one is, and {why}"
+        ))
+    };
     let (Some(synced), Some(before)) = (&log.synced, &log.before) else {
         return unknown("the history does not tell which syncs it came between");
     };
@@ -243,22 +269,30 @@ fn suspect(log: &Log, at: usize, commit: &Commit, by: By, marks: Vec<Mark>) -> S
     let newer = log.commits.iter().take(at);
     let is_built_on = newer.flat_map(|commit| &commit.changes).any(|change| paths.contains(&change.path));
     let subject = commit.message.lines().next().unwrap_or_default().trim().to_owned();
-    Suspect { id: commit.id.clone(), subject, by, marks, is_built_on }
+    Suspect { id: commit.id.clone(), subject, by, marks, is_built_on, is_sync_missing: false }
 }
 
 impl Suspect {
-    /// Whether a file still says the rejected version.
+    /// Whether a file says the rejected version. Of a tag, another service may have the same: then its file does, too.
     #[must_use]
     pub fn is_said_in(&self, text: &str) -> bool {
-        let is_mark = |line: &str| self.marks.iter().any(|mark| mark.line == line);
         match &self.by {
             By::Image(image) => {
                 let image = Image::parse(image);
-                text.lines().any(|line| image.is_named_by(line) || is_mark(line))
+                text.lines().any(|line| image.is_named_by(line))
             }
-            By::Tag(_) => text.lines().any(is_mark),
+            By::NearTag(image) | By::Tag(image) => {
+                let tag = Image::parse(image).tag.unwrap_or_default();
+                text.lines().any(|line| Version::of(line, tag).is_some())
+            }
             By::OnlyChange => false,
         }
+    }
+}
+
+impl Mark {
+    fn new(path: &str, line: &str) -> Self {
+        Self { path: path.to_owned(), line: line.to_owned() }
     }
 }
 

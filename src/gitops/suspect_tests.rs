@@ -65,32 +65,53 @@ fn what_was_pushed_after_the_sync_did_not_bring_it() {
     assert_eq!(found(&rejected(), &synced("unknown")).id, "c");
 }
 
-#[test]
-fn a_tag_counts_only_in_the_place_of_the_stable_one() {
-    let tag = |around: &[&str], key: &str| {
-        let (old, new) = (format!("  {key}: \"1\""), format!("  {key}: \"2\""));
-        commit("b", &[near("web/values.yaml", around, &[&old], &[&new])])
-    };
-    assert_eq!(
-        found(&rejected(), &log(&[tag(&["- name: registry/cart"], "newTag")])).by,
-        By::Image("registry/cart:2".into())
-    );
-    assert_eq!(found(&rejected(), &log(&[tag(&[], "tag")])).by, By::Tag("registry/cart:2".into()));
-    // Two replicas are no version 2, and a minor version is another one.
-    let why = unknown(&rejected(), &log(&[tag(&["cart:"], "replicas")]));
-    assert!(why.contains("no commit was found that puts registry/cart:2 into the Rollout's files"), "{why}");
-    let other = commit("b", &[near("web/values.yaml", &["cart:"], &["tag: \"9\""], &["tag: \"2\""])]);
-    unknown(&rejected(), &log(&[other]));
+fn tag(id: &str, around: &[&str], key: &str, old: &str) -> Commit {
+    let line = |version: &str| format!("  {key}: \"{version}\"");
+    commit(id, &[near("web/values.yaml", around, &[&line(old)], &[&line("2")])])
+}
+
+fn by(by: &str) -> impl Fn(Suspect) -> bool {
+    let by = by.to_owned();
+    move |suspect| format!("{:?}", suspect.by).starts_with(&by)
 }
 
 #[test]
-fn of_tags_that_several_services_share_none_is_guessed() {
-    let of = |id: &str, around: &[&str]| {
-        commit(id, &[near("values.yaml", around, &["  tag: \"1\""], &["  tag: \"2\""])])
-    };
-    assert!(unknown(&rejected(), &log(&[of("b", &[]), of("a", &[])])).contains("several commits"));
-    // The line beside it tells.
-    assert_eq!(found(&rejected(), &log(&[of("b", &[]), of("a", &["  repository: registry/cart"])])).id, "a");
+fn a_tag_counts_only_in_the_place_of_the_stable_one() {
+    let near = tag("b", &["- name: registry/cart"], "newTag", "1");
+    assert!(by("NearTag")(found(&rejected(), &log(&[near]))));
+    assert!(by("Tag")(found(&rejected(), &log(&[tag("b", &[], "tag", "1")]))));
+    // Two replicas are no version 2.
+    let why = unknown(&rejected(), &log(&[tag("b", &["name: cart"], "replicas", "1")]));
+    assert!(why.contains("no commit was found that puts registry/cart:2"), "{why}");
+    unknown(&rejected(), &log(&[tag("b", &["name: cart"], "tag", "9")]));
+    // Where another version was tried in between, it may have been any.
+    let rejected = Rejected { follows_stable: false, ..rejected() };
+    assert!(by("NearTag")(found(&rejected, &log(&[tag("b", &["name: cart"], "tag", "1.5")]))));
+}
+
+#[test]
+fn of_tags_that_several_services_share_the_one_near_the_name_is_taken() {
+    let (cart, pay) = (&["  repository: registry/cart"][..], &["  repository: registry/pay"][..]);
+    let suspect = found(&rejected(), &log(&[tag("b", pay, "tag", "1"), tag("a", cart, "tag", "1")]));
+    assert_eq!((suspect.id.as_str(), suspect.by), ("a", By::NearTag("registry/cart:2".into())));
+    // Where two are near, and where both names are, nothing is certain.
+    assert!(by("Tag")(found(&rejected(), &log(&[tag("b", cart, "tag", "1"), tag("a", cart, "tag", "1")]))));
+    assert!(by("Tag")(found(&rejected(), &log(&[tag("b", &[cart, pay].concat(), "tag", "1")]))));
+}
+
+#[test]
+fn the_reference_comes_before_any_tag_and_no_reference_is_a_tag() {
+    let app_version = tag("c", &["name: cart"], "appVersion", "1");
+    assert_eq!(found(&rejected(), &log(&[app_version, bad("b")])).id, "b");
+    let pay = near("web/pay.yaml", &["name: cart"], &["image: registry/pay:1"], &["image: registry/pay:2"]);
+    unknown(&rejected(), &log(&[commit("b", &[pay])]));
+}
+
+#[test]
+fn a_sync_that_is_not_in_the_log_is_told() {
+    let of = |synced: &str| Log { synced: Some(synced.to_owned()), ..log(&[bad("b")]) };
+    assert!(found(&rejected(), &of("gone")).is_sync_missing);
+    assert!(!found(&rejected(), &of("b")).is_sync_missing);
 }
 
 #[test]
@@ -151,11 +172,13 @@ fn a_file_says_the_version_by_the_image_or_by_the_line() {
     let suspect = found(&rejected(), &log(&[bad("b")]));
     assert!(suspect.is_said_in("a: 1\nimage: 'registry/cart:2'\n"));
     assert!(!suspect.is_said_in("image: registry/cart:21\n"));
+    let suspect = found(&rejected(), &log(&[tag("b", &["name: cart"], "tag", "1")]));
+    assert!(suspect.is_said_in("    tag: '2'\n") && !suspect.is_said_in("replicas: 2\n"));
 }
 
 #[test]
 fn lines_that_matter_have_the_name_or_a_version() {
     let needles = Needles::of(&rejected());
     assert!(needles.are_in("- name: registry/cart") && needles.are_in("tag: 2"));
-    assert!(!needles.are_in("memory: 64Mi"));
+    assert!(!needles.are_in("memory: 64Mi") && needles.are_in("- name: registry/pay"));
 }

@@ -29,7 +29,8 @@ pub(crate) struct Clones {
     /// By address: whose turn it is, with the number of the clone.
     turns: Mutex<HashMap<String, Arc<Turn<usize>>>>,
     made: AtomicUsize,
-    left: AtomicUsize,
+    /// Calls that are left to themselves now.
+    left: Arc<AtomicUsize>,
     /// Told once too many calls are left to themselves.
     pub(crate) exhausted: Notify,
 }
@@ -41,7 +42,7 @@ impl Clones {
             scratch: TempDir::with_prefix("serin-gitops-")?,
             turns: Mutex::default(),
             made: AtomicUsize::new(0),
-            left: AtomicUsize::new(0),
+            left: Arc::default(),
             exhausted: Notify::new(),
         })
     }
@@ -70,12 +71,13 @@ impl Clones {
         let (folder, address) = (self.folder(*number), url.to_owned());
         let is_left = Arc::new(AtomicBool::new(false));
         let job = tokio::task::spawn_blocking({
-            let (folder, is_left) = (folder.clone(), Arc::clone(&is_left));
+            let (folder, is_left, left) = (folder.clone(), Arc::clone(&is_left), Arc::clone(&self.left));
             move || {
                 let done = Repository::open(&folder, &address, credentials).and_then(|clone| work(&clone));
                 if is_left.load(Ordering::Relaxed) {
                     // Nobody works on it any more. An error leaves it to the end of the process.
                     drop(std::fs::remove_dir_all(&folder));
+                    left.fetch_sub(1, Ordering::Relaxed);
                 }
                 done
             }

@@ -8,18 +8,12 @@ use super::repository::Failure;
 use crate::gitops::suspect::{Change, Hunk, Needles};
 
 /// Lines of one commit that are looked at; one that changes more brought more than a version.
-pub(super) const MOST: usize = 10_000;
+const MOST: usize = 10_000;
 /// Longest line, in bytes.
-const LONGEST_LINE: usize = 2000;
-
-/// How many lines were kept of changes.
-pub(super) fn count(changes: &[Change]) -> usize {
-    let of = |hunk: &Hunk| hunk.added.len() + hunk.removed.len() + hunk.around.len();
-    changes.iter().flat_map(|change| &change.hunks).map(of).sum()
-}
+const LONGEST_LINE: usize = 10_000;
 
 /// Those that matter, of a bounded number.
-pub(super) fn of(diff: &Diff<'_>, needles: &Needles) -> Result<Vec<Change>, Failure> {
+pub(super) fn of(diff: &Diff<'_>, needles: &Needles) -> Result<Lines, Failure> {
     let lines = RefCell::new(Lines::default());
     let mut file = |delta: git2::DiffDelta<'_>, _: f32| {
         let path = delta.new_file().path().or_else(|| delta.old_file().path());
@@ -38,14 +32,17 @@ pub(super) fn of(diff: &Diff<'_>, needles: &Needles) -> Result<Vec<Change>, Fail
         true
     };
     diff.foreach(&mut file, None, Some(&mut hunk), Some(&mut line))?;
-    Ok(lines.into_inner().changes)
+    Ok(lines.into_inner())
 }
 
 /// The lines of a difference, file by file.
 #[derive(Default)]
-struct Lines {
-    changes: Vec<Change>,
-    count: usize,
+pub(super) struct Lines {
+    pub(super) changes: Vec<Change>,
+    /// How many are kept.
+    pub(super) count: usize,
+    /// Whether some were left out that matter.
+    pub(super) is_cut: bool,
 }
 
 impl Lines {
@@ -53,7 +50,15 @@ impl Lines {
         let content = line.content();
         let text = String::from_utf8_lossy(content);
         let text = text.trim_end_matches(['\n', '\r']);
-        if self.count >= MOST || content.len() > LONGEST_LINE || !needles.are_in(text) {
+        if content.len() > LONGEST_LINE && needles.are_in(text) {
+            self.is_cut = true;
+            return;
+        }
+        if !needles.are_in(text) {
+            return;
+        }
+        if self.count >= MOST {
+            self.is_cut = true;
             return;
         }
         self.count += 1;

@@ -107,7 +107,9 @@ impl WriteBack {
         }
         let mut images = None;
         let outcome = self.write_back(&abort, &origin, &mut images).await;
-        if !self.rollouts.stands(&abort) {
+        // What was written is told also after the sync of it; what is in the way of what nobody waits for is not.
+        let is_written = outcome.as_ref().is_ok_and(|outcome| outcome.state != State::NotNeeded);
+        if !is_written && !self.rollouts.stands(&abort) {
             return Ok(());
         }
         let record = match &outcome {
@@ -117,7 +119,7 @@ impl WriteBack {
             Err(Trouble::Busy) => return Err(Trouble::Busy),
         };
         if told.is_none_or(|told| !record::say_the_same(&told, &record)) {
-            self.cluster.tell(&abort, &record, images.as_deref()).await?;
+            self.cluster.tell(&abort, &record, images.filter(|images| !images.is_empty()).as_deref()).await?;
             self.announce(rollout, &record);
         }
         outcome.map(drop)
@@ -154,10 +156,13 @@ impl WriteBack {
         let config = self.configured();
         let config = config.as_ref().as_ref().map_err(|why| Trouble::Lasting(why.clone()))?;
         let sources = origin.sources(&self.cluster, &rejected).await?;
-        let mut outcome = self.write_to_sources(config, sources, &rejected).await?;
-        if config.image_updater
-            && let Err(why) = origin.ignore_tags(&self.cluster, &rejected).await
-        {
+        let written = self.write_to_sources(config, sources, &rejected).await;
+        let mut ignored = Ok(());
+        if config.image_updater && !matches!(written, Err(Trouble::Busy | Trouble::Withdrawn)) {
+            ignored = origin.ignore_tags(&self.cluster, &rejected).await;
+        }
+        let mut outcome = written?;
+        if let Err(why) = ignored {
             // Git is right, which is what counts.
             outcome.message = format!("{}; Image Updater may offer the tag again: {why}", outcome.message);
         }
@@ -171,7 +176,7 @@ impl WriteBack {
         sources: Vec<Source>,
         rejected: &Rejected,
     ) -> Result<Outcome, Trouble> {
-        let mut in_the_way = Vec::new();
+        let (mut in_the_way, mut not_needed) = (Vec::new(), None);
         for source in sources {
             let location =
                 Location::parse(&source.url).map_err(|why| format!("the repository's address: {why}"));
@@ -181,6 +186,8 @@ impl WriteBack {
             match found {
                 Ok((location, repository)) => {
                     match self.write_to(config, repository, (location.address(), source), rejected).await? {
+                        // Another one may have it still.
+                        Ok(outcome) if outcome.state == State::NotNeeded => not_needed = Some(outcome),
                         Ok(outcome) => return Ok(outcome),
                         Err(why) => in_the_way.push(why),
                     }
@@ -188,7 +195,7 @@ impl WriteBack {
                 Err(why) => in_the_way.push(why),
             }
         }
-        Err(Trouble::Lasting(in_the_way.join("; ")))
+        not_needed.ok_or_else(|| Trouble::Lasting(in_the_way.join("; ")))
     }
 
     /// `Ok(Err(why))`: the version did not come from there.

@@ -13,15 +13,18 @@ use git2::{
 };
 
 use super::credentials::{Credentials, GivenUp, callbacks};
-use super::lines;
+use super::lines::{self, Lines};
 use crate::gitops::config::{Author, Location};
-use crate::gitops::decide::{Attempt, Extent};
+use crate::gitops::decide::{Attempt, ChangedFile, Extent};
 use crate::gitops::paths;
 use crate::gitops::suspect::{Change, Commit, Log, Needles, Suspect};
+use crate::gitops::trailers;
 use crate::units::Timestamp;
 
 /// Commits of a branch that are looked at, the newest.
 const MOST_COMMITS: usize = 500;
+/// Commits of people on the branch of a pull request of ours.
+const MOST_ON_TOP: usize = 50;
 /// Lines that are kept of all commits together.
 const MOST_KEPT: usize = 100_000;
 /// Files of an Application that are looked through for a version.
@@ -137,9 +140,17 @@ impl Repository {
         is_small.then(|| String::from_utf8_lossy(blob.content()).into_owned())
     }
 
-    /// The message of a commit.
-    pub(crate) fn message(&self, commit: Oid) -> Result<String, Failure> {
-        Ok(String::from_utf8_lossy(self.clone.find_commit(commit)?.message_bytes()).into_owned())
+    /// Whether one of the newest commits of a branch is ours and takes the suspect back; people may have gone on from it.
+    pub(crate) fn has_revert(&self, head: Oid, suspect: &Suspect) -> Result<bool, Failure> {
+        let mut next = Some(self.clone.find_commit(head)?);
+        for _ in 0..MOST_ON_TOP {
+            let Some(commit) = next.take() else { break };
+            if trailers::reverts(&String::from_utf8_lossy(commit.message_bytes()), &suspect.id) {
+                return Ok(true);
+            }
+            next = commit.parent(0).ok();
+        }
+        Ok(false)
     }
 
     /// The log from `tip` back by first parents, as far as it touches `paths`, with the lines that matter.
@@ -151,8 +162,8 @@ impl Repository {
             next = commit.parent(0).ok();
             let before = next.as_ref().map(git2::Commit::tree).transpose()?;
             let diff = self.diff(before.as_ref(), &commit.tree()?, Some(paths))?;
-            let changes = lines::of(&diff, needles)?;
-            kept += lines::count(&changes);
+            let Lines { changes, count, .. } = lines::of(&diff, needles)?;
+            kept += count;
             let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
             commits.push(Commit { id: commit.id().to_string(), message, changes, is_root: next.is_none() });
         }
@@ -164,10 +175,13 @@ impl Repository {
         let commit = self.find(&suspect.id)?;
         let diff = self.diff(Some(&commit.parent(0)?.tree()?), &commit.tree()?, None)?;
         let changes_tree = diff.deltas().any(|delta| delta.status() != git2::Delta::Modified);
-        let changes = lines::of(&diff, &Needles::all())?;
-        let is_cut = lines::count(&changes) >= lines::MOST;
-        let added = |change: Change| change.hunks.into_iter().flat_map(|hunk| hunk.added).collect();
-        let files = changes.into_iter().map(|change| (change.path.clone(), added(change))).collect();
+        let Lines { changes, is_cut, .. } = lines::of(&diff, &Needles::all())?;
+        let file = |change: Change| {
+            let (added, removed) = change.hunks.into_iter().map(|hunk| (hunk.added, hunk.removed)).unzip();
+            let [added, removed]: [Vec<Vec<String>>; 2] = [added, removed];
+            ChangedFile { path: change.path, added: added.concat(), removed: removed.concat() }
+        };
+        let files = changes.into_iter().map(file).collect();
         Ok(Extent { files, changes_tree, is_cut })
     }
 
@@ -195,7 +209,7 @@ impl Repository {
         let (mut says, mut looked_at) = (false, 0);
         let tree = self.clone.find_tree(tree)?;
         let walked = tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
-            if entry.kind() != Some(ObjectType::Blob) || looked_at >= MOST_FILES {
+            if entry.kind() != Some(ObjectType::Blob) {
                 return TreeWalkResult::Ok;
             }
             let path = format!("{folder}{}", String::from_utf8_lossy(entry.name_bytes()));
@@ -203,7 +217,8 @@ impl Repository {
                 looked_at += 1;
                 let blob = self.clone.find_blob(entry.id()).ok();
                 let text = blob.as_ref().map(|blob| String::from_utf8_lossy(blob.content()));
-                says |= text.is_some_and(|text| suspect.is_said_in(&text));
+                // Of more than can be looked at, nobody knows.
+                says |= looked_at > MOST_FILES || text.is_some_and(|text| suspect.is_said_in(&text));
             }
             if says { TreeWalkResult::Abort } else { TreeWalkResult::Ok }
         });
@@ -316,7 +331,15 @@ impl Repository {
         } else {
             said.to_owned()
         };
-        Failure::new(format!("{} cannot be {what}: {why}", self.url))
+        let is_of_clone = matches!(
+            error.class(),
+            ErrorClass::Odb
+                | ErrorClass::Reference
+                | ErrorClass::Zlib
+                | ErrorClass::Indexer
+                | ErrorClass::Filesystem
+        );
+        Failure { is_of_clone, ..Failure::new(format!("{} cannot be {what}: {why}", self.url)) }
     }
 }
 

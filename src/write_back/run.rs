@@ -30,8 +30,8 @@ use crate::controller::{
 use crate::metrics::Metrics;
 use crate::providers::{ProviderOptions, Providers};
 
-/// Rollouts that are worked on at once.
-const AT_ONCE: u16 = 8;
+/// Rollouts that are worked on at once; one whose Git server is silent holds its place for long.
+const AT_ONCE: u16 = 64;
 
 /// What a write-back is told when it starts.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use super::rollouts;
 use crate::gitops::abort::Abort;
 
 /// How soon a Rollout is looked at again whose repository is busy.
-const BUSY: Duration = Duration::from_secs(1);
+const BUSY: Duration = Duration::from_secs(3);
 /// How soon one is looked at again that waits for people; a change of the configuration or another abort comes first.
 const LASTING: Duration = Duration::from_mins(10);
 /// First and longest wait before a Rollout is tried again.

@@ -16,7 +16,6 @@ use crate::gitops::evidence::{Evidence, Measured};
 use crate::gitops::forge::Proposal;
 use crate::gitops::paths;
 use crate::gitops::suspect::{self, Finding, Log, Needles, Suspect};
-use crate::gitops::trailers;
 
 /// How often it begins again when the branch moves on.
 const ATTEMPTS: usize = 5;
@@ -103,12 +102,12 @@ impl Order {
     fn decide(&self, repository: &Repository, view: &View, refused: Option<&str>) -> Result<Step, Failure> {
         let says = |tree: Oid| repository.says(tree, &view.paths, &view.suspect);
         let facts = Facts {
+            rejected: &self.rejected,
             suspect: &view.suspect,
             extent: &repository.extent(&view.suspect)?,
             is_there: says(repository.tree(view.tip)?)?,
             attempt: view.attempt,
             stays: view.tree.map_or(Ok(true), says)?,
-            follows_stable: self.rejected.follows_stable,
             mode: self.mode,
             refused,
         };
@@ -135,7 +134,7 @@ impl Order {
             Finding::Unknown(why) => Ok(Err(Written::Unknown(why))),
             Finding::Suspect(suspect) => {
                 let (attempt, tree) = repository.attempt(&suspect, tip)?;
-                let is_pushed = branches.names.contains(&head(&suspect));
+                let is_pushed = branches.names.contains(&head(&suspect, branch));
                 Ok(Ok(View { branch: branch.clone(), tip, paths, suspect, attempt, tree, is_pushed }))
             }
         }
@@ -153,14 +152,14 @@ impl Order {
     fn propose(&self, repository: &Repository, view: &View, why: String) -> Result<Written, Failure> {
         let evidence = self.evidence(&view.suspect);
         let proposal = Proposal {
-            head: head(&view.suspect),
+            head: head(&view.suspect, &view.branch),
             base: view.branch.clone(),
             title: evidence.title(),
             body: evidence.body(&why),
         };
         if view.is_pushed {
             let there = repository.fetch(&proposal.head)?;
-            if !trailers::reverts(&repository.message(there)?, &view.suspect.id) {
+            if !repository.has_revert(there, &view.suspect)? {
                 let head = proposal.head;
                 return Err(Failure::new(format!(
                     "the branch {head} is somebody else's: remove or rename it"
@@ -176,10 +175,12 @@ impl Order {
     }
 }
 
-/// The branch of the pull request: one for each commit that is taken back, whichever Rollouts it has brought and however
-/// often they were tried.
-fn head(suspect: &Suspect) -> String {
-    format!("serin/revert-{}", suspect.id.chars().take(ABBREVIATED).collect::<String>())
+/// The branch of the pull request: one for each commit that is taken back from a branch, whichever Rollouts it has brought and
+/// however often they were tried.
+fn head(suspect: &Suspect, base: &str) -> String {
+    let commit: String = suspect.id.chars().take(ABBREVIATED).collect();
+    let base: String = base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    format!("serin/revert-{commit}-{base}")
 }
 
 /// What a repository says.
