@@ -280,6 +280,7 @@ mod tests {
         serde_json::from_value(json!({"spec": spec, "status": status})).unwrap()
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "objects of tests are written where they are passed")]
     fn repository(reference: Value) -> GitRepository {
         serde_json::from_value(json!({"spec": {"url": "https://h/shop.git", "ref": reference}})).unwrap()
     }

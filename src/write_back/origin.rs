@@ -109,6 +109,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "objects of tests are written where they are passed")]
     fn origin(annotations: Value, labels: Value) -> Option<Origin> {
         let rollout = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {},
             "metadata": {"name": "web", "annotations": annotations, "labels": labels}});

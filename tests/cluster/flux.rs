@@ -114,8 +114,8 @@ async fn what_is_not_the_kustomizations_is_said_on_the_rollout_and_heals() {
     let label = async |kustomization: Option<&str>, release: Option<&str>| {
         let labels = json!({"kustomize.toolkit.fluxcd.io/name": kustomization,
             "helm.toolkit.fluxcd.io/name": release, "helm.toolkit.fluxcd.io/namespace": shop.namespace});
-        let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
-        shop.rollout.rollouts.patch(shop.rollout.name, &PatchParams::default(), &patch).await.unwrap();
+        let labelled = Patch::Merge(json!({"metadata": {"labels": labels}}));
+        shop.rollout.rollouts.patch(shop.rollout.name, &PatchParams::default(), &labelled).await.unwrap();
     };
 
     label(None, Some("web")).await;

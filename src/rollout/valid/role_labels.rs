@@ -23,7 +23,7 @@ pub(super) fn parse(
     problems: &mut Vec<SpecError>,
 ) -> bool {
     let mut refuse = |message: String| {
-        problems.push(SpecError::new(format!("metadata.annotations[{ROLE_LABELS}]"), message))
+        problems.push(SpecError::new(format!("metadata.annotations[{ROLE_LABELS}]"), message));
     };
     match given(snapshot) {
         None | Some("false") => return false,
