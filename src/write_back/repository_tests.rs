@@ -385,5 +385,29 @@ fn a_server_that_is_not_there_is_a_failure_that_names_it() {
     assert!(why.contains("nowhere cannot be read"), "{why}");
 }
 
+#[test]
+fn a_server_whose_certificate_nobody_vouches_for_gets_no_request() {
+    use std::io::Read as _;
+
+    crate::providers::install_tls();
+    let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![own.cert.der().clone()], key.into()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/shop/web.git", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let connection = rustls::ServerConnection::new(std::sync::Arc::new(config)).unwrap();
+        // Nothing, or an end of the connection.
+        rustls::StreamOwned::new(connection, stream).read(&mut [0]).unwrap_or_default()
+    });
+    let ground = Ground::new();
+    let repository = Repository::open(&ground.path("one"), &url, Credentials::None).unwrap();
+    let why = repository.branches().unwrap_err().why;
+    assert!(why.contains("its certificate is not trusted"), "{why}");
+    assert_eq!(server.join().unwrap(), 0, "the request was sent");
+}
+
 #[path = "ssh_tests.rs"]
 mod ssh;

@@ -6,11 +6,12 @@ pub(crate) mod engine;
 mod environments;
 mod repository;
 
-use futures::FutureExt;
+use futures::{FutureExt, Stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use self::application::{Application, NAME, Standing};
 use self::engine::ArgoCd;
@@ -19,7 +20,7 @@ use crate::controller_process::{ControllerProcess, definitions_on_shared};
 use crate::pages::Page;
 use crate::rollouts::{Subject, is_restored, merge, says, template_of};
 use crate::routers::definitions::install;
-use crate::shared::{client, follow, kubeconfig, namespace, next};
+use crate::shared::{DEADLINE, client, follow, kubeconfig, namespace, next};
 
 /// How often Argo CD looks while nothing may change.
 const LOOKS: usize = 8;
@@ -160,7 +161,7 @@ async fn a_sync_waits_for_no_pause_that_is_reported_as_healthy() {
 }
 
 /// A VirtualService that gives stable everything, as it is in Git.
-fn virtual_service() -> Value {
+pub(crate) fn virtual_service() -> Value {
     let to = |host: &str, weight: u32| json!({"destination": {"host": host}, "weight": weight});
     json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": NAME},
         "spec": {"hosts": [NAME], "http": [{"name": "primary", "route": [to("stable", 100), to("canary", 0)]}]}})
@@ -172,8 +173,27 @@ fn service(name: &str) -> Value {
 }
 
 /// The weight of the canary in a VirtualService.
-fn weight(route: &DynamicObject) -> i64 {
+pub(crate) fn weight(route: &DynamicObject) -> i64 {
     route.data["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap_or_default()
+}
+
+/// The weights that the canary had since `states` follows its route, each until the next.
+pub(crate) async fn weights_until_now(
+    routes: &Api<DynamicObject>,
+    states: &mut (impl Stream<Item = DynamicObject> + Unpin),
+) -> Vec<i64> {
+    let last = routes.get(NAME).await.unwrap();
+    let mut weights = Vec::new();
+    loop {
+        let state = next(states).await;
+        weights.push(weight(&state));
+        if state.resource_version() == last.resource_version() {
+            break;
+        }
+    }
+    weights.dedup();
+    assert!(next(states).now_or_never().is_none(), "the route changes on");
+    weights
 }
 
 /// What the page tells users of Argo CD to add to their Application.
@@ -208,17 +228,7 @@ async fn with_the_snippet_of_the_documentation_no_sync_and_no_commit_moves_a_wei
     let healthy = shop.application.until("Synced", "Healthy", &newer).await;
     shop.assert_quiet(&healthy).await;
 
-    let mut weights = Vec::new();
-    let last = routes.get(NAME).await.unwrap();
-    loop {
-        let state = next(&mut states).await;
-        weights.push(weight(&state));
-        if state.resource_version() == last.resource_version() {
-            break;
-        }
-    }
-    weights.dedup();
-    assert!(next(&mut states).now_or_never().is_none(), "the route changes on");
+    let weights = weights_until_now(&routes, &mut states).await;
     // From Git's, through the step, and back to exactly Git's: no weight comes twice.
     let whole: Vec<_> = weights.iter().skip_while(|weight| **weight == 0).copied().collect();
     assert_eq!(whole, [25, 100, 0], "{weights:?}");
@@ -251,4 +261,32 @@ async fn services_that_select_by_role_are_in_sync_without_a_snippet_and_never_he
     let healthy = shop.application.until("Synced", "Healthy", &v2).await;
     assert_eq!(healthy.synced_at, paused.synced_at, "synced again although Git has not changed");
     shop.assert_quiet(&healthy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_is_healed_again_and_again_gets_no_weight_of_its_own_and_the_update_ends() {
+    let client = client();
+    install(&client, &["istio/crds.yaml#VirtualService"]).await;
+    let canary = json!({"canaryService": "canary", "stableService": "stable",
+        "trafficRouting": {"istio": {"virtualService": {"name": NAME}}}});
+    let labelled = json!({"metadata": {"annotations": {"rollout.argoproj.io/role-labels": "true"}}});
+    let objects = [service_of("stable"), service_of("canary"), virtual_service()];
+    let shop = Loop::start_changed("healed", canary.clone(), labelled.clone(), &objects, json!({})).await;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));
+    let routes: Api<DynamicObject> = Api::namespaced_with(client, &shop.namespace, &kind);
+    let mut states = follow(&routes).await;
+
+    let v2 = commit_changed(&shop.repository, "v2", &canary, labelled);
+    shop.application.until_commit(&v2).await;
+    shop.rollout.until(says("CanaryPauseStep")).await;
+    let before = shop.application.refresh().await;
+    let healed = async { while shop.application.refresh().await.synced_at == before.synced_at {} };
+    timeout(DEADLINE, healed).await.expect("nothing was healed");
+    shop.rollout.resume().await;
+    shop.application.until("Synced", "Healthy", &v2).await;
+
+    // Git's, the step's, and the whole: what Argo CD puts back in between is stable's, never another share.
+    let weights = weights_until_now(&routes, &mut states).await;
+    assert!(weights.iter().all(|weight| [0, 25, 100].contains(weight)), "{weights:?}");
+    assert!(weights.contains(&25) && weights.last() == Some(&0), "{weights:?}");
 }

@@ -4,16 +4,21 @@
 mod engine;
 mod kustomization;
 
-use kube::api::{Patch, PatchParams};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
 use serin::gitops::record::State;
 use serin::units::Timestamp;
 
 use self::engine::Flux;
 use self::kustomization::{Kustomization, NAME};
+use crate::argo_cd::application::NAME as FOLDER;
+use crate::argo_cd::{virtual_service, weight, weights_until_now};
+use crate::pages::Page;
 use crate::rights::assert_all_used;
-use crate::rollouts::{is_restored, says, template_of};
-use crate::shared::kubeconfig;
+use crate::rollouts::{Subject, is_restored, says, template_of};
+use crate::routers::definitions::install;
+use crate::shared::{client, follow, kubeconfig, wait_for};
 use crate::stub_prometheus::Answer;
 use crate::write_back::process::{self, WriteBack};
 use crate::write_back::shop::Shop;
@@ -127,6 +132,58 @@ async fn what_is_not_the_kustomizations_is_said_on_the_rollout_and_heals() {
     shop.until_told_of("does not manage this Rollout, whatever its labels say").await;
     label(Some(NAME), None).await;
     shop.until_told(State::Reverted).await;
+}
+
+/// What the page tells users of Flux to add to their Kustomization.
+fn ignored() -> Value {
+    let blocks = Page::read("docs/gitops.md").blocks();
+    let snippet = blocks.iter().find(|block| block.text.contains("kind: Kustomization")).unwrap();
+    let kustomization: Value = serde_saphyr::from_str(&snippet.text).unwrap();
+    kustomization["spec"]["ignore"].clone()
+}
+
+/// A routed Rollout in Git, with a step of a quarter.
+fn routed(version: &str) -> String {
+    let canary = json!({"canaryService": "canary", "stableService": "stable", "steps": [{"setWeight": 25}, {"pause": {}}],
+        "trafficRouting": {"istio": {"virtualService": {"name": FOLDER}}}});
+    json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "routed"},
+        "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "routed"}},
+            "template": template_of("routed", version), "strategy": {"canary": canary}}})
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_snippet_of_the_documentation_flux_moves_no_weight() {
+    install(&client(), &["istio/crds.yaml#VirtualService"]).await;
+    let team = Team::start("flux-route", json!({"wait": false, "ignore": ignored()})).await;
+    let Team { shop, kustomization, .. } = &team;
+    let service = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": {"app": "routed"}, "ports": [{"port": 80}]}})
+    };
+    let others = [service("stable"), service("canary"), virtual_service()].map(|object| object.to_string());
+    let (route, first) = (others.join("\n---\n"), routed("v1"));
+    let commit = shop.commit("routed", &[("web/route.yaml", &route), ("web/routed.yaml", &first)]);
+    kustomization.until_ready(&commit).await;
+    let rollout = Subject::named("routed", &shop.client, &shop.namespace);
+    rollout.until_phase("Healthy").await;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));
+    let routes: Api<DynamicObject> = Api::namespaced_with(shop.client.clone(), &shop.namespace, &kind);
+    let mut states = follow(&routes).await;
+
+    let v2 = shop.commit("v2", &[("web/routed.yaml", &routed("v2"))]);
+    kustomization.until_ready(&v2).await;
+    rollout.until(says("CanaryPauseStep")).await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "unrelated"}}).to_string();
+    let unrelated = shop.commit("unrelated", &[("web/unrelated.yaml", &map)]);
+    kustomization.until_ready(&unrelated).await;
+    rollout.resume().await;
+    rollout.until_phase("Healthy").await;
+    wait_for(&routes, FOLDER, |route: Option<&DynamicObject>| route.is_some_and(|route| weight(route) == 0))
+        .await;
+    let weights = weights_until_now(&routes, &mut states).await;
+    let whole: Vec<_> = weights.iter().skip_while(|weight| **weight == 0).copied().collect();
+    assert_eq!(whole, [25, 100, 0], "{weights:?}");
 }
 
 /// What Flux is to make of a Rollout, in words of its own.
