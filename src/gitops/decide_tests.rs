@@ -32,8 +32,9 @@ fn step(
         marks: vec![Mark { path: FILE.into(), line: NEW.into() }],
         is_built_on: false,
         is_sync_missing: false,
+        has_company: false,
     };
-    let files = vec![file(FILE, &[OLD, "a: 1"], &[NEW, "a: 2", "other: more"])];
+    let files = vec![file(FILE, &[OLD, "# one", ""], &[NEW, "# two"])];
     let (mut extent, mut rejected) = (Extent { files, ..Extent::default() }, rejected());
     change(&mut suspect, &mut extent, &mut rejected);
     let mut facts = Facts {
@@ -43,6 +44,7 @@ fn step(
         is_there: true,
         attempt: Attempt::Clean,
         stays: false,
+        is_one_of_several: false,
         mode: Mode::Commit,
         refused: None,
     };
@@ -74,9 +76,12 @@ fn a_clean_revert_of_what_came_after_stable_is_a_commit() {
 #[test]
 fn what_is_not_there_any_more_is_not_written() {
     assert_eq!(step(|found, _, _| found.is_built_on = true, |facts| facts.is_there = false), Step::Nothing);
-    assert_eq!(step(|_, _, _| {}, |facts| facts.attempt = Attempt::Unchanged), Step::Nothing);
+    let unchanged = step(|_, _, _| {}, |facts| facts.attempt = Attempt::Unchanged);
+    assert!(matches!(unchanged, Step::Unclear(_)), "{unchanged:?}");
     // Of a version without an image nothing is looked for.
-    proposed(step(|found, _, _| found.by = By::OnlyChange, |facts| facts.is_there = false), "no image");
+    proposed(step(|found, _, _| found.by = By::OnlyChange, |facts| facts.is_there = false), "one change");
+    let unchanged = step(|found, _, _| found.by = By::OnlyChange, |facts| facts.attempt = Attempt::Unchanged);
+    assert_eq!(unchanged, Step::Nothing);
 }
 
 #[test]
@@ -86,6 +91,9 @@ fn what_others_did_before_or_after_is_put_before_people() {
     proposed(step(|found, _, _| found.is_sync_missing = true, |_| {}), "not among the newest");
     proposed(step(|_, _, rejected| rejected.follows_stable = false, |_| {}), "another version");
     proposed(step(|_, _, _| {}, |facts| facts.stays = true), "still say");
+    proposed(step(|found, _, _| found.has_company = true, |_| {}), "same sync");
+    proposed(step(|_, _, rejected| rejected.images.push("envoy:9".into()), |_| {}), "several images");
+    proposed(step(|_, _, _| {}, |facts| facts.is_one_of_several = true), "several repositories");
 }
 
 #[test]
@@ -96,6 +104,8 @@ fn a_commit_that_did_more_is_put_before_people() {
     let pay = |version: u8| format!("image: registry/pay:{version}");
     proposed(of_file(by_image(), &[OLD, &pay(7)], &[NEW, &pay(8)]), MORE);
     proposed(of_file(by_image(), &[OLD, &pay(7)], &[NEW]), MORE);
+    proposed(of_file(by_image(), &[OLD, "replicas: 2"], &[NEW, "replicas: 20"]), MORE);
+    proposed(of_file(by_image(), &[OLD, "  tag: \"1\""], &[NEW, "  tag: \"2\""]), MORE);
     let list = ["- registry/cart:2", "- registry/pay:8"];
     proposed(of_file(by_image(), &["- registry/cart:1", "- registry/pay:7"], &list), MORE);
     let both =

@@ -235,6 +235,7 @@ mod tests {
             marks: vec![],
             is_built_on: false,
             is_sync_missing: false,
+            has_company: false,
         }
     }
 

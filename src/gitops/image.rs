@@ -44,7 +44,9 @@ impl<'a> Image<'a> {
     /// Whether a line has that name as a word of its own, or as the end of a path.
     #[must_use]
     pub fn is_mentioned_in(&self, line: &str) -> bool {
-        line.split('/').any(|part| has_word(part, self.short_name()))
+        let is_end = |after: Option<char>| !after.is_some_and(|c| goes_on(c) || c == '/');
+        let is_begin = |before: Option<char>| !before.is_some_and(goes_on);
+        has(line, self.short_name(), is_begin, is_end)
     }
 }
 
@@ -80,21 +82,12 @@ impl Version {
     }
 }
 
-/// Whether a line may say the version of something: a field for versions, or the reference of an image.
-#[must_use]
-pub fn says_a_version(line: &str) -> bool {
-    let plain = unquoted(line);
-    let ends = plain.match_indices([':', '=']).map(|(at, _)| at.saturating_add(1));
-    let mut before = ends.filter_map(|end| plain.get(..end));
-    before.any(is_version_field) || names_an_image(&plain)
-}
-
 /// Whether a line says of which image those around it are: a field for its name.
 #[must_use]
 pub fn is_name(line: &str) -> bool {
     let plain = unquoted(line).to_lowercase();
-    let key = plain.trim_start_matches([' ', '-', '{']).split(':').next().unwrap_or_default().to_owned();
-    ["name", "repository", "image"].iter().any(|end| key.ends_with(end))
+    let Some((key, value)) = plain.split_once(':') else { return false };
+    !value.trim().is_empty() && ["name", "repository", "image"].iter().any(|end| key.ends_with(end))
 }
 
 fn unquoted(line: &str) -> String {
@@ -110,27 +103,29 @@ fn is_version_field(before: &str) -> bool {
     ["tag", "version", "digest"].iter().any(|end| key.ends_with(end)) || key == "value"
 }
 
-/// Whether a line without quotes has the reference of an image, or a field for one.
-fn names_an_image(line: &str) -> bool {
-    let is_reference = |word: &str| {
-        let word = word.trim_matches([',', '[', ']', '{', '}']);
-        let (name, tag) = word.rsplit_once(':').unwrap_or((word, ""));
-        let is_path = name.contains('/') && !name.contains("//") && !tag.is_empty() && !tag.contains('/');
-        word.contains("@sha256:") || is_path
-    };
-    line.split_whitespace().any(is_reference) || line.to_lowercase().contains("image:")
+/// Whether a text has a word, and not only as a part of a longer one or as the end of a path.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_begin = |before: Option<char>| !before.is_some_and(|c| goes_on(c) || c == '/');
+    has(text, word, is_begin, |after| !after.is_some_and(goes_on))
 }
 
-/// Whether a text has a word, and not only as a part of a longer one.
-fn has_word(text: &str, word: &str) -> bool {
-    let goes_on = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let joins = |c: char| goes_on(c) || c == '/';
+/// Whether a text has a word between such characters.
+fn has(
+    text: &str,
+    word: &str,
+    is_begin: impl Fn(Option<char>) -> bool,
+    is_end: impl Fn(Option<char>) -> bool,
+) -> bool {
     !word.is_empty()
         && text.match_indices(word).any(|(at, _)| {
             let before = text.get(..at).and_then(|before| before.chars().next_back());
             let after = text.get(at.saturating_add(word.len())..).and_then(|after| after.chars().next());
-            !before.is_some_and(joins) && !after.is_some_and(goes_on)
+            is_begin(before) && is_end(after)
         })
+}
+
+const fn goes_on(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
 #[cfg(test)]
@@ -194,13 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_may_say_a_version_are_known() {
-        for line in ["- registry/pay:8", "image: pay", "  newTag: x", "version: 3", "a: r/p@sha256:0a"] {
-            assert!(says_a_version(line), "{line}");
+    fn a_line_that_names_an_image_has_its_name_as_the_end_of_a_path() {
+        let image = Image::parse("registry/cart:2");
+        for line in ["- name: registry/cart", "  repository: cart", "image: ghcr.io/shop/cart:3"] {
+            assert!(is_name(line) && image.is_mentioned_in(line), "{line}");
         }
-        for line in ["replicas: 3", "url: http://cart:80/", "# a note", "memory: 64Mi"] {
-            assert!(!says_a_version(line), "{line}");
+        for line in ["- name: registry/cart/worker", "name: cart-db", "repository: registry/pay"] {
+            assert!(is_name(line) && !image.is_mentioned_in(line), "{line}");
         }
-        assert!(is_name("- name: registry/cart") && is_name("  repository: cart") && !is_name("tag: 2"));
+        assert!(!is_name("tag: 2") && !is_name("image:"));
     }
 }

@@ -10,13 +10,16 @@ const MOST: usize = 200;
 /// The names that Kustomize looks for, in this order.
 const KUSTOMIZATION: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// Fields of a kustomization whose items may be folders or files.
-const REFERENCES: [&str; 7] = [
+const REFERENCES: [&str; 10] = [
     "resources",
     "bases",
     "components",
     "patches",
     "patchesStrategicMerge",
+    "patchesJson6902",
     "configurations",
+    "generators",
+    "replacements",
     "transformers",
 ];
 

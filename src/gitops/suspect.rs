@@ -99,6 +99,8 @@ pub struct Suspect {
     pub is_built_on: bool,
     /// Whether the commit that was synced is not in the log, so that a later one may be blamed.
     pub is_sync_missing: bool,
+    /// Whether other commits came with the same sync: without this one, the files are not what stable ran.
+    pub has_company: bool,
 }
 
 /// A line that put a version in.
@@ -141,7 +143,10 @@ pub fn find(rejected: &Rejected, log: &Log) -> Finding {
     if let Some(answer) = log.commits.iter().find(is_answer) {
         return Finding::Answered(answer.id.clone());
     }
-    if rejected.images.is_empty() { by_change(log) } else { by_image(rejected, log) }
+    if rejected.images.is_empty() {
+        return by_change(log, "it is not known which image of the rejected version is new, if one is");
+    }
+    by_image(rejected, log)
 }
 
 fn by_image(rejected: &Rejected, log: &Log) -> Finding {
@@ -176,9 +181,10 @@ fn by_image(rejected: &Rejected, log: &Log) -> Finding {
     let best = by_tag.into_iter().find(|(.., is_near)| *is_near || near == 0);
     let Some((at, commit, image, marks, _)) = best else {
         let images = rejected.images.join(" or ");
-        return Finding::Unknown(format!(
-            "no commit was found that puts {images} into the files that were synced"
-        ));
+        return by_change(
+            log,
+            &format!("no commit was found that puts {images} into the files that were synced"),
+        );
     };
     let by = if near == 1 { By::NearTag(image.clone()) } else { By::Tag(image.clone()) };
     found(at, commit, by, marks)
@@ -228,7 +234,8 @@ fn old_tags<'a>(rejected: &'a Rejected, image: &Image<'_>) -> Vec<&'a str> {
 
 /// Whether the line, or those around it, say that a version is this image's, and no other one's.
 fn is_near(image: &Image<'_>, hunk: &Hunk, line: &str) -> bool {
-    let mut names = hunk.around.iter().filter(|line| is_name(line)).peekable();
+    let all = hunk.around.iter().chain(&hunk.added).chain(&hunk.removed);
+    let mut names = all.filter(|line| is_name(line)).peekable();
     let are_names = names.peek().is_some() && names.all(|line| image.is_mentioned_in(line));
     image.is_mentioned_in(line) || are_names
 }
@@ -237,12 +244,8 @@ fn hunks(commit: &Commit) -> impl Iterator<Item = (&str, &Hunk)> {
     commit.changes.iter().flat_map(|change| change.hunks.iter().map(|hunk| (change.path.as_str(), hunk)))
 }
 
-fn by_change(log: &Log) -> Finding {
-    let unknown = |why: &str| {
-        Finding::Unknown(format!(
-            "it is not known which image of the rejected version is new, if one is, and {why}"
-        ))
-    };
+fn by_change(log: &Log, looked_for: &str) -> Finding {
+    let unknown = |why: &str| Finding::Unknown(format!("{looked_for}, and {why}"));
     let (Some(synced), Some(before)) = (&log.synced, &log.before) else {
         return unknown("the history does not tell which syncs it came between");
     };
@@ -256,6 +259,9 @@ fn by_change(log: &Log) -> Finding {
     let between = log.commits.get(newest..oldest).unwrap_or_default();
     let mut changing = between.iter().enumerate().filter(|(_, commit)| !commit.changes.is_empty());
     match (changing.next(), changing.next()) {
+        (Some((_, commit)), None) if trailers::is_ours(&commit.message) => {
+            unknown("the only change between its syncs took another one back")
+        }
         (Some((offset, commit)), None) if !commit.is_root => {
             Finding::Suspect(suspect(log, newest.saturating_add(offset), commit, By::OnlyChange, vec![]))
         }
@@ -264,12 +270,21 @@ fn by_change(log: &Log) -> Finding {
     }
 }
 
+/// Whether other commits than that at a place changed the files between the two syncs.
+fn has_company(log: &Log, at: usize) -> bool {
+    let place = |id: &Option<String>| log.commits.iter().position(|commit| Some(&commit.id) == id.as_ref());
+    let (Some(newest), Some(oldest)) = (place(&log.synced), place(&log.before)) else { return false };
+    let between = log.commits.iter().enumerate().take(oldest).skip(newest);
+    between.into_iter().any(|(place, commit)| place != at && !commit.changes.is_empty())
+}
+
 fn suspect(log: &Log, at: usize, commit: &Commit, by: By, marks: Vec<Mark>) -> Suspect {
     let paths: BTreeSet<&String> = commit.changes.iter().map(|change| &change.path).collect();
     let newer = log.commits.iter().take(at);
     let is_built_on = newer.flat_map(|commit| &commit.changes).any(|change| paths.contains(&change.path));
     let subject = commit.message.lines().next().unwrap_or_default().trim().to_owned();
-    Suspect { id: commit.id.clone(), subject, by, marks, is_built_on, is_sync_missing: false }
+    let has_company = has_company(log, at);
+    Suspect { id: commit.id.clone(), subject, by, marks, is_built_on, is_sync_missing: false, has_company }
 }
 
 impl Suspect {
@@ -279,7 +294,8 @@ impl Suspect {
         match &self.by {
             By::Image(image) => {
                 let image = Image::parse(image);
-                text.lines().any(|line| image.is_named_by(line))
+                let is_tag = |line: &str| image.tag.is_some_and(|tag| Version::of(line, tag).is_some());
+                text.lines().any(|line| image.is_named_by(line) || is_tag(line))
             }
             By::NearTag(image) | By::Tag(image) => {
                 let tag = Image::parse(image).tag.unwrap_or_default();

@@ -161,6 +161,29 @@ fn of_several_changes_or_none_nothing_is_guessed() {
 }
 
 #[test]
+fn commits_that_came_with_the_same_sync_are_told() {
+    let env = commit("c", &[change("web/rollout.yaml", &[], &[])]);
+    let with = |before: &str| Log {
+        synced: Some("c".into()),
+        before: Some(before.into()),
+        ..log(&[env.clone(), bad("b"), commit("a", &[])])
+    };
+    assert!(found(&rejected(), &with("a")).has_company);
+    let alone = Log { synced: Some("b".into()), ..with("a") };
+    assert!(!found(&rejected(), &alone).has_company);
+}
+
+#[test]
+fn what_took_another_version_back_is_not_taken_back_as_the_only_change() {
+    let mut ours = commit("b", &[change("web/rollout.yaml", &[], &[])]);
+    ours.message =
+        format!("Revert\n\n{}", trailers::trailers(&Rejected { begun_at: None, ..rejected() }, "x"));
+    ours.message = ours.message.replace("Serin-Abort: 6f1c", "Serin-Abort: other");
+    let all = Log { synced: Some("b".into()), before: Some("a".into()), ..log(&[ours, commit("a", &[])]) };
+    assert!(unknown(&without_image(), &all).contains("took another one back"));
+}
+
+#[test]
 fn an_abort_that_was_answered_is_not_looked_into_again() {
     let mut answer = commit("c", &[]);
     answer.message = format!("Revert\n\n{}", trailers::trailers(&rejected(), "b"));

@@ -41,6 +41,18 @@ pub fn reverts(message: &str, id: &str) -> bool {
     has(message, REVERTS, id)
 }
 
+/// Whether the commit of `message` was written by a write-back, whatever it takes back.
+#[must_use]
+pub fn is_ours(message: &str) -> bool {
+    let is_trailer = |line: &str| line.starts_with(REVERTS);
+    message
+        .lines()
+        .rev()
+        .skip_while(|line| line.trim().is_empty())
+        .take_while(|line| !line.trim().is_empty())
+        .any(is_trailer)
+}
+
 /// Whether a message has a trailer. Only the last paragraph counts, as in Git: text that a commit quotes is no record.
 fn has(message: &str, key: &str, value: &str) -> bool {
     message
@@ -77,6 +89,7 @@ mod tests {
         let message = format!("Revert cart\n\nWhy.\n\n{}\n", trailers(&rejected(), "abc"));
         assert!(is_answered_by(&abort(), &message));
         assert!(reverts(&message, "abc") && !reverts(&message, "abcd"));
+        assert!(is_ours(&message) && !is_ours("Talk\n\nSerin-Reverts: abc\n\nSigned-off-by: A\n"));
         let aborted_at = Timestamp::parse("2026-11-26T23:00:00Z").unwrap();
         assert!(!is_answered_by(&Abort { aborted_at, ..abort() }, &message));
     }

@@ -18,6 +18,7 @@ use super::deadline::{Deadline, Wake};
 use super::effect::{Annotations, Effect, NewReplicaSet, TemplateChange};
 use super::pods;
 use super::progress::Progress;
+use super::role_labels;
 use super::services::Selection;
 use super::snapshot::ReplicaSet;
 use super::world::World;
@@ -109,17 +110,32 @@ pub(super) fn into_new(
 
 /// Changes of the templates of ReplicaSets that exist.
 pub(super) fn adjustments(world: &World, progress: &Progress, selections: &[Selection]) -> Vec<Effect> {
-    if !world.problems.is_empty() {
+    if is_held(world) {
         return vec![];
     }
     let changes = world.snapshot.replica_sets.iter().filter_map(|set| {
         let mut change = TemplateChange { name: set.name.clone(), ..TemplateChange::default() };
-        let is_marked =
-            marks::adjust(&marks::wanted(world, progress, selections, set), world, set, &mut change);
-        change.affinity = apart::adjust(world, progress, set);
+        let is_marked = marks::adjust(&wanted(world, progress, selections, set), world, set, &mut change);
+        change.affinity = if world.problems.is_empty() { apart::adjust(world, progress, set) } else { None };
         (is_marked || change.affinity.is_some()).then(|| Effect::AdjustTemplate(Box::new(change)))
     });
     changes.collect()
+}
+
+/// Whether pods stay as they are, as the spec is invalid and no Service may wait for their labels.
+fn is_held(world: &World) -> bool {
+    !world.problems.is_empty() && !world.spec.has_role_labels
+}
+
+/// What pods of a ReplicaSet should carry. While the spec is invalid nothing is taken from them, but a Service that selects by
+/// their role gets its pods: it would be empty until somebody mends the spec.
+fn wanted(world: &World, progress: &Progress, selections: &[Selection], set: &ReplicaSet) -> Marks {
+    if world.problems.is_empty() {
+        return marks::wanted(world, progress, selections, set);
+    }
+    let mut marks = set.injected.marks.clone();
+    marks.labels.extend(role_labels::wanted(world, selections, &set.hash, Some(set)));
+    marks
 }
 
 /// What there is to do about the metadata of pods that run, and when to look at them again.
@@ -132,12 +148,12 @@ pub(super) struct OnRunning {
 /// Brings pods to what their template says, and takes the note away where all are.
 pub(super) fn on_running(world: &World, progress: &Progress, selections: &[Selection]) -> OnRunning {
     let mut next = OnRunning::default();
-    if !world.problems.is_empty() {
+    if is_held(world) {
         return next;
     }
     for set in &world.snapshot.replica_sets {
         let Some(pending) = &set.injected.pending else { continue };
-        if set.injected.marks != marks::wanted(world, progress, selections, set) {
+        if set.injected.marks != wanted(world, progress, selections, set) {
             // Its template comes first.
             continue;
         }

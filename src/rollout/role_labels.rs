@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::endpoints;
-use super::injection;
+use super::injection::{self, Changes};
 use super::services::Selection;
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::world::World;
@@ -82,7 +82,10 @@ fn is_marked(set: &ReplicaSet, role: Role) -> bool {
 }
 
 fn is_changing(set: &ReplicaSet, role: Role) -> bool {
-    set.injected.pending.as_ref().is_some_and(|pending| pending.labels.contains_key(role.key()))
+    // A note that cannot be read may have been about any label.
+    let is_about =
+        |pending: &Changes| *pending == Changes::default() || pending.labels.contains_key(role.key());
+    set.injected.pending.as_ref().is_some_and(is_about)
 }
 
 /// The roles' labels that pods of a revision should carry; `set` is its ReplicaSet, should there be one.
@@ -118,7 +121,7 @@ fn carries(
     let wanted = selections.iter().find(|selection| selection.service == service);
     let wanted = wanted.map(|selection| selection.hash.clone());
     let to = match of_service(world.snapshot, service) {
-        Some(_) => wanted,
+        Some(_) => wanted.or_else(|| unsaid(world, role)),
         // The label follows the selector, until a selector follows the label.
         None => world.selected(service).or(wanted),
     };
@@ -127,6 +130,24 @@ fn carries(
     match to {
         None => has_it,
         Some(to) => to == *hash || is_in_use && !is_taken_over(world, role, service, &to),
+    }
+}
+
+/// The version that a Service of a role leads to where the situation leaves Services alone: stable's leads to stable. The canary's
+/// stays where it is, unless that is nowhere, as where the selector came before the labels.
+fn unsaid(world: &World, role: Role) -> Option<PodHash> {
+    let status = world.snapshot.rollout.status.as_ref()?;
+    let stable = || status.stable_rs.clone().and_then(PodHash::new);
+    let is_nowhere = || behind(world.snapshot, role).next().is_none();
+    match role {
+        Role::Stable => stable(),
+        Role::Canary if is_nowhere() => {
+            let newest = status.current_pod_hash.clone().and_then(PodHash::new);
+            newest
+                .filter(|hash| world.revisions().find(Some(hash)).is_some_and(injection::has_pods))
+                .or_else(stable)
+        }
+        Role::Canary => None,
     }
 }
 
@@ -156,7 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rollout::injection::{Changes, Marks};
+    use crate::rollout::injection::Marks;
     use crate::rollout::tests::Bench;
 
     /// A Rollout with two versions that have pods.
@@ -196,5 +217,43 @@ mod tests {
         assert_eq!(found(&snapshot), (None, hashes.clone()));
         snapshot.replica_sets[0].injected.pending = None;
         assert_eq!(found(&snapshot), (Some(hashes[1].clone()), vec![hashes[1].clone()]));
+    }
+
+    /// A Rollout whose Services begin to select by roles that no pod has a label of yet, after that change.
+    fn opted_in(change: impl FnOnce(&mut Bench)) -> Vec<String> {
+        let mut bench = Bench::new(4, &json!([{"setWeight": 50}, {"pause": {}}]));
+        bench.settle();
+        bench.route(0);
+        bench.snapshot.settings.router_plugins.insert("simulated".to_owned());
+        let canary = bench.snapshot.rollout.spec.strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        canary.traffic_routing = Some(serde_json::from_value(json!({"plugins": {"simulated": {}}})).unwrap());
+        let annotations = bench.snapshot.rollout.metadata.annotations.get_or_insert_default();
+        annotations.insert(crate::api::labels::ROLE_LABELS.to_owned(), "true".to_owned());
+        for role in Role::ALL {
+            let mut found = crate::rollout::tests::service("");
+            found.selector =
+                [("app".to_owned(), "api".to_owned()), (role.key().to_owned(), "api".to_owned())].into();
+            let name = if role == Role::Stable { "stable" } else { "canary" };
+            bench.snapshot.services.insert(name.to_owned(), found);
+        }
+        change(&mut bench);
+        let plan = crate::rollout::decide(&bench.snapshot);
+        let changes = plan.stages.iter().flatten().filter_map(|effect| match effect {
+            crate::rollout::Effect::AdjustTemplate(change) => Some(format!("{change:?}")),
+            _ => None,
+        });
+        changes.collect()
+    }
+
+    #[test]
+    fn services_that_select_before_pods_have_labels_get_them_whatever_else_waits() {
+        let has_both = |changes: &[String]| {
+            changes.iter().any(|change| Role::ALL.into_iter().all(|role| change.contains(role.key())))
+        };
+        assert!(has_both(&opted_in(|_| {})), "{:#?}", opted_in(|_| {}));
+        let is_invalid = |bench: &mut Bench| bench.snapshot.rollout.spec.progress_deadline_seconds = Some(-1);
+        assert!(has_both(&opted_in(is_invalid)), "{:#?}", opted_in(is_invalid));
+        let is_paused = |bench: &mut Bench| bench.snapshot.rollout.spec.paused = Some(true);
+        assert!(has_both(&opted_in(is_paused)), "{:#?}", opted_in(is_paused));
     }
 }

@@ -10,7 +10,7 @@ use super::replicas::{Split, pods_for, share_of};
 use super::snapshot::{ReplicaSet, Snapshot};
 use super::valid::{CanaryScale, Destinations, Routing, StableScale, Step, Strategy};
 use super::world::{World, is_exactly};
-use super::{endpoints, experiments, routes};
+use super::{endpoints, experiments, role_labels, routes};
 use crate::traffic::{Destination, ObservedTraffic, TrafficTarget};
 use crate::units::{PodHash, Weight};
 
@@ -153,7 +153,10 @@ pub(super) fn is_at(world: &World, progress: &Progress, routing: &Routing, weigh
     let has_routes =
         world.snapshot.traffic.as_ref().is_some_and(|traffic| traffic.managed == routes::by_name(&made));
     // Whoever owns the route may have given the canary's destination a share while it still leads to stable.
-    let is_its_own = share == Weight::ZERO || leads_there(world, progress, routing);
+    let by_role = role_labels::of_service(world.snapshot, roles(routing, progress).canary).is_some();
+    // What asks the canary's Service without a share of the router's must not be answered by stable pods that have its label still.
+    let is_unused = share == Weight::ZERO && !(by_role && size > 0);
+    let is_its_own = is_unused || leads_there(world, progress, routing);
     let is_split = observed(world, progress, routing) == Some(share) && is_its_own && has_routes;
     world.has_new(progress, size) && stable && is_split
 }
@@ -248,8 +251,16 @@ fn kept(world: &World, progress: &Progress, routing: &Routing) -> Weight {
     if leads_elsewhere_still(world, roles) {
         return told;
     }
+    if !behind.iter().any(|hash| is_alive(world, hash)) {
+        return Weight::ZERO;
+    }
     let is_stables = world.selected(roles.canary).as_ref() == stable;
-    if is_stables && is_reached || !behind.iter().any(|hash| is_alive(world, hash)) {
+    // Labels reach pods later than a Service is written: until they have, requests stay with those who have them.
+    let is_by_role = role_labels::of_service(world.snapshot, roles.stable).is_some();
+    if is_stables && is_by_role && world.selected(roles.stable).as_ref() != stable {
+        return told;
+    }
+    if is_stables && is_reached {
         return Weight::ZERO;
     }
     let available = available.min(reached).get();

@@ -177,6 +177,7 @@ impl WriteBack {
         rejected: &Rejected,
     ) -> Result<Outcome, Trouble> {
         let (mut in_the_way, mut not_needed) = (Vec::new(), None);
+        let is_one_of_several = sources.len() > 1;
         for source in sources {
             let location =
                 Location::parse(&source.url).map_err(|why| format!("the repository's address: {why}"));
@@ -185,7 +186,15 @@ impl WriteBack {
             });
             match found {
                 Ok((location, repository)) => {
-                    match self.write_to(config, repository, (location.address(), source), rejected).await? {
+                    match self
+                        .write_to(
+                            config,
+                            repository,
+                            (location.address(), source, is_one_of_several),
+                            rejected,
+                        )
+                        .await?
+                    {
                         // Another one may have it still.
                         Ok(outcome) if outcome.state == State::NotNeeded => not_needed = Some(outcome),
                         Ok(outcome) => return Ok(outcome),
@@ -195,7 +204,8 @@ impl WriteBack {
                 Err(why) => in_the_way.push(why),
             }
         }
-        not_needed.ok_or_else(|| Trouble::Lasting(in_the_way.join("; ")))
+        // What could not be looked at may have it.
+        not_needed.filter(|_| in_the_way.is_empty()).ok_or_else(|| Trouble::Lasting(in_the_way.join("; ")))
     }
 
     /// `Ok(Err(why))`: the version did not come from there.
@@ -203,13 +213,14 @@ impl WriteBack {
         &self,
         config: &Config,
         repository: &Repository,
-        (url, source): (String, Source),
+        (url, source, is_one_of_several): (String, Source, bool),
         rejected: &Rejected,
     ) -> Result<Result<Outcome, String>, Trouble> {
         let target = self.target(repository).await?;
         let order = Order {
             rejected: rejected.clone(),
             source,
+            is_one_of_several,
             mode: repository.mode,
             author: repository.author.clone(),
             measured: measured(&self.cluster.runs(&rejected.abort).await?),
@@ -229,9 +240,7 @@ impl WriteBack {
                 message: format!("{url} does not have the version any more"),
                 ..Outcome::of(State::NotNeeded)
             })),
-            Written::Unknown(why) => {
-                Ok(Err(format!("{url}: cannot tell which commit brought the version: {why}")))
-            }
+            Written::Unknown(why) => Ok(Err(format!("{url}: it cannot be told what to take back: {why}"))),
             Written::Proposal(proposed) => {
                 self.propose(&target, &url, &rejected.abort, *proposed).await.map(Ok)
             }

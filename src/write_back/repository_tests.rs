@@ -92,6 +92,7 @@ fn order() -> Order {
             synced: None,
             before: None,
         },
+        is_one_of_several: false,
         mode: Mode::Commit,
         author: Author::default(),
         measured: vec![],

@@ -28,6 +28,8 @@ pub(crate) struct Order {
     pub(crate) rejected: Rejected,
     /// Where it comes from.
     pub(crate) source: Source,
+    /// Whether the version may come from other repositories, too.
+    pub(crate) is_one_of_several: bool,
     /// How the repository is written to.
     pub(crate) mode: config::Mode,
     /// Who writes.
@@ -84,6 +86,7 @@ impl Order {
             match self.decide(repository, &view, refused.as_deref())? {
                 Step::Nothing => return Ok(Written::NotNeeded),
                 Step::Propose(why) => return self.propose(repository, &view, why),
+                Step::Unclear(why) => return Ok(Written::Unknown(why)),
                 Step::Commit => {}
             }
             let commit = self.commit(repository, &view)?;
@@ -108,6 +111,7 @@ impl Order {
             is_there: says(repository.tree(view.tip)?)?,
             attempt: view.attempt,
             stays: view.tree.map_or(Ok(true), says)?,
+            is_one_of_several: self.is_one_of_several,
             mode: self.mode,
             refused,
         };

@@ -26,6 +26,7 @@ mod docs;
 mod experiments;
 mod faults;
 mod flux;
+mod git;
 mod gitea;
 mod going_back;
 mod helm;

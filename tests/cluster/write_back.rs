@@ -14,9 +14,10 @@ use serin::gitops::record::State;
 use serin::rollout::status::condition;
 
 use self::process::WriteBack;
-use self::shop::{Shop, git};
+use self::shop::Shop;
 use crate::argo_cd::application::{Application, NAME};
 use crate::argo_cd::engine::ArgoCd;
+use crate::git::git;
 use crate::rights::assert_all_used;
 use crate::rollouts::{is_restored, says};
 use crate::shared::{apply, kubeconfig};

@@ -19,9 +19,9 @@ use crate::api::rollout::AnalysisRunArgument;
 use crate::events::RunKind;
 use crate::rollout::experiments::variables::Variables;
 use crate::rollout::experiments::{StepExperiment, StepTemplate, Version};
-use crate::rollout::revision;
 use crate::rollout::runs::arguments;
 use crate::rollout::snapshot::Snapshot;
+use crate::rollout::{revision, role_labels};
 use crate::traffic::{Routers, container_ports};
 use crate::units::{PodHash, Weight, parse_duration};
 
@@ -159,6 +159,12 @@ fn parse_template(
     {
         let message =
             "this label is part of a matchExpressions of spec.selector: give this template a selector";
+        problems.push(SpecError::new(format!("{field}.metadata.labels['{key}']"), message));
+    }
+    if let Some(key) =
+        metadata.labels.iter().flatten().map(|(key, _)| key).find(|key| role_labels::is_key(key))
+    {
+        let message = "pods of the Rollout carry this label for their role: name another one";
         problems.push(SpecError::new(format!("{field}.metadata.labels['{key}']"), message));
     }
     let has_service = given.service.is_some() || given.weight.is_some();

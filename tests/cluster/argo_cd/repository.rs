@@ -5,6 +5,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::git::git;
+
 /// Its working tree.
 pub(crate) struct Repository {
     folder: TempDir,
@@ -51,19 +53,8 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// Runs Git on it, with nothing that whoever runs the tests has set up.
+    /// Runs Git on it.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
-        let person =
-            ["-c", "user.name=shop", "-c", "user.email=shop@example.com", "-c", "commit.gpgSign=false"];
-        let output = Command::new("git")
-            .current_dir(self.folder.path())
-            .args(person)
-            .args(arguments)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_SYSTEM", "/dev/null")
-            .output()
-            .expect("git is missing; install it with `sudo apt-get install git`");
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        git(self.folder.path(), arguments)
     }
 }

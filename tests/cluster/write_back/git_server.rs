@@ -21,6 +21,8 @@ use tokio::process::Command;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::git::git;
+
 /// The program of Git that answers over HTTP.
 const BACKEND: &str = "/usr/lib/git-core/git-http-backend";
 /// The repository, by its owner and its name.
@@ -68,8 +70,8 @@ impl GitServer {
         let mut this = Self { folder, state: Arc::new(Mutex::new(rules)), held, server: None };
         let bare = this.bare();
         std::fs::create_dir_all(&bare).unwrap();
-        super::shop::git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main"]);
-        super::shop::git(&bare, &["config", "http.receivepack", "true"]);
+        git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main"]);
+        git(&bare, &["config", "http.receivepack", "true"]);
         this.come_back();
         this
     }

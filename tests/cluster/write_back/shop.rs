@@ -1,8 +1,5 @@
 //! What a team has whichever sync engine delivers for it: a namespace with a controller, a repository, and people who release.
 
-use std::path::Path;
-use std::process::Command;
-
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Patch, PatchParams};
@@ -16,24 +13,10 @@ use super::git_server::{GitServer, TOKEN};
 use super::process::config;
 use crate::argo_cd::application::NAME;
 use crate::controller_process::{ControllerProcess, definitions_on_shared};
+use crate::git::git;
 use crate::rollouts::{Subject, template_of};
 use crate::shared::{apply, client, kubeconfig, namespace};
 use crate::stub_prometheus::{Answer, StubPrometheus};
-
-/// Runs Git with nothing that whoever runs the tests has set up, as a person of the shop.
-pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
-    let person = ["-c", "user.name=shop", "-c", "user.email=shop@example.com", "-c", "commit.gpgSign=false"];
-    let output = Command::new("git")
-        .current_dir(folder)
-        .args(person)
-        .args(arguments)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null")
-        .output()
-        .expect("git is missing; install it with `sudo apt-get install git`");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 /// The namespace, the repository and the people.
 pub(crate) struct Shop {
