@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use clap::Args;
 use kube::Config;
-use kube::config::KubeConfigOptions;
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -179,8 +178,7 @@ impl ControllerArgs {
     }
 
     async fn serve(self) -> Result<(), ControllerError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = kubeconfig::load(&Choice { path: self.kubeconfig.clone(), options }).await?;
+        let config = kubeconfig::load(&Choice::of(self.kubeconfig.clone(), self.context.clone())).await?;
         let options = self.options(&config);
         info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
         let signals = Signals::new()?;

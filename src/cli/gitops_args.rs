@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kube::Config;
-use kube::config::KubeConfigOptions;
 use thiserror::Error;
 use tracing::info;
 
@@ -90,8 +89,7 @@ impl GitopsArgs {
     }
 
     async fn serve(self) -> Result<(), GitopsError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = kubeconfig::load(&Choice { path: self.kubeconfig.clone(), options }).await?;
+        let config = kubeconfig::load(&Choice::of(self.kubeconfig.clone(), self.context.clone())).await?;
         let options = self.options(&config);
         info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting to write back");
         let signals = Signals::new()?;

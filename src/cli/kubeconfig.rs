@@ -21,6 +21,13 @@ pub(super) struct Choice {
     pub(super) options: KubeConfigOptions,
 }
 
+impl Choice {
+    /// That at a path, or where kubectl looks, with a context of it, or the current one.
+    pub(super) fn of(path: Option<PathBuf>, context: Option<String>) -> Self {
+        Self { path, options: KubeConfigOptions { context, ..KubeConfigOptions::default() } }
+    }
+}
+
 /// Why there is no way to a cluster.
 #[derive(Debug, Error)]
 pub enum ConnectError {

@@ -125,10 +125,8 @@ fn is_this_version_alone(facts: &Facts<'_>) -> bool {
     let image = Image::parse(image);
     let replaced = facts.rejected.replaced.iter().map(|replaced| Image::parse(replaced));
     let stable: Vec<_> = replaced.filter(|replaced| replaced.repository == image.repository).collect();
-    let is_alone = |file: &ChangedFile| {
-        let has_mark = suspect.marks.iter().any(|mark| mark.path == file.path);
-        has_mark && is_alone_in(file, &image, &stable)
-    };
+    let is_alone =
+        |file: &ChangedFile| suspect.paths.contains(&file.path) && is_alone_in(file, &image, &stable);
     !extent.is_cut && extent.files.iter().all(is_alone)
 }
 

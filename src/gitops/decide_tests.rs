@@ -1,5 +1,4 @@
 use super::super::abort::tests::rejected;
-use super::super::suspect::Mark;
 use super::*;
 
 const FILE: &str = "web/rollout.yaml";
@@ -29,7 +28,7 @@ fn step(
         id: "b".into(),
         subject: String::new(),
         by: by_image(),
-        marks: vec![Mark { path: FILE.into(), line: NEW.into() }],
+        paths: [FILE.to_owned()].into(),
         is_built_on: false,
         is_sync_missing: false,
         has_company: false,

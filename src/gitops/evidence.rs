@@ -232,7 +232,7 @@ mod tests {
             id: "b1946ac92492d2347c6235b4d2611184b1946ac9".into(),
             subject: subject.into(),
             by: By::OnlyChange,
-            marks: vec![],
+            paths: std::collections::BTreeSet::new(),
             is_built_on: false,
             is_sync_missing: false,
             has_company: false,

@@ -93,23 +93,14 @@ pub struct Suspect {
     pub subject: String,
     /// What it is known by.
     pub by: By,
-    /// The lines with which it put the image in, each with its file.
-    pub marks: Vec<Mark>,
+    /// The files in which it put the image; none where it is known otherwise.
+    pub paths: BTreeSet<String>,
     /// Whether a newer commit changed one of its files.
     pub is_built_on: bool,
     /// Whether the commit that was synced is not in the log, so that a later one may be blamed.
     pub is_sync_missing: bool,
     /// Whether other commits came with the same sync: without this one, the files are not what stable ran.
     pub has_company: bool,
-}
-
-/// A line that put a version in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// The file, from the root of the repository.
-    pub path: String,
-    /// The line.
-    pub line: String,
 }
 
 /// What a commit is known by.
@@ -154,32 +145,32 @@ fn by_image(rejected: &Rejected, log: &Log) -> Finding {
     let synced = log.synced.as_ref().map(|synced| log.commits.iter().position(|commit| commit.id == *synced));
     let until_then: Vec<_> =
         log.commits.iter().enumerate().skip(synced.flatten().unwrap_or_default()).collect();
-    let found = |at: usize, commit: &Commit, by: By, marks: Vec<Mark>| {
+    let found = |at: usize, commit: &Commit, by: By, paths: BTreeSet<String>| {
         Finding::Suspect(Suspect {
             is_sync_missing: synced == Some(None),
-            ..suspect(log, at, commit, by, marks)
+            ..suspect(log, at, commit, by, paths)
         })
     };
     for &(at, commit) in &until_then {
         for image in &rejected.images {
-            let marks = named(image, commit);
-            if !marks.is_empty() {
-                return found(at, commit, By::Image(image.clone()), marks);
+            let paths = named(image, commit);
+            if !paths.is_empty() {
+                return found(at, commit, By::Image(image.clone()), paths);
             }
         }
     }
     let mut by_tag = Vec::new();
     for &(at, commit) in &until_then {
         for image in &rejected.images {
-            let (marks, is_near) = exchanged(rejected, image, commit);
-            if !marks.is_empty() {
-                by_tag.push((at, commit, image, marks, is_near));
+            let (paths, is_near) = exchanged(rejected, image, commit);
+            if !paths.is_empty() {
+                by_tag.push((at, commit, image, paths, is_near));
             }
         }
     }
     let near = by_tag.iter().filter(|(.., is_near)| *is_near).count();
     let best = by_tag.into_iter().find(|(.., is_near)| *is_near || near == 0);
-    let Some((at, commit, image, marks, _)) = best else {
+    let Some((at, commit, image, paths, _)) = best else {
         let images = rejected.images.join(" or ");
         return by_change(
             log,
@@ -187,30 +178,30 @@ fn by_image(rejected: &Rejected, log: &Log) -> Finding {
         );
     };
     let by = if near == 1 { By::NearTag(image.clone()) } else { By::Tag(image.clone()) };
-    found(at, commit, by, marks)
+    found(at, commit, by, paths)
 }
 
-/// The lines with which a commit put an image in by its reference or digest. A line that only moved, to another file or in
+/// The files in which a commit put an image by its reference or digest. A line that only moved, to another file or in
 /// another form, has brought nothing.
-fn named(image: &str, commit: &Commit) -> Vec<Mark> {
+fn named(image: &str, commit: &Commit) -> BTreeSet<String> {
     let image = Image::parse(image);
     let mut removed = hunks(commit).flat_map(|(_, hunk)| &hunk.removed);
     if commit.is_root || removed.any(|line| image.is_named_by(line)) {
-        return vec![];
+        return BTreeSet::new();
     }
     let added = hunks(commit).flat_map(|(path, hunk)| hunk.added.iter().map(move |line| (path, line)));
-    added.filter(|(_, line)| image.is_named_by(line)).map(|(path, line)| Mark::new(path, line)).collect()
+    added.filter(|(_, line)| image.is_named_by(line)).map(|(path, _)| path.to_owned()).collect()
 }
 
-/// The lines in which a commit exchanged the tag that stable runs for the rejected one, and whether what is around tells that
+/// The files in which a commit exchanged the tag that stable runs for the rejected one, and whether what is around tells that
 /// they are of this image. Where other versions were tried in between, any tag may have been there.
-fn exchanged(rejected: &Rejected, image: &str, commit: &Commit) -> (Vec<Mark>, bool) {
+fn exchanged(rejected: &Rejected, image: &str, commit: &Commit) -> (BTreeSet<String>, bool) {
     let parsed = Image::parse(image);
-    let Some(tag) = parsed.tag.filter(|_| !commit.is_root) else { return (vec![], false) };
+    let Some(tag) = parsed.tag.filter(|_| !commit.is_root) else { return (BTreeSet::new(), false) };
     let old = old_tags(rejected, &parsed);
     let is_exchange =
         |before: &str| if rejected.follows_stable { old.contains(&before) } else { before != tag };
-    let (mut near, mut anywhere) = (Vec::new(), Vec::new());
+    let (mut near, mut anywhere) = (BTreeSet::new(), BTreeSet::new());
     for (path, hunk) in hunks(commit) {
         for line in &hunk.added {
             let version = Version::of(line, tag);
@@ -220,8 +211,8 @@ fn exchanged(rejected: &Rejected, image: &str, commit: &Commit) -> (Vec<Mark>, b
             if !replaced.into_iter().any(|before| is_exchange(&before)) {
                 continue;
             }
-            let marks = if is_near(&parsed, hunk, line) { &mut near } else { &mut anywhere };
-            marks.push(Mark::new(path, line));
+            let paths = if is_near(&parsed, hunk, line) { &mut near } else { &mut anywhere };
+            paths.insert(path.to_owned());
         }
     }
     if near.is_empty() { (anywhere, false) } else { (near, true) }
@@ -262,9 +253,13 @@ fn by_change(log: &Log, looked_for: &str) -> Finding {
         (Some((_, commit)), None) if trailers::is_ours(&commit.message) => {
             unknown("the only change between its syncs took another one back")
         }
-        (Some((offset, commit)), None) if !commit.is_root => {
-            Finding::Suspect(suspect(log, newest.saturating_add(offset), commit, By::OnlyChange, vec![]))
-        }
+        (Some((offset, commit)), None) if !commit.is_root => Finding::Suspect(suspect(
+            log,
+            newest.saturating_add(offset),
+            commit,
+            By::OnlyChange,
+            BTreeSet::new(),
+        )),
         (Some(_), _) => unknown("several commits between its syncs changed the Rollout's files"),
         (None, _) => unknown("no commit between its syncs changed the Rollout's files"),
     }
@@ -278,13 +273,13 @@ fn has_company(log: &Log, at: usize) -> bool {
     between.into_iter().any(|(place, commit)| place != at && !commit.changes.is_empty())
 }
 
-fn suspect(log: &Log, at: usize, commit: &Commit, by: By, marks: Vec<Mark>) -> Suspect {
-    let paths: BTreeSet<&String> = commit.changes.iter().map(|change| &change.path).collect();
+fn suspect(log: &Log, at: usize, commit: &Commit, by: By, paths: BTreeSet<String>) -> Suspect {
+    let changed: BTreeSet<&String> = commit.changes.iter().map(|change| &change.path).collect();
     let newer = log.commits.iter().take(at);
-    let is_built_on = newer.flat_map(|commit| &commit.changes).any(|change| paths.contains(&change.path));
+    let is_built_on = newer.flat_map(|commit| &commit.changes).any(|change| changed.contains(&change.path));
     let subject = commit.message.lines().next().unwrap_or_default().trim().to_owned();
     let has_company = has_company(log, at);
-    Suspect { id: commit.id.clone(), subject, by, marks, is_built_on, is_sync_missing: false, has_company }
+    Suspect { id: commit.id.clone(), subject, by, paths, is_built_on, is_sync_missing: false, has_company }
 }
 
 impl Suspect {
@@ -303,12 +298,6 @@ impl Suspect {
             }
             By::OnlyChange => false,
         }
-    }
-}
-
-impl Mark {
-    fn new(path: &str, line: &str) -> Self {
-        Self { path: path.to_owned(), line: line.to_owned() }
     }
 }
 

@@ -53,8 +53,7 @@ fn the_newest_commit_that_put_the_image_in_brought_it() {
     let suspect = found(&rejected(), &log(&[other, bad("b"), bad("a")]));
     assert_eq!((suspect.id.as_str(), suspect.subject.as_str()), ("b", "change b"));
     assert_eq!(suspect.by, By::Image("registry/cart:2".into()));
-    let mark = Mark { path: "web/rollout.yaml".into(), line: "image: registry/cart:2".into() };
-    assert_eq!((&*suspect.marks, suspect.is_built_on), (&[mark][..], false));
+    assert_eq!((suspect.paths, suspect.is_built_on), (["web/rollout.yaml".to_owned()].into(), false));
 }
 
 #[test]

@@ -50,14 +50,10 @@ impl Lines {
         let content = line.content();
         let text = String::from_utf8_lossy(content);
         let text = text.trim_end_matches(['\n', '\r']);
-        if content.len() > LONGEST_LINE && needles.are_in(text) {
-            self.is_cut = true;
-            return;
-        }
         if !needles.are_in(text) {
             return;
         }
-        if self.count >= MOST {
+        if content.len() > LONGEST_LINE || self.count >= MOST {
             self.is_cut = true;
             return;
         }

@@ -84,6 +84,16 @@ impl Loop {
         }
     }
 
+    /// The canary of this commit pauses, goes on and is promoted: in sync the whole time, and never synced again.
+    async fn assert_in_sync_throughout(&self, commit: &str) {
+        let paused = self.application.until("Synced", "Suspended", commit).await;
+        self.assert_quiet(&paused).await;
+        self.rollout.resume().await;
+        let healthy = self.application.until("Synced", "Healthy", commit).await;
+        assert_eq!(healthy.synced_at, paused.synced_at, "synced again although Git has not changed");
+        self.assert_quiet(&healthy).await;
+    }
+
     /// The names of the Rollout's pods.
     async fn pods(&self) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -125,12 +135,7 @@ fn commit_changed(repository: &Repository, version: &str, canary: &Value, more: 
 async fn the_plain_shape_is_in_sync_during_the_whole_canary_and_never_healed() {
     let shop = Loop::start("plain", json!({}), &[service(NAME)], json!({})).await;
     let v2 = commit(&shop.repository, "v2", &json!({}));
-    let paused = shop.application.until("Synced", "Suspended", &v2).await;
-    shop.assert_quiet(&paused).await;
-    shop.rollout.resume().await;
-    let healthy = shop.application.until("Synced", "Healthy", &v2).await;
-    assert_eq!(healthy.synced_at, paused.synced_at, "synced again although Git has not changed");
-    shop.assert_quiet(&healthy).await;
+    shop.assert_in_sync_throughout(&v2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,12 +260,7 @@ async fn services_that_select_by_role_are_in_sync_without_a_snippet_and_never_he
     let objects = [service_of("stable"), service_of("canary"), virtual_service()];
     let shop = Loop::start_changed("roles", canary.clone(), labelled.clone(), &objects, application).await;
     let v2 = commit_changed(&shop.repository, "v2", &canary, labelled);
-    let paused = shop.application.until("Synced", "Suspended", &v2).await;
-    shop.assert_quiet(&paused).await;
-    shop.rollout.resume().await;
-    let healthy = shop.application.until("Synced", "Healthy", &v2).await;
-    assert_eq!(healthy.synced_at, paused.synced_at, "synced again although Git has not changed");
-    shop.assert_quiet(&healthy).await;
+    shop.assert_in_sync_throughout(&v2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
